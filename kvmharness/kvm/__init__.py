@@ -1,0 +1,1 @@
+"""Objects over the ioctls, one file a level: system, VM, vCPU."""

@@ -1,0 +1,1 @@
+"""Text, HTML, KTAP and JUnit, all made from one Record."""

@@ -1,0 +1,1 @@
+"""The architecture as pure functions and enums: nothing in here opens a file or a device."""
