@@ -1,0 +1,67 @@
+"""All of VMX in one place to import from; nothing outside of this package and the L1 guest knows VMX by itself."""
+
+from kvmharness.x86.ept import RWX, Epte, Eptp, EptTables, MemoryType
+from kvmharness.x86.vmcs import Field, FieldType, FieldWidth, check_value, encode
+from kvmharness.x86.vmcs12 import VMX_CR4, DescriptorTables, GuestState, HostState, vmcs12
+from kvmharness.x86.vmx_controls import (
+    Entry,
+    EptVpidCap,
+    Exit,
+    MissingControlError,
+    Pin,
+    Proc,
+    Proc2,
+    VmxCaps,
+    adjust,
+    fixed_bits_conflict,
+    has_control,
+)
+from kvmharness.x86.vmx_exits import (
+    ENTRY_FAILURE,
+    CrAccess,
+    EptViolation,
+    IoAccess,
+    VmInstructionError,
+    VmxExit,
+    describe_entry_failure,
+    describe_exit,
+    describe_vm_instruction_error,
+)
+
+__all__ = [
+    "ENTRY_FAILURE",
+    "RWX",
+    "VMX_CR4",
+    "CrAccess",
+    "DescriptorTables",
+    "Entry",
+    "EptTables",
+    "EptViolation",
+    "EptVpidCap",
+    "Epte",
+    "Eptp",
+    "Exit",
+    "Field",
+    "FieldType",
+    "FieldWidth",
+    "GuestState",
+    "HostState",
+    "IoAccess",
+    "MemoryType",
+    "MissingControlError",
+    "Pin",
+    "Proc",
+    "Proc2",
+    "VmInstructionError",
+    "VmxCaps",
+    "VmxExit",
+    "adjust",
+    "check_value",
+    "describe_entry_failure",
+    "describe_exit",
+    "describe_vm_instruction_error",
+    "encode",
+    "fixed_bits_conflict",
+    "has_control",
+    "vmcs12",
+]
