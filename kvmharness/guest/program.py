@@ -24,7 +24,8 @@ _MORE = re.compile(r"#\s{3,}(\S.*)")
 _LABEL = re.compile(r"\s*([A-Za-z_]\w*):\s*(.*)")
 _INCLUDE = re.compile(r'\s*\.include\s+"([^"]+)"\s*$')
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
-_BARE_NUMBER = re.compile(r"(?<![\w.])(?!0x[0-9a-fA-F])\d\w*")
+# A single digit is the same in either base; numeric labels (`1:`, `1b`) are refused with the rest.
+_BARE_NUMBER = re.compile(r"(?<![\w.])(?!0x[0-9a-fA-F])\d(?:\w+|(?=:))")
 
 
 class AssembleError(UsageError):

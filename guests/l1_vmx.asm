@@ -1,0 +1,113 @@
+# purpose: L1 as a VMX hypervisor: makes round trips to L2, each with HOST_CR3, GUEST_CR3 and EPTP from its row
+# mode: long64, CPL 0, paging on with gpa = gva below MEMORY_BYTES and PROBE_GVA mapped per root, IF=0, CR4.VMXE=1
+# in: rdi = MAILBOX; rbx = ROWS; rsp = STACK_TOP; r12 = 0x0; rbp = 0x0
+# out: samples at SAMPLES; mailbox
+# clobber: all
+# memory: 0x0 MEMORY_BYTES everything; VMXON_REGION and VMCS_REGION start with the VMCS revision identifier
+# exits: io out DOORBELL at ring_ready, ring_begin, ring_end, ring_done, ring_fail
+# source: SDM Vol. 3, 25.8 Virtual-Machine Control Structure initialization; 32.2 Conventions; 31 VMX Instructions
+entry:              mov     r13, PROBE_GVA
+                    mov     qword ptr [rdi + MAIL_OPERAND], VMXON_REGION
+                    vmxon   [rdi + MAIL_OPERAND]
+                    mov     eax, ERROR_VMXON_FAILED     # leaves the flags alone
+                    jbe     fail                        # CF: VMfailInvalid, ZF: VMfailValid
+                    mov     qword ptr [rdi + MAIL_OPERAND], VMCS_REGION
+                    vmclear [rdi + MAIL_OPERAND]
+                    mov     eax, ERROR_VMCLEAR_FAILED
+                    jbe     fail
+                    vmptrld [rdi + MAIL_OPERAND]
+                    mov     eax, ERROR_VMPTRLD_FAILED
+                    jbe     fail
+
+                    mov     rsi, VMCS_TABLE             # the whole VMCS12, computed outside, HOST_RSP and HOST_RIP included
+next_field:         mov     edx, [rsi]
+                    cmp     edx, VMCS_TABLE_END
+                    je      vmcs_written
+                    mov     rax, [rsi + 0x8]
+                    vmwrite rdx, rax
+                    jbe     field_refused
+                    add     rsi, 0x10
+                    jmp     next_field
+vmcs_written:       xor     r11d, r11d                  # 0 until the first entry has been made
+                    jmp     ready
+
+round_trip:         mov     edx, FIELD_HOST_CR3
+                    mov     rax, [rbx + ROW_HOST_CR3]
+                    vmwrite rdx, rax                    # not in the shadow VMCS: exits on every host
+                    mov     edx, FIELD_GUEST_CR3
+                    mov     rax, [rbx + ROW_GUEST_CR3]
+                    vmwrite rdx, rax
+                    mov     edx, FIELD_GUEST_RIP        # a hypercall leaves RIP on itself
+                    mov     eax, L2_CODE
+                    vmwrite rdx, rax
+                    test    r9, FLAG_WRITE_EPTP
+                    jz      eptp_written
+                    mov     edx, FIELD_EPT_POINTER
+                    mov     rax, [rbx + ROW_EPTP]
+                    vmwrite rdx, rax
+eptp_written:       test    qword ptr [rbx + ROW_ACTIONS], ACTION_INVEPT
+                    jnz     invalidate
+enter:              mov     rsi, [rbx + ROW_L2_CR3]
+                    test    r11d, r11d
+                    jz      first_entry
+                    vmresume
+                    jmp     entry_refused
+first_entry:        inc     r11d
+                    vmlaunch
+                    jmp     entry_refused
+
+vm_exit:            lea     rcx, [r12 + 0x1]            # HOST_RIP. r12 round trips are done: L2 must have run once more
+                    cmp     rbp, rcx
+                    jne     no_hypercall
+                    cmp     rax, [rbx + ROW_GUEST_TAG]
+                    jne     stale_l2
+                    mov     rax, [r13]
+                    cmp     rax, [rbx + ROW_HOST_TAG]
+                    je      next_round_trip
+
+                    mov     rcx, [rbx + ROW_HOST_TAG]
+                    mov     edx, ERROR_STALE_L1
+                    jmp     stale
+stale_l2:           mov     rcx, [rbx + ROW_GUEST_TAG]
+                    mov     edx, ERROR_STALE_L2
+stale:              mov     [rdi + MAIL_SEEN], rax
+                    mov     [rdi + MAIL_EXPECTED], rcx
+                    mov     eax, edx
+                    jmp     fail
+
+invalidate:         mov     rax, [rbx + ROW_EPTP]
+                    mov     ecx, INVEPT_DESCRIPTOR
+                    mov     [rcx], rax
+                    mov     eax, 0x1                    # single-context
+                    invept  rax, [rcx]
+                    mov     eax, ERROR_INVEPT_FAILED
+                    jbe     instruction_refused
+                    jmp     enter
+
+# What follows only runs on the way to the host with an error.
+no_hypercall:       mov     ecx, FIELD_VM_EXIT_REASON
+                    vmread  rax, rcx
+                    mov     [rdi + MAIL_EXIT_REASON], rax
+                    mov     ecx, FIELD_EXIT_QUALIFICATION
+                    vmread  rax, rcx
+                    mov     [rdi + MAIL_EXIT_QUALIFICATION], rax
+                    mov     ecx, FIELD_VM_EXIT_INTR_INFO
+                    vmread  rax, rcx
+                    mov     [rdi + MAIL_INTERRUPTION_INFO], rax
+                    mov     ecx, FIELD_GUEST_RIP
+                    vmread  rax, rcx
+                    mov     [rdi + MAIL_GUEST_RIP], rax
+                    mov     eax, ERROR_UNEXPECTED_EXIT
+                    jmp     fail
+field_refused:      mov     [rdi + MAIL_SEEN], rdx      # the field that could not be written
+                    mov     eax, ERROR_VMWRITE_FAILED
+                    jmp     instruction_refused
+entry_refused:      mov     eax, ERROR_ENTRY_REFUSED
+instruction_refused:
+                    mov     ecx, FIELD_VM_INSTRUCTION_ERROR
+                    vmread  rdx, rcx
+                    mov     [rdi + MAIL_INSTRUCTION_ERROR], rdx
+                    jmp     fail
+
+                    .include "phases.inc"
+                    .include "exceptions.inc"

@@ -1,0 +1,15 @@
+# purpose: L2 reads its probe through the CR3 it was entered with, or one it moves to itself, and hypercalls
+# mode: long64, CPL 0, paging on with L2's gpa = gva below MEMORY_BYTES and PROBE_GVA mapped per root, IF=0
+# in: r9 = flags; rsi = CR3 to move to; r13 = PROBE_GVA
+# out: rax = the tag read; rbp = one more than before, the proof that L2 ran
+# clobber: rax, rbp
+# memory: 0x0 MEMORY_BYTES everything, shared with L1
+# exits: none to the host; vmcall to L1 at hypercall
+# source: SDM Vol. 3, 26.1.2 Instructions That Cause VM Exits Unconditionally
+entry:              test    r9, FLAG_L2_MOVES_CR3
+                    jz      probe
+                    mov     cr3, rsi
+probe:              mov     rax, [r13]
+                    inc     rbp
+hypercall:          vmcall
+                    ud2                                 # L1 enters at `entry` each time, never behind the hypercall

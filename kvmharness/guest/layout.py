@@ -1,0 +1,155 @@
+"""Where everything lies in a guest's memory, and the words that host and guest exchange.
+
+One memslot at gpa 0 holds it all. Guests know these addresses by name: :func:`symbols` hands every name of this file to
+the assembler, so a number is written once.
+"""
+
+from enum import IntEnum, IntFlag
+
+PAGE_BYTES = 0x1000
+MEMORY_BYTES = 0x400000
+
+
+class Place(IntEnum):
+    """Guest physical addresses. L1 and L2 see them at the same virtual address in every root."""
+
+    DESCRIPTORS = 0x1000  # GDT, TSS, IDT of L1
+    MAILBOX = 0x2000  # parameters in, first error out: class Mailbox
+    STACK_TOP = 0x4000  # of L1; grows down into the page below
+    VMXON_REGION = 0x5000
+    VMCS_REGION = 0x6000
+    VMCS_TABLE = 0x7000  # pairs (field encoding, value) of 8 bytes each, up to an encoding of 0xffffffff
+    REAL_MODE_CODE = 0x8000
+    INVEPT_DESCRIPTOR = 0x9000
+    L1_CODE = 0x10000
+    L2_CODE = 0x20000
+    ROWS = 0x30000  # the operand rows: class Row
+    SAMPLES = 0x80000  # one u64 a batch
+    TABLES = 0x100000  # page tables, EPT tables and tagged pages, one after the other
+    L2_PROBE = 0x200000  # where L2's tables point for the probe; each EPT maps it to pages of its own
+
+
+# Both levels read their probe here: a 512 GiB slot of its own, so that the identity map below is shared by all roots.
+PROBE_GVA = 0x80_0000_0000
+
+ROWS_MAX = (Place.SAMPLES - Place.ROWS) // 64
+SAMPLES_MAX = (Place.TABLES - Place.SAMPLES) // 8
+VMCS_TABLE_END = 0xFFFF_FFFF
+
+
+class Mailbox(IntEnum):
+    """Byte offsets of the 8-byte words in the mailbox page."""
+
+    FLAGS = 0x00  # class Flag
+    BATCHES = 0x08  # of this phase; 0 ends the guest
+    BATCH_ROUND_TRIPS = 0x10
+    ROWS_END = 0x18  # gpa behind the last row
+    ROUND_TRIPS = 0x20  # out: round trips since the guest started, all phases
+    OPERAND = 0x28  # scratch: the memory operand of VMXON, VMCLEAR and VMPTRLD
+    ERROR = 0x40  # out: class Error; the words below say more
+    ERROR_ROUND_TRIP = 0x48
+    EXPECTED = 0x50
+    SEEN = 0x58
+    ROW_GPA = 0x60
+    EXIT_REASON = 0x68
+    EXIT_QUALIFICATION = 0x70
+    INSTRUCTION_ERROR = 0x78
+    INTERRUPTION_INFO = 0x80
+    GUEST_RIP = 0x88
+    VECTOR = 0x90
+    STACK = 0x98  # of an exception: the error code, or RIP where the vector has none
+    STACK_SECOND = 0xA0  # RIP, or CS
+    CR2 = 0xA8
+
+
+class Row(IntEnum):
+    """Byte offsets of the operands of one round trip. Rotations are rows in memory; the code is always the same."""
+
+    HOST_CR3 = 0x00  # L1 alone: the CR3 to move
+    GUEST_CR3 = 0x08
+    EPTP = 0x10
+    L2_CR3 = 0x18  # what L2 moves to CR3 itself, when told so
+    HOST_TAG = 0x20  # what L1 must read at PROBE_GVA under HOST_CR3
+    GUEST_TAG = 0x28  # what L2 must read there
+    ACTIONS = 0x30  # class Action
+    BYTES = 0x40
+
+
+class Flag(IntFlag):
+    """What every round trip of a phase does besides the operands that it always writes."""
+
+    WRITE_EPTP = 1
+    L2_MOVES_CR3 = 2
+
+
+class Action(IntFlag):
+    """What a single row does before its VM entry."""
+
+    INVEPT = 1
+
+
+class Port(IntEnum):
+    """I/O ports, all below 0x100 so that OUT takes them as an immediate."""
+
+    DOORBELL = 0x4B  # class Doorbell, 4 bytes
+    CONSOLE = 0x4C  # one character
+    TICK = 0x4D  # counted by the run loop, never shown to Python
+
+
+class Doorbell(IntEnum):
+    """What a guest tells its host, in EAX."""
+
+    READY = 1  # set up; the mailbox is read at the next BEGIN
+    BEGIN = 2  # a phase starts when the host returns
+    END = 3  # and is over
+    FAIL = 4  # the mailbox says why
+    DONE = 5  # BATCHES was 0
+
+
+class Error(IntEnum):
+    """Why a guest gave up."""
+
+    VMXON_FAILED = 1
+    VMCLEAR_FAILED = 2
+    VMPTRLD_FAILED = 3
+    VMWRITE_FAILED = 4
+    ENTRY_REFUSED = 5  # VMLAUNCH or VMRESUME ended in VMfail
+    INVEPT_FAILED = 6
+    UNEXPECTED_EXIT = 7  # L2 left for another reason than its hypercall
+    STALE_L1 = 8  # L1 read another tag than its new CR3 maps
+    STALE_L2 = 9
+    EXCEPTION = 10  # in L1
+
+
+# VMCS fields that the guest code names itself; everything else comes to it as the field table.
+_FIELDS = (
+    "HOST_CR3",
+    "GUEST_CR3",
+    "EPT_POINTER",
+    "GUEST_RIP",
+    "VM_EXIT_REASON",
+    "EXIT_QUALIFICATION",
+    "VM_INSTRUCTION_ERROR",
+    "VM_EXIT_INTR_INFO",
+)
+
+
+def symbols() -> dict[str, int]:
+    """All names that guest sources may use, with their values."""
+    from kvmharness.x86.vmcs import Field
+    from kvmharness.x86.vmx import VmxExit
+
+    names = {"PROBE_GVA": PROBE_GVA, "VMCS_TABLE_END": VMCS_TABLE_END, "MEMORY_BYTES": MEMORY_BYTES}
+    names |= {place.name: place.value for place in Place}
+    for prefix, members in (
+        ("MAIL", Mailbox),
+        ("ROW", Row),
+        ("FLAG", Flag),
+        ("ACTION", Action),
+        ("PORT", Port),
+        ("DOORBELL", Doorbell),
+        ("ERROR", Error),
+    ):
+        names |= {f"{prefix}_{member.name}": int(member) for member in members}
+    names |= {f"FIELD_{name}": int(Field[name]) for name in _FIELDS}
+    return names | {"EXIT_VMCALL": int(VmxExit.VMCALL)}
