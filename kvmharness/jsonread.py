@@ -1,0 +1,131 @@
+"""Strict reading of JSON: a reader takes a value and the place it stands at, and returns it with its type or raises."""
+
+import json
+from collections.abc import Callable
+from typing import Self, TypeVar
+
+from kvmharness.errors import UsageError
+
+T = TypeVar("T")
+
+
+class ShapeError(UsageError):
+    """A JSON document does not have the shape it must have; the text names the place."""
+
+
+def parse(text: bytes) -> object:
+    """The JSON value in *text*.
+
+    Raises:
+        ShapeError: not UTF-8, not JSON, cut off, nested without end, or using NaN, which JSON does not know.
+    """
+    try:
+        value: object = json.loads(text.decode(), parse_constant=_refuse_constant)
+    except RecursionError:
+        raise ShapeError("nested too deeply") from None
+    except ValueError as error:  # JSONDecodeError, UnicodeDecodeError, an integer of thousands of digits
+        raise ShapeError(f"not JSON, or cut off: {error}") from None
+    return value
+
+
+def _refuse_constant(name: str) -> object:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _wrong(where: str, wanted: str, value: object) -> ShapeError:
+    seen = repr(value)
+    return ShapeError(
+        f"{where or 'document'}: expected {wanted}, found {seen if len(seen) < 60 else seen[:57] + '...'}"
+    )
+
+
+def text(value: object, where: str) -> str:
+    """A string."""
+    if not isinstance(value, str):
+        raise _wrong(where, "a string", value)
+    return value
+
+
+def integer(value: object, where: str) -> int:
+    """An integer; true and false are none."""
+    if type(value) is not int:  # bool is a subclass of int, and is not a number here
+        raise _wrong(where, "an integer", value)
+    return value
+
+
+def number(value: object, where: str) -> float:
+    """A finite number."""
+    # json reads 1e999 as infinity, and an integer may be too wide for a float
+    if type(value) not in (float, int) or not abs(value) < 1e300:  # type: ignore[arg-type]
+        raise _wrong(where, "a number", value)
+    return float(value)  # type: ignore[arg-type]
+
+
+def boolean(value: object, where: str) -> bool:
+    """True or false."""
+    if not isinstance(value, bool):
+        raise _wrong(where, "true or false", value)
+    return value
+
+
+def an_object(value: object, where: str) -> dict[str, object]:
+    """An object."""
+    if not isinstance(value, dict):
+        raise _wrong(where, "an object", value)
+    return value
+
+
+def list_of(item: Callable[[object, str], T]) -> Callable[[object, str], tuple[T, ...]]:
+    """A reader of lists of what *item* reads."""
+
+    def read(value: object, where: str) -> tuple[T, ...]:
+        if not isinstance(value, list):
+            raise _wrong(where, "a list", value)
+        return tuple(item(entry, f"{where}[{index}]") for index, entry in enumerate(value))
+
+    return read
+
+
+def map_of(item: Callable[[object, str], T]) -> Callable[[object, str], dict[str, T]]:
+    """A reader of objects whose values *item* reads."""
+
+    def read(value: object, where: str) -> dict[str, T]:
+        return {key: item(entry, f"{where}.{key}") for key, entry in an_object(value, where).items()}
+
+    return read
+
+
+def or_none(item: Callable[[object, str], T]) -> Callable[[object, str], T | None]:
+    """A reader of null, or what *item* reads."""
+    return lambda value, where: None if value is None else item(value, where)
+
+
+texts = list_of(text)
+text_map = map_of(text)
+integer_map = map_of(integer)
+
+
+class Fields:
+    """One JSON object being read, as a context: every field is taken once, and none may be left over at the end."""
+
+    def __init__(self, value: object, where: str = "") -> None:
+        self._left = dict(an_object(value, where))
+        self._where = where
+
+    def __enter__(self) -> Self:
+        return self
+
+    def take(self, name: str, reader: Callable[[object, str], T]) -> T:
+        """The field *name* as *reader* reads it.
+
+        Raises:
+            ShapeError: it is missing, or has another type.
+        """
+        where = f"{self._where}.{name}" if self._where else name
+        if name not in self._left:
+            raise ShapeError(f"{where}: missing")
+        return reader(self._left.pop(name), where)
+
+    def __exit__(self, failed: type[BaseException] | None, *_: object) -> None:
+        if failed is None and self._left:
+            raise ShapeError(f"{self._where or 'document'}: unknown field {next(iter(self._left))!r}")
