@@ -57,10 +57,11 @@ class PageTables(RadixTables):
         """
         if int(flags) & ~_SETTABLE:
             raise ValueError(f"page flags {int(flags):#x}: PS and bits outside of Pte are not the caller's to set")
-        if not is_canonical(gva) or not is_canonical(gva + length - 1):
+        if not is_canonical(gva) or not is_canonical(gva + max(length, 1) - 1):
             raise ValueError(f"{length:#x} bytes from {gva:#x} are not all canonical")
         large = Pte.PS if page_bytes != PAGE_4K else 0
-        self._place(gva, gpa, length, page_bytes, int(flags) | Pte.P.value | int(large))
+        index_bits = gva & (1 << self.input_bits) - 1
+        self._place(index_bits, gpa, length, page_bytes, int(flags) | Pte.P.value | int(large))
 
     def cr3(self, pcid: int = 0, *, noflush: bool = False) -> Cr3:
         """The CR3 that selects these tables."""

@@ -71,7 +71,7 @@ class RadixTables:
             raise ValueError(f"{self.name}: no page has {page_bytes} bytes")
         for what, value in (("address", address), ("target", target), ("length", length)):
             _check_aligned(f"{self.name} {what}", value, page_bytes)
-        if length <= 0 or (address & (1 << self.input_bits) - 1) + length > 1 << self.input_bits:
+        if length <= 0 or address + length > 1 << self.input_bits:
             raise ValueError(f"{self.name}: {length:#x} bytes from {address:#x} do not fit in the address space")
         if target + length > 1 << 52:
             raise ValueError(f"{self.name}: target {target:#x} is beyond 2^52")

@@ -15,6 +15,7 @@ from kvmharness.x86.registers import (
     LONG_MODE_CR4,
     LONG_MODE_EFER,
     Cr4,
+    Efer,
     Rflags,
     control_register_conflict,
     cr3_reserved_bits,
@@ -86,6 +87,8 @@ def vmcs12(
 ) -> list[tuple[Field, int]]:
     """The complete table, in encoding order; every field is one that L1 may write.
 
+    A test that wants VM entry to refuse something replaces one row of a good table.
+
     Args:
         caps: what L1's vCPU offers.
         guest: L2's start.
@@ -114,6 +117,8 @@ def vmcs12(
 def _check_state(caps: VmxCaps, whose: str, state: GuestState | HostState) -> None:
     caps.check_control_registers(whose, state.cr0, state.cr4)
     conflict = control_register_conflict(state.cr0, state.cr4, state.efer)
+    if not state.efer & Efer.LMA:
+        conflict = "EFER.LMA must be 1, both levels are 64-bit"
     if conflict:
         raise ValueError(f"{whose} control registers: {conflict}")
     reserved = cr3_reserved_bits(state.cr3, physical_bits=52, pcide=bool(state.cr4 & Cr4.PCIDE), mov=False)
