@@ -1,0 +1,133 @@
+"""Which Python modules a program needs, found by reading imports, running nothing.
+
+The image carries only these, because each file costs time in the emulator. Imports inside functions count as well
+(they are what happens on an error path); imports for type checking only do not.
+"""
+
+import ast
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec, PathFinder
+from pathlib import Path
+
+# What CPython itself imports before it runs anything (with -S), and what an error message may need.
+INTERPRETER_ROOTS = tuple(
+    "abc codecs encodings encodings.aliases encodings.ascii encodings.latin_1 encodings.utf_8 io os posixpath stat "
+    "_collections_abc linecache tokenize traceback warnings threading".split()
+)
+# Doors from the standard library's core into its large parts, opened only by calls that nothing in an emulated host
+# makes (or that the caller then names as a root of its own).
+STOPPED_AT = frozenset(
+    "asyncio bz2 concurrent ctypes curses distutils doctest email http lzma multiprocessing optparse pdb pickle "
+    "pycparser pydoc setuptools socket sqlite3 ssl subprocess tempfile test tkinter typing unittest urllib xml zipfile "
+    "_pydecimal _pyio _strptime".split()
+)
+_SKIPPED_FOLDERS = frozenset(("__pycache__", "tests", "testing"))
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One module that is to go into the image.
+
+    Attributes:
+        name: the full dotted name.
+        origin: its source file or shared object.
+        is_package: the module is a folder's ``__init__``.
+    """
+
+    name: str
+    origin: Path
+    is_package: bool
+
+    @property
+    def is_extension(self) -> bool:
+        """A shared object rather than Python source."""
+        return self.origin.name.endswith(tuple(EXTENSION_SUFFIXES))
+
+
+def closure(roots: Iterator[str] | tuple[str, ...], *, whole_stdlib: bool = False) -> dict[str, Found]:
+    """Every module that *roots* import, directly or not, by name.
+
+    Args:
+        roots: dotted module names. One that does not exist is left out, as are built-in and frozen modules.
+        whole_stdlib: also follow the standard library's own imports into its large parts.
+    """
+    found: dict[str, Found] = {}
+    seen: set[str] = set()
+    wanted = list(roots)
+    while wanted:
+        name = wanted.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        module = _find(name)
+        if module is None:
+            continue
+        found[name] = module
+        parent = name.rpartition(".")[0]
+        if parent:
+            wanted.append(parent)
+        if module.is_extension:
+            continue
+        stops = frozenset() if whole_stdlib or name.partition(".")[0] not in sys.stdlib_module_names else STOPPED_AT
+        wanted += [other for other in _imports(module) if other.partition(".")[0] not in stops]
+    return found
+
+
+def submodules(package: str) -> Iterator[str]:
+    """The names of *package* and of every module below it."""
+    found = _find(package)
+    if found is None:
+        raise ModuleNotFoundError(f"no module named {package!r} in the running Python")
+    yield package
+    if not found.is_package:
+        return
+    folder = found.origin.parent
+    for path in sorted(folder.rglob("*")):
+        inner = path.relative_to(folder)
+        if path.name.endswith((".py", ".so")) and not _SKIPPED_FOLDERS.intersection(inner.parts):
+            parts = [*inner.parts[:-1], path.name.partition(".")[0]]
+            yield ".".join([package, *(part for part in parts if part != "__init__")])
+
+
+def _find(name: str) -> Found | None:
+    """Locate a module without importing it or its parents."""
+    path: list[str] | None = None
+    spec: ModuleSpec | None = None
+    parts = name.split(".")
+    for depth in range(len(parts)):
+        spec = PathFinder.find_spec(".".join(parts[: depth + 1]), path)
+        if spec is None:
+            return None
+        path = list(spec.submodule_search_locations or [])
+    if spec is None or spec.origin is None or not spec.has_location:
+        return None
+    return Found(name, Path(spec.origin), spec.submodule_search_locations is not None)
+
+
+def _imports(module: Found) -> Iterator[str]:
+    """The dotted names that a module's source asks for; for ``from a import b`` both ``a`` and ``a.b``."""
+    tree = ast.parse(module.origin.read_bytes(), str(module.origin))
+    package = module.name if module.is_package else module.name.rpartition(".")[0]
+    for node in _live_nodes(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parents = package.split(".")
+            above = ".".join(parents[: len(parents) - node.level + 1]) if node.level else ""
+            base = ".".join(part for part in (above, node.module or "") if part)
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def _live_nodes(node: ast.AST) -> Iterator[ast.AST]:
+    """All nodes, but for what stands under ``if TYPE_CHECKING`` or ``if __name__ == "__main__"``."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and ("TYPE_CHECKING" in (text := ast.unparse(child.test)) or "__main__" in text):
+            for other in child.orelse:
+                yield other
+                yield from _live_nodes(other)
+            continue
+        yield child
+        yield from _live_nodes(child)

@@ -1,0 +1,88 @@
+"""KVM's modules inside the emulated host: loaded with their parameters, unloaded in the right order.
+
+Which order that is stands in the file ``order`` beside the modules, written when the image was made (from each
+module's own list of what it depends on), so that nothing has to be worked out in here.
+"""
+
+import os
+
+from kvmharness.errors import KvmHarnessError
+
+BUSYBOX = "/bin/busybox"
+_VENDOR_MODULES = ("kvm_intel", "kvm_amd")
+
+
+class ModuleError(KvmHarnessError):
+    """The kernel refused to load or to unload a module."""
+
+
+def load(folder: str, params: dict[str, str]) -> list[str]:
+    """Load the modules of *folder* that suit this CPU.
+
+    Args:
+        folder: holds the modules and ``order``: one file name a line, dependencies first.
+        params: module parameters as ``{"kvm.tdp_mmu": "N", "kvm_intel.nested": "1"}``. ``nested=1`` is given to the
+        vendor's
+            module unless it is said otherwise. Parameters of the other vendor's module are left out.
+
+    Returns:
+        The names of the modules that were loaded, in order.
+    """
+    vendor = vendor_module()
+    with open(f"{folder}/order") as file:
+        files = file.read().split()
+    wanted = {f"{vendor}.nested": "1", **{_canonical(name): value for name, value in params.items()}}
+    loaded = []
+    for name, file_name in ((module_name(f), f) for f in files):
+        if name in _VENDOR_MODULES and name != vendor:
+            continue
+        options = [f"{key.partition('.')[2]}={value}" for key, value in wanted.items() if key.partition(".")[0] == name]
+        _busybox("insmod", f"{folder}/{file_name}", *options)
+        loaded.append(name)
+    missing = {key.partition(".")[0] for key in wanted} - set(loaded) - set(_VENDOR_MODULES)
+    if missing:
+        raise ModuleError(f"parameters were given for {', '.join(sorted(missing))}, which the variant does not hold")
+    return loaded
+
+
+def unload() -> list[str]:
+    """Unload every KVM module, users before what they use; returns the names.
+
+    Raises:
+        ModuleError: a module is in use: something still holds a VM open.
+    """
+    gone = []
+    for name in (*_VENDOR_MODULES, "kvm", "ccp", "irqbypass"):
+        if os.path.isdir(f"/sys/module/{name}/holders"):
+            _busybox("rmmod", name)
+            gone.append(name)
+    return gone
+
+
+def vendor_module() -> str:
+    """The vendor's KVM module for this CPU: ``kvm_intel`` or ``kvm_amd``."""
+    with open("/proc/cpuinfo") as file:
+        text = file.read()
+    for flag, name in (("vmx", "kvm_intel"), ("svm", "kvm_amd")):
+        if f" {flag} " in text:
+            return name
+    raise ModuleError("the emulated CPU has neither VMX nor SVM", "choose another CPU model")
+
+
+def module_name(file_name: str) -> str:
+    """A module's name as the kernel writes it: ``kvm-intel.ko`` is kvm_intel."""
+    return file_name.rpartition("/")[2].removesuffix(".ko").replace("-", "_")
+
+
+def _canonical(key: str) -> str:
+    module, _, parameter = key.partition(".")
+    return f"{module.replace('-', '_')}.{parameter}"
+
+
+def _busybox(*command: str) -> None:
+    from kvmharness.lab.execute import execute
+
+    printed: list[str] = []
+    status = execute({"argv": [BUSYBOX, *command]}, printed.append)
+    if status["status"] != 0:
+        raise ModuleError(f"{' '.join(command)}: {''.join(printed).strip() or 'failed'}")

@@ -1,0 +1,105 @@
+"""Other people's programs: found or asked for by package, run with their last words kept, never left behind."""
+
+import errno
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from kvmharness.errors import KvmHarnessError
+from kvmharness.lab.machine import MissingToolError
+
+# Which Debian package has which program or file.
+PACKAGES = {
+    "bc": "bc",
+    "bison": "bison",
+    "bochs": "bochs bochs-sdl bochsbios vgabios",
+    "busybox": "busybox-static",
+    "dpkg-deb": "dpkg",
+    "flex": "flex",
+    "gcc": "gcc",
+    "ldd": "libc-bin",
+    "lz4": "lz4",
+    "make": "make",
+    "qemu-system-x86_64": "qemu-system-x86",
+    "tar": "tar",
+    "xorriso": "xorriso",
+}
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+
+class ToolError(KvmHarnessError):
+    """Another program failed; the message ends with what it said."""
+
+
+class DiskFullError(KvmHarnessError):
+    """There is no room left where something had to be written."""
+
+    def __init__(self, path: Path | str) -> None:
+        super().__init__(
+            f"no space left on the disk that holds {path}", "free some, or set XDG_CACHE_HOME to a larger disk"
+        )
+
+
+def find(program: str) -> str:
+    """The full path of *program*.
+
+    Raises:
+        MissingToolError: it is not installed; names the package.
+    """
+    path = shutil.which(program)
+    if path is None:
+        raise MissingToolError(program, PACKAGES.get(program, program))
+    return path
+
+
+def find_file(paths: Sequence[str], package: str) -> Path:
+    """The first of *paths* that exists.
+
+    Raises:
+        MissingToolError: none does; names the package.
+    """
+    for path in paths:
+        if Path(path).is_file():
+            return Path(path)
+    raise MissingToolError(paths[0], package)
+
+
+def run(
+    argv: Sequence[str], *, cwd: Path | None = None, env: Mapping[str, str] | None = None, stdin: bytes | None = None
+) -> bytes:
+    """Run a short command to its end and return its standard output.
+
+    Raises:
+        MissingToolError, ToolError, DiskFullError.
+    """
+    command = [find(argv[0]), *argv[1:]]
+    environment = {**os.environ, "LC_ALL": "C", **(env or {})}
+    done = subprocess.run(command, cwd=cwd, env=environment, input=stdin, capture_output=True, check=False)
+    if done.returncode != 0:
+        said = done.stderr.decode(errors="replace").strip() or done.stdout.decode(errors="replace").strip()
+        if os.strerror(errno.ENOSPC) in said:
+            raise DiskFullError(cwd or "the temporary folder")
+        tail = "\n".join(said.splitlines()[-12:])
+        raise ToolError(f"{' '.join(argv[:4])} ended with status {done.returncode}:\n{tail}")
+    return done.stdout
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn the errno of a full disk into :class:`DiskFullError` about *path*."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _NO_SPACE:
+            raise DiskFullError(path) from None
+        raise
+
+
+Progress = Callable[[str], None]
+
+
+def silent(message: str) -> None:
+    """A progress function that says nothing."""
