@@ -1,0 +1,146 @@
+"""doctor: what this host can do, what it lacks, and how to get it. Changes nothing."""
+
+import argparse
+import json
+from importlib.util import find_spec
+from typing import Any
+
+from kvmharness import __version__
+from kvmharness.cli.options import Verbs, verb
+from kvmharness.cli.output import Output
+from kvmharness.errors import ExitCode
+from kvmharness.hosts import NEEDS, HostFacts, facts, unmet
+from kvmharness.hosts.tools import BOCHS, KERNEL_BUILD, install_command, missing
+
+EXTRAS = {
+    "report": ("rich", "scipy", "matplotlib", "jinja2"),
+    "pytest": ("pytest",),
+    "dev": ("capstone", "hypothesis", "mypy", "ruff"),
+}
+
+
+def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
+    """Registers the verb."""
+    made = verb(
+        verbs,
+        "doctor",
+        run,
+        "show what this host can do, what it lacks and how to get it",
+        "Changes nothing. Ends with 0 when the nested matrix can run, here or in an emulated host, with 4 otherwise.",
+    )
+    made.add_argument("--json", action="store_true", help="print one JSON document instead")
+
+
+def run(options: argparse.Namespace, output: Output) -> int:
+    """Prints the diagnosis."""
+    found = diagnosis(facts())
+    if options.json:
+        output.result(json.dumps(found, indent=1, sort_keys=True))
+    else:
+        for line in _lines(found, output):
+            output.result(line)
+    return ExitCode.PASS if found["runs"]["nested"] or found["runs"]["emulated_vmx"] else ExitCode.SKIPPED
+
+
+def diagnosis(host: HostFacts) -> dict[str, Any]:
+    """All that doctor knows, as plain data."""
+    needs = {}
+    for name, need in NEEDS.items():
+        lacks = unmet(name, host)
+        needs[name] = {"summary": need.summary, "met": lacks is None}
+        if lacks:
+            needs[name] |= {"reason": lacks.reason, "fix": lacks.fix, "way_out": lacks.way_out}
+    tools = missing(BOCHS)
+    build = missing(KERNEL_BUILD)
+    return {
+        "tool_version": __version__,
+        "host": host.to_json(),
+        "needs": needs,
+        "missing_tools": {"emulated_vmx": tools, "kernel_build": build},
+        "missing_modules": {
+            extra: lacking
+            for extra, modules in EXTRAS.items()
+            if (lacking := [module for module in modules if find_spec(module) is None])
+        },
+        "runs": {
+            "l1_alone": needs["kvm"]["met"],
+            "nested": needs["nested"]["met"],
+            "emulated_vmx": needs["emulated_vmx"]["met"],
+        },
+    }
+
+
+def _lines(found: dict[str, Any], output: Output) -> list[str]:
+    return [
+        *_host_lines(found["host"]),
+        "",
+        "Needs",
+        *(line for name, need in found["needs"].items() for line in _need_lines(name, need, output)),
+        "",
+        "Emulated hosts",
+        *_tool_lines(found, output),
+        "",
+        "What can run",
+        *_run_lines(found["runs"], output),
+    ]
+
+
+def _host_lines(host: dict[str, Any]) -> list[str]:
+    config = (host["config_hash"] or "cannot be read")[:12]
+    below = "no hypervisor below" if host["bare_metal"] else f"below: {host['emulated'] or 'a hypervisor'}"
+    kvm = host["kvm"]
+    state = kvm["state"] + (f" (errno {kvm['errno']})" if kvm["errno"] else "")
+    lines = [
+        "Host",
+        f"  kernel      {host['kernel_release']}, config {config}",
+        f"  CPU         {host['cpu_model']} ({host['cpu_vendor']}), microcode {host['microcode']}, {below}",
+        f"  {kvm['path']:<11} {state}, driven by {host['vendor_module'] or 'no module that shows up in /sys/module'}",
+    ]
+    interesting = ("nested", "ept", "npt", "vpid", "enable_shadow_vmcs", "unrestricted_guest", "pml", "tdp_mmu")
+    shown = [
+        f"{name}={value}" for name, value in host["module_parameters"].items() if name.partition(".")[2] in interesting
+    ]
+    if shown:
+        lines.append(f"  parameters  {' '.join(shown)}")
+    paranoid = host["perf_event_paranoid"]
+    lines.append(f"  perf        {'no perf events' if paranoid is None else f'perf_event_paranoid={paranoid}'}")
+    return lines
+
+
+def _need_lines(name: str, need: dict[str, Any], output: Output) -> list[str]:
+    if need["met"]:
+        return [f"  {output.paint('yes', 'green')}  {name:<13} {need['summary']}"]
+    lines = [f"  {output.paint('no ', 'yellow')}  {name:<13} {need['reason']}"]
+    lines += [f"{'':20}{output.paint(f'-> {advice}', 'dim')}" for advice in (need["fix"], need["way_out"]) if advice]
+    return lines
+
+
+def _tool_lines(found: dict[str, Any], output: Output) -> list[str]:
+    lines = []
+    for title, tools in (
+        ("Bochs (vmx)", found["missing_tools"]["emulated_vmx"]),
+        ("kernel build", found["missing_tools"]["kernel_build"]),
+    ):
+        if tools:
+            lines.append(f"  {output.paint('no ', 'yellow')}  {title:<13} lacks {', '.join(tools)}")
+            lines.append(f"{'':20}{output.paint(f'-> {install_command(tools.values())}', 'dim')}")
+        else:
+            lines.append(f"  {output.paint('yes', 'green')}  {title:<13} everything is installed")
+    for extra, modules in found["missing_modules"].items():
+        lines.append(f"  {output.paint('no ', 'yellow')}  Python extra  {extra}: lacks {', '.join(modules)}")
+        lines.append("".ljust(20) + output.paint(f"-> pip install 'kvmharness[{extra}]'", "dim"))
+    return lines
+
+
+def _run_lines(runs: dict[str, bool], output: Output) -> list[str]:
+    offers = (
+        ("l1_alone", "L1 alone (set-up d), on this host", "kvmharness run d"),
+        ("nested", "the whole matrix, on this host", "kvmharness run"),
+        ("emulated_vmx", "the whole matrix, in an emulated VMX host", "kvmharness run --host vmx"),
+    )
+    return [
+        f"  {output.paint('yes', 'green')}  {what:<42} {command}"
+        if runs[name]
+        else f"  {output.paint('no ', 'yellow')}  {what}"
+        for name, what, command in offers
+    ]

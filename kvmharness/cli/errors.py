@@ -1,0 +1,105 @@
+"""The one place where an exception becomes a message, a hint and an exit code."""
+
+import errno
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from kvmharness.errors import ExitCode, KvmHarnessError
+
+BISECT_SKIP = 125  # git bisect run: this revision cannot be judged
+_SIGNAL_BASE = 128  # the shell's convention for a death by signal
+
+
+def answer(command: Callable[[], int]) -> int:
+    """Runs *command* and gives the process's exit code, whatever happens in it.
+
+    A traceback is only shown for what nobody raised on purpose: it is a bug of the tool, never a verdict on a kernel.
+    """
+    try:
+        with _terminable():
+            code = command()
+            sys.stdout.flush()  # here, where a full disk or a closed pipe can still be told
+            return code
+    except KvmHarnessError as error:
+        _tell(str(error), error.hint, getattr(error, "console", ()))
+        return error.exit_code
+    except KeyboardInterrupt:
+        _tell("interrupted")
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        _forget_stdout()
+        return _SIGNAL_BASE + signal.SIGPIPE
+    except OSError as error:
+        _forget_stdout()
+        _tell(*_describe(error))
+        return ExitCode.LOST
+    except Exception:
+        import traceback
+
+        traceback.print_exc()
+        _tell("this is a bug in kvmharness", "Report it with the command and the lines above.")
+        return ExitCode.LOST
+
+
+def for_bisect(code: int) -> int:
+    """What `git bisect run` is to be told: good, bad, or 125 for all that is no verdict; a signal still ends it."""
+    if code in (ExitCode.PASS, ExitCode.FAIL) or code >= _SIGNAL_BASE:
+        return code
+    return BISECT_SKIP
+
+
+def _tell(message: str, hint: str = "", console: tuple[str, ...] = ()) -> None:
+    lines = [f"kvmharness: {message}"]
+    if console:
+        lines += ["the machine's last lines:", *(f"  | {line}" for line in console)]
+    if hint:
+        lines.append(f"hint: {hint}")
+    # Without a standard error there is nobody to tell.
+    if sys.stderr is not None:
+        print("\n".join(lines), file=sys.stderr)
+
+
+def _describe(error: OSError) -> tuple[str, str]:
+    name = errno.errorcode.get(error.errno or 0, "no errno")
+    what = f"{error.filename}: " if error.filename else ""
+    hints = {
+        errno.ENOSPC: "Free space there, or write elsewhere; the cache is under $XDG_CACHE_HOME/kvmharness.",
+        errno.EDQUOT: "Your disk quota is used up.",
+        errno.EACCES: "Check who may read and write it.",
+        errno.EMFILE: "Raise the limit of open files: ulimit -n.",
+        errno.ENOMEM: "Free memory.",
+    }
+    return f"{what}{error.strerror or error} ({name})", hints.get(error.errno or 0, "")
+
+
+def _forget_stdout() -> None:
+    """What is still buffered cannot be written; the interpreter must not try again at its end and complain."""
+    try:
+        fd = sys.stdout.fileno()
+    except (OSError, ValueError, AttributeError):
+        return
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, fd)
+    os.close(null)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM unwinds the stack like Ctrl-C does, so that emulators are stopped and files removed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(_SIGNAL_BASE + number)
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

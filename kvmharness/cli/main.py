@@ -1,0 +1,52 @@
+"""The parser and the way from a command line to an exit code."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from kvmharness import __version__
+from kvmharness.cli import asm, doctor
+from kvmharness.cli.errors import answer, for_bisect
+from kvmharness.cli.output import Output
+
+VERBS = (doctor, asm)
+
+_EPILOG = """\
+exit codes: 0 pass, 1 fail, 2 usage, 3 inconclusive, 4 skipped, 5 the machine was lost or another error outside the
+kernel under test; with --bisect 0 good, 1 bad, 125 anything else"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(
+        prog="kvmharness",
+        description="Validates KVM patches with CR3-thrashing nested guests: exact counts first, then timing.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"kvmharness {__version__}")
+    verbs = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for verb in VERBS:
+        verb.add(verbs)
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command line and gives its exit code.
+
+    Args:
+        arguments: without the program's name; those of the process by default.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    code = answer(lambda: _run(given))
+    return for_bisect(code) if "--bisect" in given else code
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        options = parser().parse_args(arguments)
+    except SystemExit as end:  # argparse has said why; --help and --version end here too
+        return end.code if isinstance(end.code, int) else 2
+    output = Output(getattr(options, "verbosity", 0))
+    code: int = options.handler(options, output)
+    return code
