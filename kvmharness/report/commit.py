@@ -1,0 +1,149 @@
+"""The evidence as a commit message wants it: variants against set-ups, at most 72 columns, with what reproduces it."""
+
+import shlex
+from collections.abc import Callable, Iterable, Sequence
+from textwrap import wrap
+
+from kvmharness.record import Record
+from kvmharness.report import words
+from kvmharness.report.rows import Row, by_cell, rows
+from kvmharness.verdict import Outcome, Verdict
+
+COLUMNS = 72
+GAP = 2
+
+Cells = dict[str, Row]  # one cell's rows by variant
+
+
+def commit_lines(records: Sequence[Record], verdict: Verdict | None = None, cells: Sequence[str] = ()) -> list[str]:
+    """The table for a commit message, one part for each host that the records come from.
+
+    Args:
+        records: the runs, at least one.
+        verdict: when given, its outcome and its command end the text.
+        cells: ids of the cells to show, in this order; without them the telling ones: for each set-up the cell
+            that the variants change most, and the smallest cell as its control.
+    """
+    units = " / ".join(dict.fromkeys(record.unit for record in records))
+    lines = wrap(f"Root loads (kvm_mmu_load) and time, in {units}, per round trip L1 -> L2 -> L1.", COLUMNS)
+    legend: dict[str, None] = {}
+    for record in records:
+        names = [variant.name for variant in record.variants]
+        if verdict:
+            names = [name for name in verdict.variants if name in names] or names
+        chosen = _chosen(record, cells, names)
+        lines += ["", *wrap(f"{words.kernel(record)}, {words.machine(record)}:", COLUMNS), ""]
+        lines += _tables(chosen, names) if chosen else ["  nothing to show"]
+        legend |= dict.fromkeys(_legend(record, chosen))
+    lines += ["", *legend]
+    if verdict:
+        held = sum(claim.outcome is Outcome.PASS for claim in verdict.claims)
+        lines += ["", f"{verdict.series}: {verdict.outcome.value} ({held} of {len(verdict.claims)} claims hold)"]
+    return [*lines, "", "Reproduce with:", *_command(verdict.command if verdict else records[0].command)]
+
+
+def telling(all_rows: Iterable[Row], names: Sequence[str]) -> list[Cells]:
+    """Of each set-up without special marks, the cell with the most to say and, where variants differ, its control."""
+    families: dict[str, list[Cells]] = {}
+    for cells in by_cell(all_rows).values():
+        row = next(iter(cells.values()))
+        if set(names) <= set(cells) and row.family in (row.label, f"{row.label}/ABAB", f"{row.label}/AABB"):
+            families.setdefault(row.family, []).append(cells)
+    chosen = []
+    for members in families.values():
+        best = max(members, key=lambda cells: _interest(cells, names))
+        if _interest(best, names)[0] > 0 and best is not members[0]:
+            chosen.append(members[0])
+        chosen.append(best)
+    return chosen
+
+
+def _interest(cells: Cells, names: Sequence[str]) -> tuple[float, float]:
+    """How far the variants lie apart in root loads; between equals, how many loads there are at all."""
+    loads = [cells[name].per_round_trip(cells[name].loads) or 0.0 for name in names]
+    return max(loads) - min(loads), max(loads)
+
+
+def _chosen(record: Record, ids: Sequence[str], names: Sequence[str]) -> list[Cells]:
+    all_rows = rows(record)
+    if not ids:
+        return telling(all_rows, names)
+    known = {next(iter(cells.values())).cell.id: cells for cells in by_cell(all_rows).values()}
+    return [known[id_] for id_ in ids if id_ in known]
+
+
+def _tables(chosen: Sequence[Cells], names: Sequence[str]) -> list[str]:
+    """Loads and times side by side where 72 columns allow it, else in as many pieces below each other as it takes."""
+    stub = ["", "", *(next(iter(cells.values())).id for cells in chosen)]
+    stub_width = max(map(len, stub))
+    lines: list[str] = []
+    table = stub
+    for block in _blocks(chosen, names, COLUMNS - stub_width - GAP):
+        if table is not stub and len(table[1]) + GAP + len(block[1]) > COLUMNS:
+            lines += [*(line.rstrip() for line in table), ""]
+            table = stub
+        table = [f"{left:{stub_width}}{'':{GAP}}{right}" for left, right in zip(table, block, strict=True)]
+    return lines + [line.rstrip() for line in table]
+
+
+def _blocks(chosen: Sequence[Cells], names: Sequence[str], width: int) -> list[list[str]]:
+    """Root loads by variant and time by variant, as text blocks of equal height and at most *width* columns."""
+    metrics: tuple[tuple[str, Callable[[Cells, str], str]], ...] = (
+        ("root loads", lambda cells, name: _loads(cells.get(name))),
+        ("time", lambda cells, name: _time(cells, name, names[0])),
+    )
+    blocks = []
+    for title, figure in metrics:
+        columns = [[name[: width // 2], *(figure(cells, name) for cells in chosen)] for name in names]
+        widths = [max(map(len, column)) for column in columns]
+        start = 0
+        while start < len(columns):
+            end = start + 1
+            while end < len(columns) and sum(widths[start : end + 1]) + GAP * (end - start) <= width:
+                end += 1
+            lines = [
+                (" " * GAP).join(text.rjust(wide) for text, wide in zip(line, widths[start:end], strict=True))
+                for line in zip(*columns[start:end], strict=True)
+            ]
+            wide = max(len(title), len(lines[0]))
+            blocks.append([title.center(wide, "-")[:wide], *(line.rjust(wide) for line in lines)])
+            start = end
+    return blocks
+
+
+def _loads(row: Row | None) -> str:
+    if row is None:
+        return "-"
+    mark = "!" if row.as_predicted is False else ""
+    return mark + words.amount(row.per_round_trip(row.loads))
+
+
+def _time(cells: Cells, name: str, base: str) -> str:
+    """The first variant's time as it is, the others' against it."""
+    here, there = cells.get(name), cells.get(base)
+    if here is None or here.ticks is None:
+        return "-"
+    if name == base or there is None or not there.ticks:
+        return words.ticks(here.ticks)
+    return words.percent(here.ticks, there.ticks)
+
+
+def _legend(record: Record, chosen: Sequence[Cells]) -> list[str]:
+    """What the letters and the numbers of the cells' ids mean."""
+    labels = dict.fromkeys(next(iter(cells.values())).label for cells in chosen)
+    lines = [f"{label}: {words.setup_name(record, label)}" for label in labels]
+    if any("x" in next(iter(cells.values())).shape for cells in chosen):
+        lines.append("n1xn2: so many host CR3s in L1, so many guest CR3s for L2, in turn")
+    if any(row.as_predicted is False for cells in chosen for row in cells.values()):
+        lines.append("!: not what the simulated root cache predicts")
+    return [piece for line in lines for piece in wrap(line, COLUMNS, subsequent_indent="   ")]
+
+
+def _command(command: Sequence[str]) -> list[str]:
+    """The command, broken with backslashes where it is too long; a single long word stays whole to be pasted."""
+    pieces = wrap(shlex.join(command), COLUMNS - 6, break_long_words=False, break_on_hyphens=False)
+    return [f"  {'' if index == 0 else '  '}{line}" for index, line in enumerate(_continued(pieces))]
+
+
+def _continued(lines: Sequence[str]) -> list[str]:
+    return [f"{line} \\" for line in lines[:-1]] + list(lines[-1:])

@@ -1,0 +1,160 @@
+"""The run as a table for a terminal, a file or a mail: one row a cell and variant."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from textwrap import wrap
+from typing import TYPE_CHECKING, TextIO
+
+from kvmharness.record import Record
+from kvmharness.report import words
+from kvmharness.report.rows import Row, rows
+from kvmharness.verdict import Outcome, Verdict
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+EXITS = "exits by reason"
+COLUMNS = ("cell", "variant", "n1", "n2/E", "RTs", "exits", "loads", "oracle", "switches", "time", "stale", EXITS)
+LEFT = ("cell", "variant", EXITS)
+# What a narrow terminal does without, in this order: the id has the numbers too, and the rest is in the JSON.
+DROPPED = ((EXITS,), ("n1", "n2/E"), ("RTs",), ("switches",))
+
+
+def run_lines(record: Record, *, width: int = 100) -> list[str]:
+    """The record as plain lines of at most *width* columns where that can be done.
+
+    Where the exits by reason have no room in the rows, they stand under the table, once for all cells with the same.
+    """
+    all_rows = rows(record)
+    names, table = _table(all_rows, width)
+    widths = _widths(names, table)
+    lines = [*headline(record)]
+    for line in (names, *table) if table else ():
+        columns = zip(line, widths, names, strict=True)
+        lines.append("  ".join(_aligned(text, wide, name) for text, wide, name in columns).rstrip())
+    for remark in _below(record, all_rows, names):
+        lines += wrap(remark, width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
+    return lines
+
+
+def print_run(record: Record, file: TextIO | None = None) -> None:
+    """Print the record: a rich table on a terminal when rich is installed, else :func:`run_lines`."""
+    out = file or sys.stdout
+    if out.isatty():
+        try:
+            from rich.console import Console
+        except ImportError:
+            pass  # the plain lines say the same
+        else:
+            _print_rich(record, Console(file=out))
+            return
+    print("\n".join(run_lines(record)), file=out)
+
+
+def headline(record: Record) -> list[str]:
+    """Host, kernel and unit: without them no figure means anything."""
+    return [
+        f"{words.kernel(record)}, {words.machine(record)}",
+        f"Figures per round trip (RT); time in {record.unit}",
+    ]
+
+
+def remarks(record: Record, all_rows: Sequence[Row]) -> list[str]:
+    """What the figures alone do not say: failures, skips and their reasons, sources missing, dmesg, the sum."""
+    lines = []
+    for outcome in (Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.SKIPPED):
+        judged = [row for row in all_rows if row.outcome is outcome]
+        for why, group in groupby(sorted(judged, key=lambda row: row.why), key=lambda row: row.why):
+            lines.append(f"{outcome.value}: {why}: {_listing(group)}")
+    lines += [f"dmesg: {line}" for line in record.dmesg]
+    lines += [f"note: {line}" for line in record.notes]
+    tally = [
+        f"{count} {outcome.value}" for outcome in Outcome if (count := sum(row.outcome is outcome for row in all_rows))
+    ]
+    return [*lines, f"{len(all_rows)} rows: {', '.join(tally) or 'nothing was run'}"]
+
+
+def verdict_lines(verdict: Verdict) -> list[str]:
+    """The claims with their figures, then the verdict."""
+    width = max((len(claim.outcome.value) for claim in verdict.claims), default=0)
+    lines = []
+    for claim in verdict.claims:
+        lines.append(f"{claim.outcome.value:{width}}  {claim.name}: {claim.text}")
+        lines += [f"{'':{width}}    {figure}" for figure in claim.figures]
+    return [*lines, f"{verdict.series}: {verdict.outcome.value}"]
+
+
+def _table(all_rows: Sequence[Row], width: int) -> tuple[list[str], list[list[str]]]:
+    """The names of the columns that fit into *width*, and the lines below them."""
+    full = [_cells(row) for row in all_rows if row.outcome is not Outcome.SKIPPED]
+    kept = list(COLUMNS)
+    for group in ((), *DROPPED):
+        kept = [name for name in kept if name not in group]
+        table = [[line[name] for name in kept] for line in full]
+        if sum(_widths(kept, table)) + 2 * (len(kept) - 1) <= width:
+            break
+    return kept, table
+
+
+def _cells(row: Row) -> dict[str, str]:
+    mark = "" if row.as_predicted is not False else "! "
+    return {
+        "cell": row.id,
+        "variant": row.variant,
+        "n1": str(row.cell.host_cr3s),
+        "n2/E": str(row.cell.eptps) if row.label == "c" else str(row.cell.guest_cr3s) if row.cell.nested else "-",
+        "RTs": str(row.round_trips),
+        "exits": words.amount(row.exits_total),
+        "loads": mark + words.amount(row.per_round_trip(row.loads)),
+        "oracle": words.amount(row.per_round_trip(row.loads_predicted)),
+        "switches": words.amount(row.per_round_trip(row.switches)),
+        "time": words.ticks(row.ticks),
+        "stale": str(row.probe_failures) if row.probes_checked else "-",
+        EXITS: words.exits(row.exits),
+    }
+
+
+def _widths(names: Sequence[str], table: Sequence[Sequence[str]]) -> list[int]:
+    return [max(map(len, column)) for column in zip(names, *table, strict=True)]
+
+
+def _aligned(text: str, width: int, column: str) -> str:
+    return text.ljust(width) if column in LEFT else text.rjust(width)
+
+
+def _below(record: Record, all_rows: Sequence[Row], names: Sequence[str]) -> list[str]:
+    return ([] if EXITS in names else _exits_below(all_rows)) + remarks(record, all_rows)
+
+
+def _exits_below(all_rows: Sequence[Row]) -> list[str]:
+    profiles: dict[str, list[Row]] = {}
+    for row in all_rows:
+        if row.exits:
+            profiles.setdefault(words.exits(row.exits), []).append(row)
+    return [f"exits: {profile}: {_listing(group)}" for profile, group in profiles.items()]
+
+
+def _listing(group: Iterable[Row], limit: int = 6) -> str:
+    """The cells' ids, each once; a long list is cut."""
+    ids = list(dict.fromkeys(row.id for row in group))
+    more = f" and {len(ids) - limit} more" if len(ids) > limit else ""
+    return ", ".join(ids[:limit]) + more
+
+
+def _print_rich(record: Record, console: "Console") -> None:
+    from rich.table import Table
+
+    all_rows = rows(record)
+    names, lines = _table(all_rows, console.width)
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    for name in names:
+        table.add_column(name, justify="left" if name in LEFT else "right", no_wrap=True)
+    shown = [row for row in all_rows if row.outcome is not Outcome.SKIPPED]
+    for row, line in zip(shown, lines, strict=True):
+        table.add_row(*line, style="red" if row.outcome is Outcome.FAIL else None)
+    console.print("\n".join(headline(record)), markup=False, highlight=False)
+    console.print(table)
+    for remark in _below(record, all_rows, names):
+        style = "red" if remark.startswith((Outcome.FAIL.value, "dmesg")) else None
+        console.print(remark, markup=False, highlight=False, style=style)

@@ -1,0 +1,77 @@
+"""Figures and facts as all the reports print them."""
+
+import json
+from collections.abc import Mapping
+
+from kvmharness.record import UNIT_EMULATED, Record
+
+SHOWN_EXITS = 0.005  # per round trip; below, a reason is background and only its sum is shown
+
+SETUP_NAMES = {
+    "a": "L2 without nested {tdp}",
+    "b": "L2 with nested {tdp}, one {root}",
+    "c": "L2 with nested {tdp}, several {root}s",
+    "d": "L1 alone, MOV CR3",
+    "e": "L2 without nested {tdp}, L0 without {tdp}",
+}
+
+
+def amount(value: float | None) -> str:
+    """A count per round trip: exact when whole, else three significant digits, "-" when not known."""
+    if value is None:
+        return "-"
+    return f"{value:.0f}" if value == round(value) else f"{value:.3g}"
+
+
+def ticks(value: float | None) -> str:
+    """A time in the record's unit, thousands separated."""
+    return "-" if value is None else f"{value:,.0f}"
+
+
+def percent(value: float, base: float) -> str:
+    """*value* against *base* with its sign; a difference that one decimal cannot show is 0.0%."""
+    text = f"{(value / base - 1) * 100:+.1f}%"
+    return "0.0%" if text in ("+0.0%", "-0.0%") else text
+
+
+def exits(by_reason: Mapping[str, float]) -> str:
+    """Exits per round trip by reason, for example ``VMRESUME 1 VMCALL 1 VMWRITE 1``."""
+    shown = [f"{reason} {amount(count)}" for reason, count in by_reason.items() if count >= SHOWN_EXITS]
+    rest = sum(count for count in by_reason.values() if count < SHOWN_EXITS)
+    return " ".join([*shown, f"others {amount(rest)}"] if rest else shown) or "-"
+
+
+def unit(record: Record) -> str:
+    """The unit of time, short enough for a column."""
+    return "instr. (emulated)" if record.unit == UNIT_EMULATED else "TSC cycles"
+
+
+def fact(record: Record, *names: str) -> str:
+    """The first of the host facts *names* that the record has, as text; "" when it has none."""
+    for name in names:
+        value = record.host.get(name)
+        if value not in (None, "", {}, []):
+            return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    return ""
+
+
+def cpu(record: Record) -> str:
+    """The host's CPU."""
+    return fact(record, "cpu", "cpu_model") or "unknown CPU"
+
+
+def kernel(record: Record) -> str:
+    """The host's kernel."""
+    return f"Linux {fact(record, 'kernel_release') or 'unknown'}"
+
+
+def machine(record: Record) -> str:
+    """What the run ran on, in a few words: the emulator when there is one, else the CPU."""
+    emulator = fact(record, "emulator", "emulated")
+    return f"emulated host ({emulator})" if emulator else cpu(record)
+
+
+def setup_name(record: Record, label: str) -> str:
+    """What a set-up is, with the vendor's own names for nested paging."""
+    amd = "AMD" in fact(record, "cpu", "cpu_model") + fact(record, "cpu_vendor")
+    return SETUP_NAMES[label].format(tdp="NPT" if amd else "EPT", root="nCR3" if amd else "EPTP")
