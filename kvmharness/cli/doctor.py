@@ -37,7 +37,7 @@ def run(options: argparse.Namespace, output: Output) -> int:
     if options.json:
         output.result(json.dumps(found, indent=1, sort_keys=True))
     else:
-        for line in _lines(found, output):
+        for line in lines(found, output):
             output.result(line)
     return ExitCode.PASS if found["runs"]["nested"] or found["runs"]["emulated_vmx"] else ExitCode.SKIPPED
 
@@ -70,7 +70,8 @@ def diagnosis(host: HostFacts) -> dict[str, Any]:
     }
 
 
-def _lines(found: dict[str, Any], output: Output) -> list[str]:
+def lines(found: dict[str, Any], output: Output) -> list[str]:
+    """The diagnosis as text."""
     return [
         *_host_lines(found["host"]),
         "",

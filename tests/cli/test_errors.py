@@ -1,0 +1,123 @@
+"""Every way for a command to end, as message and exit code."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from kvmharness.cli.errors import answer, for_bisect
+from kvmharness.errors import (
+    ExitCode,
+    GuestError,
+    HostRequirementError,
+    KvmHarnessError,
+    LostMachineError,
+    UsageError,
+)
+
+
+def raiser(error):
+    def command():
+        raise error
+
+    return command
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (UsageError("no such thing"), 2),
+        (HostRequirementError("no such thing"), 4),
+        (GuestError("no such thing"), 1),
+        (LostMachineError("no such thing"), 5),
+        (KvmHarnessError("no such thing"), 5),
+    ],
+)
+def test_own_errors(error, code, capsys):
+    assert answer(raiser(error)) == code
+    assert capsys.readouterr() == ("", "kvmharness: no such thing\n")
+
+
+def test_hint_and_console_follow_the_message(capsys):
+    error = LostMachineError("the machine is lost", "boot it again", ("[1.0] BUG", "[1.1] end"))
+    assert answer(raiser(error)) == ExitCode.LOST
+    assert capsys.readouterr().err.splitlines() == [
+        "kvmharness: the machine is lost",
+        "the machine's last lines:",
+        "  | [1.0] BUG",
+        "  | [1.1] end",
+        "hint: boot it again",
+    ]
+
+
+def test_ctrl_c_is_one_line(capsys):
+    assert answer(raiser(KeyboardInterrupt())) == 130
+    assert capsys.readouterr() == ("", "kvmharness: interrupted\n")
+
+
+def test_a_bug_is_no_verdict(capsys):
+    assert answer(raiser(ZeroDivisionError("x"))) == ExitCode.LOST
+    err = capsys.readouterr().err
+    assert "ZeroDivisionError: x" in err
+    assert "this is a bug in kvmharness" in err
+
+
+def run(script, **options):
+    command = [sys.executable, "-c", f"import sys\nfrom kvmharness.cli.errors import answer\n{script}"]
+    return subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False, timeout=60, **options)
+
+
+def test_other_system_errors_name_file_and_errno():
+    done = run("sys.exit(answer(lambda: open('/nowhere/x')))")
+    assert done.returncode == ExitCode.LOST
+    assert done.stderr == "kvmharness: /nowhere/x: No such file or directory (ENOENT)\n"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
+def test_a_full_disk():
+    with open("/dev/full", "w") as full:
+        done = run("sys.exit(answer(lambda: print('x' * 9) or 0))", stdout=full)
+    assert done.returncode == ExitCode.LOST
+    first, hint = done.stderr.splitlines()
+    assert first == f"kvmharness: {os.strerror(errno.ENOSPC)} (ENOSPC)"
+    assert hint.startswith("hint: Free space")
+
+
+def test_a_closed_pipe_is_silent():
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = run("sys.exit(answer(lambda: print('x' * 9) or 0))", stdout=writer)
+    os.close(writer)
+    assert done.returncode == 128 + signal.SIGPIPE
+    assert done.stderr == ""
+
+
+def test_sigterm_unwinds_the_stack():
+    script = """
+import os, signal
+def command():
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        signal.pause()
+    finally:
+        print("taken down", file=sys.stderr)
+sys.exit(answer(command))"""
+    done = run(script)
+    assert done.returncode == 128 + signal.SIGTERM
+    assert done.stderr == "taken down\n"
+
+
+def test_the_handler_of_sigterm_is_put_back():
+    before = signal.getsignal(signal.SIGTERM)
+    assert answer(lambda: 0) == 0
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize(
+    ("code", "told"), [(0, 0), (1, 1), (2, 125), (3, 125), (4, 125), (5, 125), (130, 130), (141, 141)]
+)
+def test_bisect(code, told):
+    assert for_bisect(code) == told

@@ -1,0 +1,38 @@
+"""Progress without a terminal: plain lines, and not too many."""
+
+import pytest
+
+from kvmharness.cli.output import NORMAL, QUIET, VERBOSE, Output
+
+
+def count(output, total):
+    with output.task("Running") as task:
+        task.step("starting")
+        for done in range(total + 1):
+            task.step(f"cell {done}", done, total)
+
+
+def test_first_and_last_of_many_steps_are_shown(capsys):
+    count(Output(NORMAL), 100)
+    out, err = capsys.readouterr()
+    assert out == ""
+    lines = [line.partition("] ")[2] for line in err.splitlines()]
+    assert lines == ["Running: starting", "Running: 0/100 cell 0", "Running: 100/100 cell 100"]
+
+
+def test_quiet(capsys):
+    output = Output(QUIET)
+    count(output, 3)
+    output.say("nothing")
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("verbosity", "shown"), [(NORMAL, ""), (VERBOSE, "more\n")])
+def test_details_are_for_verbose(verbosity, shown, capsys):
+    Output(verbosity).detail("more")
+    assert capsys.readouterr().err == shown
+
+
+def test_results_go_to_standard_output_even_when_quiet(capsys):
+    Output(QUIET).result("42")
+    assert capsys.readouterr() == ("42\n", "")
