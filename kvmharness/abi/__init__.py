@@ -1,1 +1,1 @@
-"""The kernel's KVM ABI as it is: declarations, the table of ioctls, and the binding that calls them."""
+"""The kernel's ABI as it is: declarations, numbers and constants, and calls that check level and struct first."""

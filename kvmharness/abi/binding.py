@@ -1,0 +1,122 @@
+"""Calls into the kernel: the cffi binding, and ioctls that are refused here when level or struct is wrong.
+
+Every call through ``lib`` releases the GIL. cffi keeps errno per thread in ``ffi.errno``.
+"""
+
+from errno import EINTR
+from typing import TYPE_CHECKING, Any
+
+from kvmharness.abi._kvm_abi import ffi as _ffi
+from kvmharness.abi.errors import DeviceError, IoctlError, SystemCallError
+from kvmharness.abi.ioctls import IOCTLS, LEVEL_NAMES, SYSTEM, VCPU, VM, Ioctl
+
+if TYPE_CHECKING:
+    from kvmharness.abi.libc import Libc
+
+__all__ = [
+    "IOCTLS",
+    "SYSTEM",
+    "VCPU",
+    "VM",
+    "DeviceError",
+    "Fd",
+    "Ioctl",
+    "IoctlError",
+    "SystemCallError",
+    "address_of",
+    "ffi",
+    "ioctl",
+    "ioctl_error",
+    "ioctl_pointer",
+    "ioctl_raw",
+    "ioctl_value",
+    "lib",
+    "open_file",
+]
+
+ffi: Any = _ffi
+lib: "Libc" = _ffi.dlopen(None)
+
+# glibc's ioctl() takes its third argument from the same register as a function without "...". cffi prepares a call of
+# that kind once, and a variadic one anew each time, from arguments that must be cffi objects.
+ioctl_value: Any = ffi.cast("int (*)(int, unsigned long, unsigned long)", lib.ioctl)
+"""ioctl(fd, request, integer), unchecked."""
+ioctl_pointer: Any = ffi.cast("int (*)(int, unsigned long, void *)", lib.ioctl)
+"""ioctl(fd, request, pointer), unchecked."""
+
+_typeof = ffi.typeof
+
+
+class Fd:
+    """A file descriptor number together with what is behind it; it owns nothing.
+
+    Attributes:
+        number: the fd, or -1 once closed.
+        level: SYSTEM, VM or VCPU; 0 for an fd that takes none of the ioctls.
+    """
+
+    __slots__ = ("level", "number")
+
+    def __init__(self, number: int, level: int) -> None:
+        self.number = number
+        self.level = level
+
+
+def ioctl_raw(fd: Fd, op: Ioctl, arg: Any = 0) -> tuple[int, int]:
+    """One ioctl(2), answering its result and errno (0 when it succeeded).
+
+    Args:
+        fd: of a level that takes the ioctl.
+        op: from IOCTLS.
+        arg: a pointer to the ioctl's struct, or an integer when it has none.
+
+    Raises:
+        TypeError: the kernel would have been given the wrong fd or the wrong struct. It was not called.
+    """
+    if not op.levels & fd.level:
+        raise TypeError(_wrong_level(fd, op))
+    if op.pointer is None:
+        if not isinstance(arg, int):
+            raise TypeError(f"{op.name} takes an integer, not {arg!r}")
+        ret = ioctl_value(fd.number, op.number, arg)
+    else:
+        if not isinstance(arg, ffi.CData) or _typeof(arg) is not op.pointer:
+            raise TypeError(f"{op.name} takes a pointer to {op.struct}, not {arg!r}")
+        ret = ioctl_pointer(fd.number, op.number, arg)
+    return (ret, ffi.errno) if ret < 0 else (ret, 0)
+
+
+def ioctl(fd: Fd, op: Ioctl, arg: Any = 0) -> int:
+    """As :func:`ioctl_raw`, answering the result alone. A signal only delays it (not for KVM_RUN: see Vcpu.run).
+
+    Raises:
+        IoctlError: the kernel refused.
+        TypeError: wrong level or struct; the kernel was not called.
+    """
+    ret, errno = ioctl_raw(fd, op, arg)
+    while errno == EINTR:  # KVM_CREATE_VM, for one; Python's signal handlers have run by now
+        ret, errno = ioctl_raw(fd, op, arg)
+    if errno:
+        raise ioctl_error(op, errno, f"on {LEVEL_NAMES[fd.level]} fd {fd.number}")
+    return ret
+
+
+def ioctl_error(op: Ioctl, errno: int, detail: str = "") -> IoctlError:
+    """The error for an ioctl that failed, with its hint."""
+    return IoctlError(op.name, errno, detail, op.capability)
+
+
+def _wrong_level(fd: Fd, op: Ioctl) -> str:
+    wanted = " or ".join(name for level, name in LEVEL_NAMES.items() if op.levels & level)
+    return f"{op.name} is for a {wanted} fd, not for a {LEVEL_NAMES.get(fd.level, 'foreign')} fd"
+
+
+def open_file(path: str, flags: int) -> tuple[int, int]:
+    """open(2), close-on-exec: the fd and 0, or -1 and errno."""
+    number = lib.open(path.encode(), flags | lib.O_CLOEXEC)
+    return (number, 0) if number >= 0 else (-1, ffi.errno)
+
+
+def address_of(pointer: Any) -> int:
+    """A cffi pointer as an integer."""
+    return int(ffi.cast("uintptr_t", pointer))

@@ -1,0 +1,119 @@
+"""Who owns an fd or a mapping. Each owner holds one thing, closes it once, and warns when it was forgotten.
+
+A vCPU fd and a stats fd hold references on their VM in the kernel, so that closing the VM fd first would free nothing:
+children close before parents, and guest memory is unmapped last. :class:`kvmharness.kvm.vm.Vm` keeps that order.
+"""
+
+from typing import TYPE_CHECKING, Any, Self
+
+from kvmharness.abi.binding import Fd, SystemCallError, address_of, ffi, lib
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+_CLOSED = -1
+
+
+def warn_leak(what: str, owner: object) -> None:
+    """Emits a ResourceWarning, from a finalizer."""
+    import warnings  # only when something leaked: imports cost where this runs
+
+    warnings.warn(f"{what} was never closed", ResourceWarning, stacklevel=3, source=owner)
+
+
+class Owner:
+    """A context manager that closes itself."""
+
+    __slots__ = ()
+
+    def close(self) -> None:
+        """Gives back what is owned; harmless when called again."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: "TracebackType | None"
+    ) -> None:
+        self.close()
+
+
+class FdHolder(Fd, Owner):
+    """Owns one fd. -1 in `number` is the only sign of being closed: a separate flag could contradict it."""
+
+    __slots__ = ("what",)
+
+    def __init__(self, number: int, level: int, what: str) -> None:
+        self.number = _CLOSED  # so that the finalizer finds a valid object whatever fails next
+        self.what = what
+        super().__init__(number, level)
+
+    def close(self) -> None:
+        """Closes the fd; harmless when called again."""
+        number, self.number = self.number, _CLOSED  # forgotten first: whatever close() says, the number is not ours now
+        if number >= 0:
+            lib.close(number)
+
+    def __del__(self) -> None:
+        if self.number >= 0:
+            warn_leak(f"{self.what} (fd {self.number})", self)
+            self.close()
+
+
+class Mapping(Owner):
+    """Owns one mmap(2) of this process.
+
+    The memory is unmapped when the mapping is closed *and* the last memoryview of it is gone, so that a view kept by
+    mistake is a late munmap(2), never a crash.
+
+    Attributes:
+        address: where it starts (a hva), or 0 once closed.
+        size_bytes: its length.
+    """
+
+    __slots__ = ("_buffer", "address", "pointer", "size_bytes", "what")
+
+    def __init__(self, size_bytes: int, prot: int, flags: int, fd: int, what: str) -> None:
+        self.address = 0
+        self.what = what
+        self.size_bytes = size_bytes
+        pointer = lib.mmap(ffi.NULL, size_bytes, prot, flags, fd, 0)
+        errno = ffi.errno
+        address = address_of(pointer)
+        if address == _MAP_FAILED:
+            raise SystemCallError(f"mmap of {size_bytes} bytes for {what}", errno, _mmap_hint(errno))
+        # The buffer keeps the pointer, views keep the buffer, and the pointer's destructor unmaps.
+        self.pointer: Any = ffi.gc(pointer, lambda start: lib.munmap(start, size_bytes))
+        self._buffer: Any = ffi.buffer(self.pointer, size_bytes)
+        self.address = address
+
+    @property
+    def view(self) -> memoryview:
+        """The bytes, writable. Drop it before expecting the memory to be gone.
+
+        Raises:
+            ValueError: the mapping is closed.
+        """
+        if self._buffer is None:
+            raise ValueError(f"{self.what} is closed")
+        return memoryview(self._buffer)
+
+    def close(self) -> None:
+        """Lets go of the memory; harmless when called again."""
+        self.address = 0
+        self._buffer = self.pointer = None
+
+    def __del__(self) -> None:
+        if self.address:
+            warn_leak(f"{self.what} ({self.size_bytes} bytes at {self.address:#x})", self)
+            self.close()
+
+
+_MAP_FAILED = (1 << 64) - 1
+
+
+def _mmap_hint(errno: int) -> str:
+    import errno as names
+
+    return "free memory, or ask for less; see also `ulimit -v`" if errno == names.ENOMEM else ""

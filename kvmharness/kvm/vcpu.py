@@ -1,0 +1,142 @@
+"""A virtual processor: its fd, the page it shares with the kernel, and KVM_RUN."""
+
+from errno import EFAULT, EINTR
+from typing import TYPE_CHECKING, Any
+
+from kvmharness.abi.binding import IOCTLS, VCPU, ffi, ioctl, ioctl_error, ioctl_value, lib
+from kvmharness.abi.constants import ExitReason, IoDirection
+from kvmharness.kvm.exits import Exit, IntrExit, decode
+from kvmharness.kvm.resources import FdHolder, Mapping, Owner
+from kvmharness.kvm.vcpu_state import VcpuState
+
+if TYPE_CHECKING:
+    from kvmharness.kvm.system import Kvm
+
+_KVM_RUN = IOCTLS["KVM_RUN"]
+_RUN_NUMBER = _KVM_RUN.number
+_run_pointer = ffi.typeof("struct kvm_run *")
+
+
+class Vcpu(VcpuState, Owner):
+    """One vCPU. Made by :meth:`kvmharness.kvm.vm.Vm.create_vcpu`, and closed with its VM at the latest.
+
+    Attributes:
+        id: as given at its creation; also its APIC id.
+        kvm: the device it comes from.
+        kvm_run: the shared page, ``struct kvm_run *``; None once closed. Copy out what is to be kept.
+    """
+
+    __slots__ = ("_mapping", "_stats", "id", "kvm", "kvm_run")
+
+    def __init__(self, number: int, vcpu_id: int, kvm: "Kvm", xsave_bytes: int) -> None:
+        self.handle = FdHolder(number, VCPU, f"vCPU {vcpu_id}")
+        self.id = vcpu_id
+        self.kvm = kvm
+        self.kvm_run: Any = None
+        self._stats: FdHolder | None = None
+        self._xsave_bytes = xsave_bytes
+        try:
+            size = kvm.get_vcpu_mmap_size()
+            flags = lib.PROT_READ | lib.PROT_WRITE
+            self._mapping = Mapping(size, flags, lib.MAP_SHARED, number, f"kvm_run of vCPU {vcpu_id}")
+        except BaseException:
+            self.handle.close()
+            raise
+        self.kvm_run = ffi.cast(_run_pointer, self._mapping.address)
+
+    @property
+    def fd(self) -> int:
+        """The fd's number, for a native run loop."""
+        return self.handle.number
+
+    @property
+    def kvm_run_address(self) -> int:
+        """hva of the shared page, for a native run loop."""
+        return self._mapping.address
+
+    def run(self, *, resume: bool = True) -> Exit:
+        """KVM_RUN until an exit; signals whose handlers return only delay it.
+
+        Args:
+            resume: False to come back with IntrExit after a signal, once Python's handlers have run. In either case
+                `immediate_exit` ends the run with IntrExit, and is cleared.
+
+        Raises:
+            IoctlError: the kernel refused to run the vCPU.
+            Whatever a signal handler raises, KeyboardInterrupt among them; the vCPU can be run again.
+        """
+        run = self.kvm_run
+        while True:
+            errno = self.run_raw()
+            if not errno:
+                return decode(run)
+            if errno == EINTR:  # the interpreter has called the handlers before this line
+                if run.immediate_exit:
+                    run.immediate_exit = 0
+                    return IntrExit()
+                if not resume:
+                    return IntrExit()
+            elif errno == EFAULT and run.exit_reason == ExitReason.MEMORY_FAULT:
+                return decode(run)
+            else:
+                raise ioctl_error(_KVM_RUN, errno, f"on vCPU {self.id}")
+
+    def run_raw(self) -> int:
+        """One KVM_RUN, answering errno: 0 for an exit. Nothing is decoded."""
+        if ioctl_value(self.handle.number, _RUN_NUMBER, 0) < 0:
+            return int(ffi.errno)
+        return 0
+
+    def set_io_data(self, data: bytes) -> None:
+        """What the IN instruction of the last IoExit reads.
+
+        Raises:
+            ValueError: the last exit was another one, or wants another number of bytes.
+        """
+        run = self.kvm_run
+        if run.exit_reason != ExitReason.IO or run.io.direction != IoDirection.IN:
+            raise ValueError("the last exit was not an IN")
+        wanted = run.io.size * run.io.count
+        if len(data) != wanted:
+            raise ValueError(f"{len(data)} bytes for an IN of {wanted}")
+        ffi.memmove(ffi.cast("char *", run) + run.io.data_offset, data, wanted)
+
+    def set_mmio_data(self, data: bytes) -> None:
+        """What the load of the last MmioExit reads.
+
+        Raises:
+            ValueError: the last exit was another one, or wants another number of bytes.
+        """
+        run = self.kvm_run
+        if run.exit_reason != ExitReason.MMIO or run.mmio.is_write:
+            raise ValueError("the last exit was not an MMIO read")
+        if len(data) != run.mmio.len:
+            raise ValueError(f"{len(data)} bytes for an MMIO read of {run.mmio.len}")
+        ffi.memmove(run.mmio.data, data, len(data))
+
+    def set_signal_mask(self, signals: int | None) -> None:
+        """Which signals are blocked during KVM_RUN only.
+
+        Args:
+            signals: bit n-1 for signal n, as the kernel's 64-bit sigset; None leaves the thread's own mask.
+        """
+        op = IOCTLS["KVM_SET_SIGNAL_MASK"]
+        if signals is None:
+            ioctl(self.handle, op, ffi.cast(op.pointer, 0))
+            return
+        mask = signals.to_bytes(8, "little")
+        ioctl(self.handle, op, ffi.new(op.pointer, {"len": len(mask), "sigset": mask}))
+
+    def get_stats_fd(self) -> int:
+        """An fd to read this vCPU's statistics from. The vCPU owns it: the same one each time."""
+        if self._stats is None:
+            self._stats = FdHolder(ioctl(self.handle, IOCTLS["KVM_GET_STATS_FD"]), 0, f"statistics of vCPU {self.id}")
+        return self._stats.number
+
+    def close(self) -> None:
+        """Gives back the fds and the shared page; harmless when called again."""
+        self.kvm_run = None
+        if self._stats is not None:
+            self._stats.close()
+        self._mapping.close()
+        self.handle.close()
