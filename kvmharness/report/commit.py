@@ -1,7 +1,7 @@
 """The evidence as a commit message wants it: variants against set-ups, at most 72 columns, with what reproduces it."""
 
 import shlex
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from textwrap import wrap
 
 from kvmharness.record import Record
@@ -26,7 +26,8 @@ def commit_lines(records: Sequence[Record], verdict: Verdict | None = None, cell
     """
     units = " / ".join(dict.fromkeys(record.unit for record in records))
     lines = wrap(f"Root loads (kvm_mmu_load) and time, in {units}, per round trip L1 -> L2 -> L1.", COLUMNS)
-    legend: dict[str, None] = {}
+    legend: dict[str, str] = {}  # by set-up
+    shown: list[Cells] = []
     for record in records:
         names = [variant.name for variant in record.variants]
         if verdict:
@@ -34,8 +35,9 @@ def commit_lines(records: Sequence[Record], verdict: Verdict | None = None, cell
         chosen = _chosen(record, cells, names)
         lines += ["", *wrap(f"{words.kernel(record)}, {words.machine(record)}:", COLUMNS), ""]
         lines += _tables(chosen, names) if chosen else ["  nothing to show"]
-        legend |= dict.fromkeys(_legend(record, chosen))
-    lines += ["", *legend]
+        legend |= {row.label: words.setup_name(record, row.label) for members in chosen for row in members.values()}
+        shown += chosen
+    lines += ["", *_legend(legend, shown)]
     if verdict:
         held = sum(claim.outcome is Outcome.PASS for claim in verdict.claims)
         lines += ["", f"{verdict.series}: {verdict.outcome.value} ({held} of {len(verdict.claims)} claims hold)"]
@@ -128,13 +130,14 @@ def _time(cells: Cells, name: str, base: str) -> str:
     return words.percent(here.ticks, there.ticks)
 
 
-def _legend(record: Record, chosen: Sequence[Cells]) -> list[str]:
+def _legend(setups: Mapping[str, str], shown: Sequence[Cells]) -> list[str]:
     """What the letters and the numbers of the cells' ids mean."""
-    labels = dict.fromkeys(next(iter(cells.values())).label for cells in chosen)
-    lines = [f"{label}: {words.setup_name(record, label)}" for label in labels]
-    if any("x" in next(iter(cells.values())).shape for cells in chosen):
+    lines = [f"{label}: {name}" for label, name in sorted(setups.items())]
+    if any("x" in next(iter(cells.values())).shape for cells in shown):
         lines.append("n1xn2: so many host CR3s in L1, so many guest CR3s for L2, in turn")
-    if any(row.as_predicted is False for cells in chosen for row in cells.values()):
+    if "c" in setups:
+        lines.append("ABAB: the roots in turn; AABB: each of them twice in a row")
+    if any(row.as_predicted is False for cells in shown for row in cells.values()):
         lines.append("!: not what the simulated root cache predicts")
     return [piece for line in lines for piece in wrap(line, COLUMNS, subsequent_indent="   ")]
 

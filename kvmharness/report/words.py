@@ -68,10 +68,16 @@ def kernel(record: Record) -> str:
 def machine(record: Record) -> str:
     """What the run ran on, in a few words: the emulator when there is one, else the CPU."""
     emulator = fact(record, "emulator", "emulated")
-    return f"emulated host ({emulator})" if emulator else cpu(record)
+    where = f"emulated host ({emulator})" if emulator else cpu(record)
+    return f"{where}, without {nested_paging(record)}" if record.host.get("l0_ept") is False else where
+
+
+def nested_paging(record: Record) -> str:
+    """The vendor's name for second-level paging."""
+    return "NPT" if "AMD" in fact(record, "cpu", "cpu_model") + fact(record, "cpu_vendor") else "EPT"
 
 
 def setup_name(record: Record, label: str) -> str:
     """What a set-up is, with the vendor's own names for nested paging."""
-    amd = "AMD" in fact(record, "cpu", "cpu_model") + fact(record, "cpu_vendor")
-    return SETUP_NAMES[label].format(tdp="NPT" if amd else "EPT", root="nCR3" if amd else "EPTP")
+    tdp = nested_paging(record)
+    return SETUP_NAMES[label].format(tdp=tdp, root={"NPT": "nCR3"}.get(tdp, "EPTP"))
