@@ -15,7 +15,7 @@ from kvmharness.lab.tools import find, find_file
 # Emulated instructions a second. About what the emulator does on a current machine, so that emulated time passes like
 # ours.
 IPS = 50_000_000
-MEMORY_MB = 1024
+MEMORY_MB = 512
 
 # What L0 then has: penryn no EPT (shadow paging); lynnfield EPT and VPID; sandybridge + unrestricted guest;
 # haswell + shadow VMCS and EPT A/D; skylake + PML and TSC scaling.

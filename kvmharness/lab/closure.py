@@ -6,23 +6,25 @@ The image carries only these, because each file costs time in the emulator. Impo
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec, PathFinder
 from pathlib import Path
 
+_CORE = """
+    abc codecs encodings encodings.aliases encodings.ascii encodings.latin_1 encodings.utf_8 io os posixpath stat
+    _collections_abc linecache tokenize traceback warnings threading
+"""
+_DOORS = """
+    argparse asyncio bz2 concurrent csv ctypes curses distutils doctest email gettext gzip http logging lzma
+    multiprocessing optparse pdb pickle pydoc socket sqlite3 ssl subprocess tarfile tempfile test tkinter typing
+    unicodedata unittest urllib xml zipfile _hashlib _pydecimal _pyio _strptime
+"""
 # What CPython itself imports before it runs anything (with -S), and what an error message may need.
-INTERPRETER_ROOTS = tuple(
-    "abc codecs encodings encodings.aliases encodings.ascii encodings.latin_1 encodings.utf_8 io os posixpath stat "
-    "_collections_abc linecache tokenize traceback warnings threading".split()
-)
+INTERPRETER_ROOTS = tuple(_CORE.split())
 # Doors from the standard library's core into its large parts, opened only by calls that nothing in an emulated host
 # makes (or that the caller then names as a root of its own).
-STOPPED_AT = frozenset(
-    "asyncio bz2 concurrent ctypes curses distutils doctest email http lzma multiprocessing optparse pdb pickle "
-    "pycparser pydoc setuptools socket sqlite3 ssl subprocess tempfile test tkinter typing unittest urllib xml zipfile "
-    "_pydecimal _pyio _strptime".split()
-)
+STOPPED_AT = frozenset(_DOORS.split())
 _SKIPPED_FOLDERS = frozenset(("__pycache__", "tests", "testing"))
 
 
@@ -46,12 +48,15 @@ class Found:
         return self.origin.name.endswith(tuple(EXTENSION_SUFFIXES))
 
 
-def closure(roots: Iterator[str] | tuple[str, ...], *, whole_stdlib: bool = False) -> dict[str, Found]:
+Follow = Callable[[str, str], bool]
+
+
+def closure(roots: Iterable[str], follow: Follow) -> dict[str, Found]:
     """Every module that *roots* import, directly or not, by name.
 
     Args:
         roots: dotted module names. One that does not exist is left out, as are built-in and frozen modules.
-        whole_stdlib: also follow the standard library's own imports into its large parts.
+        follow: whether the import of its second argument by its first one counts.
     """
     found: dict[str, Found] = {}
     seen: set[str] = set()
@@ -61,7 +66,7 @@ def closure(roots: Iterator[str] | tuple[str, ...], *, whole_stdlib: bool = Fals
         if name in seen:
             continue
         seen.add(name)
-        module = _find(name)
+        module = find(name)
         if module is None:
             continue
         found[name] = module
@@ -70,14 +75,26 @@ def closure(roots: Iterator[str] | tuple[str, ...], *, whole_stdlib: bool = Fals
             wanted.append(parent)
         if module.is_extension:
             continue
-        stops = frozenset() if whole_stdlib or name.partition(".")[0] not in sys.stdlib_module_names else STOPPED_AT
-        wanted += [other for other in _imports(module) if other.partition(".")[0] not in stops]
+        wanted += [other for other in _imports(module) if follow(name, other)]
     return found
+
+
+def follow_core(importer: str, imported: str) -> bool:
+    """For a lean image: no package of others, and nothing behind the standard library's :data:`STOPPED_AT`."""
+    top = imported.partition(".")[0]
+    if top not in sys.stdlib_module_names:
+        return top == "kvmharness"
+    return top not in STOPPED_AT or importer.partition(".")[0] not in sys.stdlib_module_names
+
+
+def follow_all(importer: str, imported: str) -> bool:
+    """For an image with packages of others: whatever anything may ask for."""
+    return True
 
 
 def submodules(package: str) -> Iterator[str]:
     """The names of *package* and of every module below it."""
-    found = _find(package)
+    found = find(package)
     if found is None:
         raise ModuleNotFoundError(f"no module named {package!r} in the running Python")
     yield package
@@ -91,7 +108,7 @@ def submodules(package: str) -> Iterator[str]:
             yield ".".join([package, *(part for part in parts if part != "__init__")])
 
 
-def _find(name: str) -> Found | None:
+def find(name: str) -> Found | None:
     """Locate a module without importing it or its parents."""
     path: list[str] | None = None
     spec: ModuleSpec | None = None

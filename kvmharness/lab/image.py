@@ -14,7 +14,7 @@ from pathlib import Path
 from kvmharness.lab import cache
 from kvmharness.lab.cpio import Archive
 from kvmharness.lab.interpreter import HOME, PYTHON, PythonParts, add_python
-from kvmharness.lab.machine import Job
+from kvmharness.lab.machine import AGENT_ENDED, Job
 from kvmharness.lab.module_order import load_order
 from kvmharness.lab.tools import disk_errors, find, find_file, run
 
@@ -30,6 +30,7 @@ $b mount -t tmpfs tmpfs /tmp
 cd /root
 PATH=/bin HOME=/root LC_ALL=C LD_LIBRARY_PATH=/lib PYTHONHOME={HOME} PYTHONHASHSEED=0 PYTHONDONTWRITEBYTECODE=1 \\
 PYTHONUTF8=1 PYTHONNOUSERSITE=1 {PYTHON} -S -P -c 'from kvmharness.lab.agent import main; main()'
+echo "{AGENT_ENDED} with status $?"
 $b poweroff -f
 """
 _FOLDERS = ("proc", "sys", "dev", "tmp", "root", "job", "run", "etc")
@@ -39,7 +40,7 @@ _FOLDERS = ("proc", "sys", "dev", "tmp", "root", "job", "run", "etc")
 # goes.
 COMMAND_LINE = (
     "console=ttyS0,115200 quiet panic=0 oops=panic tsc=reliable no_timer_check mitigations=off nokaslr norandmaps "
-    "random.trust_cpu=on rdinit=/init"
+    "rdinit=/init"
 )
 
 

@@ -10,7 +10,6 @@ import re
 import shutil
 import subprocess
 import sys
-import sysconfig
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 
-from kvmharness.lab.closure import INTERPRETER_ROOTS, Found, closure, submodules
+from kvmharness.lab.closure import INTERPRETER_ROOTS, Found, closure, find, follow_all, follow_core, submodules
 from kvmharness.lab.cpio import Archive
 from kvmharness.lab.tools import run
 
@@ -68,7 +67,7 @@ def _goes_inside(name: str) -> bool:
 
 
 def _files_of(package: str) -> list[Path]:
-    found = closure((package,)).get(package) if "." not in package else None
+    found = find(package)
     if found is None:
         return []
     if not found.is_package:
@@ -78,7 +77,7 @@ def _files_of(package: str) -> list[Path]:
 
 def add_python(archive: Archive, parts: PythonParts) -> None:
     """Put the interpreter and *parts* into *archive*."""
-    modules = closure(parts.roots(), whole_stdlib=bool(parts.packages))
+    modules = closure(parts.roots(), follow_all if parts.packages else follow_core)
     shared: list[Path] = [Path(os.path.realpath(sys.executable))]
     archive.add_file(PYTHON, stripped(shared[0]), executable=True)
     for module in modules.values():
@@ -154,8 +153,3 @@ def stripped(path: Path) -> bytes:
         target = Path(folder) / "binary"
         run(["strip", "--strip-unneeded", "-o", str(target), str(path)])
         return target.read_bytes()
-
-
-def is_debug_build() -> bool:
-    """Whether the running Python is a debug build, which is several times slower inside."""
-    return bool(sysconfig.get_config_var("Py_DEBUG"))

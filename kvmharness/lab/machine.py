@@ -10,6 +10,9 @@ from kvmharness.errors import HostRequirementError, LostMachineError, UsageError
 Event = dict[str, object]
 OnEvent = Callable[[Event], None]
 
+# What /init says on the console when the agent is gone. After a complete job nobody is there any more to read it.
+AGENT_ENDED = "kvmharness: the agent ended"
+
 STEP_KINDS = frozenset({"load", "unload", "call", "exec"})
 
 

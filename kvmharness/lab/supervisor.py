@@ -16,7 +16,7 @@ from typing import IO
 
 from kvmharness.errors import LostMachineError
 from kvmharness.lab.frames import Decoder
-from kvmharness.lab.machine import Event, HangError, KernelPanicError, OnEvent
+from kvmharness.lab.machine import AGENT_ENDED, Event, HangError, KernelPanicError, OnEvent
 from kvmharness.lab.tools import find
 
 CONSOLE_LINES = 40
@@ -144,6 +144,8 @@ def _watch(
                         "the console's last lines say where",
                         console.last,
                     )
+            if any(AGENT_ENDED in line for line in console.last):
+                raise LostMachineError(f"{name}: the agent inside ended early; {_where(last_event)}", "", console.last)
             if now > deadline:
                 raise HangError(
                     f"{name}: not done after {timeout_s:g} s, stopped; {_where(last_event)}",

@@ -26,6 +26,8 @@ PACKAGES = {
     "qemu-system-x86_64": "qemu-system-x86",
     "tar": "tar",
     "xorriso": "xorriso",
+    "ld": "binutils",
+    "nice": "coreutils",
 }
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
