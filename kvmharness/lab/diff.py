@@ -6,7 +6,7 @@ no later step ever sees one that leaves the tree.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kvmharness.errors import UsageError
 
@@ -130,7 +130,11 @@ class _Parser:
                     yield pending
                 pending = self._git_header()
             elif self._at_file_header():
-                change = self._file(pending)
+                change = self._file()
+                if pending and (change.old_path, change.new_path) == (pending.old_path, pending.new_path):
+                    change = replace(change, copy=pending.copy)
+                elif pending:
+                    yield pending
                 pending = None
                 yield change
             elif line.startswith(b"@@ -") and _HUNK.match(line):
@@ -189,7 +193,7 @@ class _Parser:
             and following[2].startswith(b"@@ -")
         )
 
-    def _file(self, header: FileChange | None) -> FileChange:
+    def _file(self) -> FileChange:
         old, new = (_header_path(line) for line in self.lines[self.at : self.at + 2])
         paths = _strip(old, new, self.origin)
         if not any(paths):
@@ -198,7 +202,7 @@ class _Parser:
         hunks: list[Hunk] = []
         while self.at < len(self.lines) and self.lines[self.at].startswith(b"@@ -"):
             hunks.append(self._hunk(paths[1] or paths[0] or "", len(hunks) + 1))
-        return FileChange(*paths, tuple(hunks), copy=header is not None and header.copy)
+        return FileChange(*paths, tuple(hunks))
 
     def _hunk(self, path: str, number: int) -> Hunk:
         match = _HUNK.match(self.lines[self.at])

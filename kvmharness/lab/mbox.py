@@ -180,5 +180,7 @@ def _body(message: Message) -> bytes:
         if part.is_multipart() or not (kind == "text/plain" or kind in _PATCH_TYPES):
             continue
         payload = part.get_payload(decode=True)
-        texts.append(payload if isinstance(payload, bytes) else b"")
+        content = payload if isinstance(payload, bytes) else b""
+        # Text in base64 travels with the mail's line ends, each part for itself.
+        texts.append(content.replace(b"\r\n", b"\n") if content.count(b"\r\n") == content.count(b"\n") else content)
     return b"\n".join(texts)

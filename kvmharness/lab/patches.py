@@ -46,6 +46,7 @@ class Plan:
 
     Attributes:
         series: the series.
+        tree: the kernel source; the variants say how they differ from it.
         label: which of its patch sets fits the tree.
         in_tree: for each patch, whether the tree has it already.
         variants: in the order to show them.
@@ -54,6 +55,7 @@ class Plan:
     """
 
     series: Series
+    tree: Path
     label: str
     in_tree: tuple[bool, ...]
     variants: tuple[Variant, ...]
@@ -101,10 +103,12 @@ def plan(series: Series, tree: Path) -> Plan:
         except PatchError as e:
             left_out[name] = str(e)
             continue
-        notes |= dict.fromkeys(f"{name}: {note}" for note in overlay.notes)
+        # Without its neighbours a patch moves by a few lines; of that only the whole series' moves tell anything.
+        whole = len(members) == len(patches)
+        notes |= dict.fromkeys(f"{name}: {note}" for note in overlay.notes if whole or note.fuzz)
         titles = tuple(patches[i].title for i in members)
         variants.append(Variant(name, titles, overlay.changed(), _oracle(series.oracle, members)))
-    return Plan(series, fitted.set.label, fitted.in_tree, tuple(variants), left_out, tuple(notes))
+    return Plan(series, tree, fitted.set.label, fitted.in_tree, tuple(variants), left_out, tuple(notes))
 
 
 class _Fitted:
