@@ -4,8 +4,25 @@ from collections.abc import Callable
 
 from kvmharness.errors import GuestError
 from kvmharness.guest.layout import Error, Mailbox
+from kvmharness.kvm.exits import Exit, HltExit
 
 _PAGE_FAULT = 14
+
+
+class UnexpectedExit(GuestError):
+    """The guest left to user space for a reason that its program does not have.
+
+    Attributes:
+        exit: what KVM_RUN came back with.
+    """
+
+    def __init__(self, exit_: Exit, wanted: str) -> None:
+        if isinstance(exit_, HltExit):
+            text = f"the guest halted where {wanted} belongs"
+        else:
+            text = f"the guest left with {exit_} where {wanted} belongs"
+        super().__init__(text, "Its program's header says which exits it makes; api.rst explains the reason.")
+        self.exit = exit_
 
 
 class GuestFailure(GuestError):

@@ -137,7 +137,7 @@ _FIELDS = (
 def symbols() -> dict[str, int]:
     """All names that guest sources may use, with their values."""
     from kvmharness.x86.vmcs import Field
-    from kvmharness.x86.vmx import VmxExit
+    from kvmharness.x86.vmx_exits import VmxExit
 
     names = {"PROBE_GVA": PROBE_GVA, "VMCS_TABLE_END": VMCS_TABLE_END, "MEMORY_BYTES": MEMORY_BYTES}
     names |= {place.name: place.value for place in Place}

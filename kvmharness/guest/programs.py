@@ -1,19 +1,19 @@
 """The programs that come with the package: where their sources are, and their images.
 
-Assembling takes Keystone, which an emulated host cannot afford to load, so images can be put into a file on one machine
-(:func:`save_all`) and used from there on another (``KVMHARNESS_IMAGES`` names the file).
+Assembling takes Keystone, which an emulated host cannot afford to load, so images can be made on one machine
+(:func:`pack`) and used on another (:func:`unpack`).
 """
 
-import json
-import os
+from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from kvmharness.errors import UsageError
 from kvmharness.guest.image import Image
 from kvmharness.guest.layout import Place
 
-IMAGES_VARIABLE = "KVMHARNESS_IMAGES"
+if TYPE_CHECKING:
+    from pathlib import Path  # costs a fifth of a second where images come unpacked
 
 _ORIGINS = {
     "hello": Place.REAL_MODE_CODE,
@@ -24,14 +24,18 @@ _ORIGINS = {
     "run_loop": 0,  # host code without absolute addresses: runs wherever it is mapped
 }
 
+_unpacked: dict[str, Image] = {}  # filled by unpack(), once, before anything runs
+
 
 def names() -> tuple[str, ...]:
     """The programs that come with the package."""
     return tuple(_ORIGINS)
 
 
-def source_folder() -> Path:
+def source_folder() -> "Path":
     """Where the ``.asm`` files are: inside an installed package, or beside it in a checkout."""
+    from pathlib import Path
+
     package = Path(__file__).resolve().parent.parent
     for folder in (package / "guests", package.parent / "guests"):
         if folder.is_dir():
@@ -46,7 +50,7 @@ def origin(name: str) -> int:
 
 @cache
 def image(name: str) -> Image:
-    """The image of a shipped program, from the file of images if there is one, otherwise assembled now.
+    """The image of a shipped program: the one unpacked, otherwise assembled now.
 
     Raises:
         UsageError: no program has this name.
@@ -54,13 +58,12 @@ def image(name: str) -> Image:
     """
     if name not in _ORIGINS:
         raise UsageError(f"no guest program is called {name!r}", f"There are: {', '.join(_ORIGINS)}.")
-    carried = _carried()
-    if name in carried:
-        return carried[name]
+    if name in _unpacked:
+        return _unpacked[name]
     return assemble_file(source_folder() / f"{name}.asm")
 
 
-def assemble_file(path: Path) -> Image:
+def assemble_file(path: "Path") -> Image:
     """Assembles a source file for its place, with all named values.
 
     Raises:
@@ -81,14 +84,12 @@ def named_values() -> dict[str, int]:
     return layout.symbols() | runloop.symbols()
 
 
-def save_all() -> bytes:
-    """The images of all shipped programs, as the bytes of a file for ``KVMHARNESS_IMAGES``."""
-    return json.dumps({name: image(name).to_json() for name in _ORIGINS}, sort_keys=True).encode()
+def pack() -> dict[str, Any]:
+    """The images of all shipped programs as plain data, for :func:`unpack` elsewhere."""
+    return {name: image(name).to_json() for name in _ORIGINS}
 
 
-@cache
-def _carried() -> dict[str, Image]:
-    path = os.environ.get(IMAGES_VARIABLE)
-    if not path:
-        return {}
-    return {name: Image.from_json(data) for name, data in json.loads(Path(path).read_bytes()).items()}
+def unpack(images: Mapping[str, Any]) -> None:
+    """Uses these images from now on, instead of assembling."""
+    _unpacked.update({name: Image.from_json(data) for name, data in images.items()})
+    image.cache_clear()

@@ -5,18 +5,22 @@ releases the GIL. It counts exits by reason, keeps TSC stamps, and re-enters by 
 Where the host forbids executable anonymous memory, a loop in Python gives the same results, more slowly.
 """
 
+from collections.abc import Callable
 from enum import IntEnum
 from errno import EINTR
+from functools import cache
 from typing import Any
 
-from kvmharness.abi.binding import ffi, ioctl_error
+from kvmharness.abi.binding import IOCTLS, SystemCallError, address_of, ffi, ioctl_error, ioctl_value, lib
 from kvmharness.abi.constants import ExitReason
 from kvmharness.guest.layout import Port
 from kvmharness.kvm.exits import Exit, decode
 from kvmharness.kvm.vcpu import Vcpu
 
-_REASONS = 64  # exit reasons counted, far more than exist
+_REASONS = 64  # exit reasons counted; a newer one is shown to Python uncounted
 _WORD_BYTES = 8
+_NO_LIMIT = (1 << 64) - 1
+_KVM_RUN = IOCTLS["KVM_RUN"]
 
 
 class Context(IntEnum):
@@ -27,7 +31,7 @@ class Context(IntEnum):
     TICKS_LEFT = 0x10
     LAST_ENTRY_TSC = 0x18
     LAST_EXIT_TSC = 0x20
-    INSIDE_TICKS = 0x28  # host TSC ticks between KVM_RUN's start and its return, all runs together
+    INSIDE_TICKS = 0x28
     COUNTS = 0x30
 
 
@@ -36,9 +40,131 @@ def symbols() -> dict[str, int]:
     run = ffi.typeof("struct kvm_run")
     return {f"LOOP_{word.name}": int(word) for word in Context} | {
         "LOOP_REASONS": _REASONS,
-        "IOCTL_KVM_RUN": 0,
-        "SYSCALL_IOCTL": 0,
+        "IOCTL_KVM_RUN": _KVM_RUN.number,
+        "SYSCALL_IOCTL": lib.SYS_ioctl,
         "RUN_EXIT_REASON": ffi.offsetof(run, "exit_reason"),
         "RUN_IO_PORT": ffi.offsetof(run, "io", "port"),
         "REASON_IO": int(ExitReason.IO),
     }
+
+
+class RunLoop:
+    """The run loop of one vCPU.
+
+    Args:
+        vcpu: its owner keeps it open.
+        native: True for the assembled loop, False for Python's, None for the assembled one where it can be had.
+
+    Raises:
+        SystemCallError: ``native`` is True and this host forbids executable anonymous memory.
+    """
+
+    def __init__(self, vcpu: Vcpu, *, native: bool | None = None) -> None:
+        self.vcpu = vcpu
+        self.on_interrupted: Callable[[], None] | None = None  # called after EINTR; may raise
+        self.fallback_reason = ""
+        self._words = ffi.new("uint64_t[]", Context.COUNTS // _WORD_BYTES + _REASONS)
+        self._set(Context.FD, vcpu.fd)
+        self._set(Context.KVM_RUN, vcpu.kvm_run_address)
+        self._code: Any = None
+        if native is not False:
+            try:
+                self._code = _host_code()
+            except SystemCallError as e:
+                if native:
+                    raise
+                self.fallback_reason = str(e)
+
+    @property
+    def native(self) -> bool:
+        """Whether the assembled loop is used."""
+        return self._code is not None
+
+    @property
+    def counts(self) -> dict[ExitReason, int]:
+        """Exits to user space by reason since the loop was made, those on the tick port included."""
+        first = Context.COUNTS // _WORD_BYTES
+        return {reason: count for reason in ExitReason if (count := self._words[first + reason])}
+
+    @property
+    def last_entry_tsc(self) -> int:
+        """Host TSC right before the last KVM_RUN."""
+        return self._get(Context.LAST_ENTRY_TSC)
+
+    @property
+    def last_exit_tsc(self) -> int:
+        """Host TSC right after it. 0 with Python's loop, which has no RDTSC."""
+        return self._get(Context.LAST_EXIT_TSC)
+
+    @property
+    def inside_ticks(self) -> int:
+        """Host TSC ticks spent inside KVM_RUN, all runs together; 0 with Python's loop."""
+        return self._get(Context.INSIDE_TICKS)
+
+    def run(self, *, max_ticks: int = _NO_LIMIT) -> Exit:
+        """Runs until an exit other than an OUT to the tick port, or until that many of them.
+
+        A signal lets Python's handlers run and the vCPU goes on, unless a handler raises.
+
+        Args:
+            max_ticks: OUTs to the tick port to swallow; the last one is returned.
+
+        Raises:
+            IoctlError: KVM_RUN failed.
+            KeyboardInterrupt: Ctrl-C, or whatever else a signal handler raises.
+            GuestHungError: the time that a :class:`~kvmharness.guest.watchdog.Watchdog` allows is over.
+        """
+        self._set(Context.TICKS_LEFT, max_ticks)
+        while True:
+            result = self._code(self._words) if self._code is not None else self._run_in_python()
+            if result >= 0:
+                return decode(self.vcpu.kvm_run)
+            if result != -EINTR:
+                raise ioctl_error(_KVM_RUN, -result, f"on vCPU {self.vcpu.id}")
+            # Python runs its own signal handlers between these lines; what is left is the watchdog.
+            if self.on_interrupted is not None:
+                self.on_interrupted()
+
+    def _run_in_python(self) -> int:
+        """The statements of ``run_loop.asm``, one for one, without the stamps."""
+        run, fd, words = self.vcpu.kvm_run, self.vcpu.fd, self._words
+        while True:
+            if ioctl_value(fd, _KVM_RUN.number, 0) < 0:
+                return -int(ffi.errno)
+            reason = run.exit_reason
+            if reason >= _REASONS:
+                return int(reason)
+            words[Context.COUNTS // _WORD_BYTES + reason] += 1
+            if reason != ExitReason.IO or run.io.port != Port.TICK:
+                return int(reason)
+            words[Context.TICKS_LEFT // _WORD_BYTES] -= 1
+            if not words[Context.TICKS_LEFT // _WORD_BYTES]:
+                return int(reason)
+
+    def _get(self, word: Context) -> int:
+        return int(self._words[word // _WORD_BYTES])
+
+    def _set(self, word: Context, value: int) -> None:
+        self._words[word // _WORD_BYTES] = value
+
+
+@cache
+def _host_code() -> Any:
+    """The assembled loop as a function; mapped once for the process, and never writable and executable at once.
+
+    Raises:
+        SystemCallError: the host forbids it, as SELinux does without the permission execmem.
+    """
+    from kvmharness.guest.programs import image
+
+    code = image("run_loop").code
+    size = len(code)
+    memory = lib.mmap(ffi.NULL, size, lib.PROT_READ | lib.PROT_WRITE, lib.MAP_PRIVATE | lib.MAP_ANONYMOUS, -1, 0)
+    if address_of(memory) == _NO_LIMIT:  # MAP_FAILED
+        raise SystemCallError("mmap of the run loop", ffi.errno)
+    ffi.memmove(memory, code, size)
+    if lib.mprotect(memory, size, lib.PROT_READ | lib.PROT_EXEC) < 0:
+        errno = ffi.errno
+        lib.munmap(memory, size)
+        raise SystemCallError("mprotect of the run loop to executable", errno)
+    return ffi.cast("int64_t (*)(uint64_t *)", memory)

@@ -77,6 +77,12 @@ class HostFacts:
         loaded = {name.partition(".")[0] for name in self.module_parameters}
         return next((name for name in MODULES[1:] if name in loaded), None)
 
+    @property
+    def l0_tdp(self) -> bool | None:
+        """Whether KVM itself uses EPT or NPT, None where the vendor's module is not known."""
+        name = {"kvm_intel": "kvm_intel.ept", "kvm_amd": "kvm_amd.npt"}.get(self.vendor_module or "")
+        return self.enabled(name) if name else None
+
     def parameter(self, name: str) -> str | None:
         """A module parameter such as "kvm_intel.ept", booleans as Y or N; None when there is no such parameter."""
         value = self.module_parameters.get(name)
@@ -97,7 +103,11 @@ class HostFacts:
             "path": kvm.path,
             "guest_features": None if offered is None else sorted(offered),
         }
-        return data | {"bare_metal": self.bare_metal, "vendor_module": self.vendor_module}
+        return data | {
+            "bare_metal": self.bare_metal,
+            "vendor_module": self.vendor_module,
+            "l0_ept": self.l0_tdp,
+        }
 
 
 def normal(value: str) -> str:
