@@ -6,7 +6,7 @@ from textwrap import wrap
 
 from kvmharness.record import Record
 from kvmharness.report import words
-from kvmharness.report.rows import Row, by_cell, rows
+from kvmharness.report.rows import CACHED_ROOTS, Row, by_cell, rows
 from kvmharness.verdict import Outcome, Verdict
 
 COLUMNS = 72
@@ -60,10 +60,10 @@ def telling(all_rows: Iterable[Row], names: Sequence[str]) -> list[Cells]:
     return chosen
 
 
-def _interest(cells: Cells, names: Sequence[str]) -> tuple[float, float]:
-    """How far the variants lie apart in root loads; between equals, how many loads there are at all."""
+def _interest(cells: Cells, names: Sequence[str]) -> tuple[float, float, bool]:
+    """How far the variants lie apart in root loads; between equals, how many there are, and if there could be any."""
     loads = [cells[name].per_round_trip(cells[name].loads) or 0.0 for name in names]
-    return max(loads) - min(loads), max(loads)
+    return max(loads) - min(loads), max(loads), cells[names[0]].roots > CACHED_ROOTS
 
 
 def _chosen(record: Record, ids: Sequence[str], names: Sequence[str]) -> list[Cells]:

@@ -11,6 +11,8 @@ from kvmharness.workloads import Cell, Setup
 LOADS = "kvm_mmu_load"
 SWITCHES = "kvm_mmu_new_pgd"
 
+CACHED_ROOTS = 4  # the current root and KVM_MMU_NUM_PREV_ROOTS previous ones
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -48,6 +50,13 @@ class Row:
     def shape(self) -> str:
         """The numbers alone: ``3x3``, ``5``."""
         return self.cell.id.partition(":")[2].partition("/")[0]
+
+    @property
+    def roots(self) -> int:
+        """How many roots compete for the cache in which the cell's rotation takes place."""
+        if self.label in ("a", "e"):
+            return self.cell.host_cr3s + self.cell.guest_cr3s
+        return self.cell.eptps if self.label == "c" else self.cell.host_cr3s
 
     @property
     def exits_total(self) -> float | None:

@@ -50,8 +50,13 @@ def fact(record: Record, *names: str) -> str:
     """The first of the host facts *names* that the record has, as text; "" when it has none."""
     for name in names:
         value = record.host.get(name)
-        if value not in (None, "", {}, []):
-            return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+        if value in (None, "", {}, []):
+            continue
+        if isinstance(value, dict):
+            return ", ".join(f"{key}={item}" for key, item in sorted(value.items()))
+        if isinstance(value, list):
+            return " ".join(str(item) for item in value)
+        return value if isinstance(value, str) else json.dumps(value)
     return ""
 
 
