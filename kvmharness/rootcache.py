@@ -13,9 +13,11 @@ Source: ``fast_pgd_switch()``, ``kvm_mmu_load()`` and ``kvm_mmu_free_roots()`` i
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from fractions import Fraction
 from math import lcm
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 PREVIOUS_ROOTS = 3  # KVM_MMU_NUM_PREV_ROOTS
 
@@ -212,8 +214,10 @@ def predict(scenario: Scenario, patches: Patches, warmup: int, round_trips: int)
     return vcpu.counted - before
 
 
-def steady(scenario: Scenario, patches: Patches) -> Fraction:
+def steady(scenario: Scenario, patches: Patches) -> "Fraction":
     """Loads per round trip once the cache has reached its cycle; memslot changes are left out."""
+    from fractions import Fraction  # brings decimal along: too much for an emulated host, where only predict() is used
+
     vcpu = _Vcpu(scenario, patches, events=False)
     period = scenario.period
     seen: dict[object, tuple[int, Prediction]] = {}
