@@ -5,7 +5,7 @@ state kept. Counting is never switched on while a time is taken.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kvmharness import rootcache
@@ -104,7 +104,7 @@ def run_cells(
     runner = _Runner(here, Plan(**plan), variant, turn, patches)
     with Kvm.open() as kvm, open_counters(runner.specs) as counters:
         for data in cells:
-            emit({"result": asdict(runner.run(kvm, counters, Cell.from_json(dict(data))))})
+            emit({"result": runner.run(kvm, counters, Cell.from_json(dict(data))).to_json()})
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,236 @@
+"""A whole run: variants and cells in, one Record out, on this machine or in an emulated host.
+
+A run is a list of turns, each one variant under one set of module parameters doing its cells. A job's steps load the
+variant, run the cells, unload it; in an emulated host one boot does all turns.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from kvmharness import __version__
+from kvmharness.errors import ExitCode, KvmHarnessError
+from kvmharness.experiment import Plan, run_cells
+from kvmharness.guest import programs
+from kvmharness.lab.machine import Event, Job, Machine
+from kvmharness.record import UNIT_EMULATED, UNIT_TSC, CellResult, Record, VariantId, When
+from kvmharness.workloads import Cell
+
+RUN_CELLS = "kvmharness.experiment:run_cells"
+
+# In an emulator every sample is the same to the instruction, so a few are enough to show that.
+EMULATED_PLAN = Plan(warmup=32, round_trips=48, batches=4, batch_round_trips=12)
+
+_BOOT_S, _TURN_S, _CELL_S = 90.0, 15.0, 4.0  # generous: several times what an idle machine takes
+
+OnResult = Callable[[CellResult, int, int], None]
+"""Takes each result as it arrives, how many there are by now, and how many there will be."""
+
+
+class StepFailedError(KvmHarnessError):
+    """A step failed inside the host under test.
+
+    Attributes:
+        kind: of the step: "load", "unload", "call" or "exec".
+        turn: which turn it belonged to.
+    """
+
+    def __init__(self, event: Event, kind: str, turn: int) -> None:
+        what = str(event.get("message"))
+        if event.get("traceback"):
+            what = f"a bug: {event.get('type')}: {what}\n{event['traceback']}"
+        super().__init__(f"in the host under test, {kind} failed: {what}", str(event.get("hint") or ""))
+        code = event.get("exit_code")
+        self.exit_code = ExitCode(code) if isinstance(code, int) else ExitCode.LOST
+        self.kind, self.turn = kind, turn
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """KVM modules to run cells on.
+
+    Attributes:
+        id: what the record says about it.
+        modules: folder with kvm.ko and the vendor's module.
+    """
+
+    id: VariantId
+    modules: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One variant, loaded once with one set of parameters.
+
+    Attributes:
+        number: position in the interleaving.
+        variant: its name.
+        params: module parameters, ``{"kvm.tdp_mmu": "N"}``.
+        cells: what to run on it.
+    """
+
+    number: int
+    variant: str
+    params: Mapping[str, str]
+    cells: tuple[Cell, ...]
+
+
+def turns(order: Sequence[str], cells: Sequence[Cell]) -> tuple[Turn, ...]:
+    """The turns of an interleaving; cells that want other module parameters make turns of their own.
+
+    Args:
+        order: variant names in the order they run in, for example none, both, both, none.
+        cells: for each of them.
+    """
+    groups: dict[tuple[tuple[str, str], ...], list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(cell.params, []).append(cell)
+    return tuple(
+        Turn(number, name, dict(params), tuple(group))
+        for number, name in enumerate(order)
+        for params, group in groups.items()
+    )
+
+
+def run_here(cells: Sequence[Cell], plan: Plan, *, command: Sequence[str], on_result: OnResult) -> Record:
+    """Runs cells on this machine, under the kernel that is running.
+
+    Raises:
+        HostRequirementError: no /dev/kvm.
+        KeyboardInterrupt: Ctrl-C; every VM is gone by then.
+    """
+    collector = _Collector(len(cells), on_result)
+    started = _Clock()
+    run_cells(collector.take, cells=[cell.to_json() for cell in cells], plan=asdict(plan))
+    host = collector.host
+    variant = VariantId("host", f"running kernel {host.get('kernel_release')}")
+    return collector.record(command, started, (variant,))
+
+
+def run_in(
+    machine: Machine,
+    variants: Sequence[Variant],
+    order: Sequence[str],
+    cells: Sequence[Cell],
+    plan: Plan = EMULATED_PLAN,
+    *,
+    command: Sequence[str],
+    on_result: OnResult,
+) -> Record:
+    """Runs cells on each variant in turn, in one boot of an emulated host.
+
+    Args:
+        machine: the emulated host.
+        variants: all that the order names.
+        order: variant names in the order they run in; a name may stand there several times.
+        cells: for each turn.
+        plan: how long each pass is.
+        command: how to make this run again, for the record.
+        on_result: takes each result as it arrives.
+
+    Raises:
+        LostMachineError: the machine died; what it had done by then is lost.
+        StepFailedError: a variant does not load or unload.
+    """
+    schedule = turns(order, cells)
+    by_name = {variant.id.name: variant for variant in variants}
+    images = programs.pack()
+    steps: list[Mapping[str, Any]] = []
+    for turn in schedule:
+        steps += _steps(turn, by_name[turn.variant].id, plan, images)
+    job = Job(tuple(steps), modules={name: v.modules for name, v in by_name.items()}, timeout_s=_timeout_s(schedule))
+    collector = _Collector(sum(len(turn.cells) for turn in schedule), on_result)
+    started = _Clock()
+    machine.run(job, collector.event)
+    collector.host["emulator"] = machine.description
+    return collector.record(command, started, tuple(variant.id for variant in variants))
+
+
+def _steps(turn: Turn, variant: VariantId, plan: Plan, images: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    arguments = {
+        "cells": [cell.to_json() for cell in turn.cells],
+        "plan": asdict(plan),
+        "variant": turn.variant,
+        "turn": turn.number,
+        "oracle": None if variant.oracle is None else dict(variant.oracle),
+        "images": images if turn.number == 0 else {},  # one interpreter does all steps
+    }
+    return [
+        {"do": "load", "variant": turn.variant, "params": dict(turn.params), "turn": turn.number},
+        {"do": "call", "function": RUN_CELLS, "args": arguments, "turn": turn.number},
+        {"do": "unload", "turn": turn.number},
+    ]
+
+
+def _timeout_s(schedule: Sequence[Turn]) -> float:
+    return _BOOT_S + sum(_TURN_S + _CELL_S * len(turn.cells) for turn in schedule)
+
+
+class _Clock:
+    """When a run started, and how long ago that is."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self.iso = datetime.now(UTC).isoformat(timespec="seconds")
+
+    def when(self) -> When:
+        return When(self.iso, round(time.monotonic() - self._began, 1))
+
+
+class _Collector:
+    """Takes what a run sends, in order, and makes the record of it."""
+
+    def __init__(self, total: int, on_result: OnResult) -> None:
+        self.host: dict[str, Any] = {}
+        self._total, self._on_result = total, on_result
+        self._results: list[CellResult] = []
+        self._dmesg: list[str] = []
+        self._kind, self._turn = "", 0
+        self._first_of_turn = 0
+
+    def take(self, data: Mapping[str, Any]) -> None:
+        """What :func:`run_cells` emits."""
+        if "host" in data:
+            self.host = self.host or dict(data["host"])
+            return
+        result = CellResult.from_json(data["result"])
+        self._results.append(result)
+        self._on_result(result, len(self._results), self._total)
+
+    def event(self, event: Event) -> None:
+        """What an emulated host's agent sends.
+
+        Raises:
+            StepFailedError: a step failed.
+        """
+        match event.get("event"):
+            case "begin":
+                self._kind = str(event.get("do"))
+                self._first_of_turn = len(self._results)
+            case "data":
+                self.take(event["data"])  # type: ignore[arg-type]
+            case "dmesg":
+                self._log([str(line) for line in event["lines"]])  # type: ignore[attr-defined]
+            case "error":
+                raise StepFailedError(event, self._kind, self._results[-1].turn if self._results else 0)
+
+    def _log(self, lines: list[str]) -> None:
+        """Lines gained during a step belong to the results that the step gave, and to the run."""
+        self._dmesg += lines
+        for i in range(self._first_of_turn, len(self._results)):
+            self._results[i] = replace(self._results[i], dmesg=(*self._results[i].dmesg, *lines))
+
+    def record(self, command: Sequence[str], started: _Clock, variants: tuple[VariantId, ...]) -> Record:
+        return Record(
+            tool_version=__version__,
+            command=tuple(command),
+            when=started.when(),
+            host=self.host,
+            unit=UNIT_EMULATED if self.host.get("emulated") else UNIT_TSC,
+            variants=variants,
+            results=tuple(self._results),
+            dmesg=tuple(self._dmesg),
+        )
