@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kvmharness.errors import UsageError
-from kvmharness.lab.image import COMMAND_LINE, ImageParts, write_initramfs, write_iso
+from kvmharness.lab.image import COMMAND_LINE, MARKER, ImageParts, write_initramfs, write_iso
 from kvmharness.lab.machine import Job, OnEvent
 from kvmharness.lab.supervisor import supervise
 from kvmharness.lab.tools import find, find_file
@@ -67,7 +67,9 @@ class Bochs:
         with tempfile.TemporaryDirectory(prefix="kvmharness-bochs-") as name:
             folder = Path(name)
             write_initramfs(folder / "initrd", self.parts, job)
-            command_line = f"{COMMAND_LINE} tsc_early_khz={IPS // 1000} {self.command_line}".strip()
+            command_line = (
+                f"{COMMAND_LINE} {MARKER}vmx:{self.cpu} tsc_early_khz={IPS // 1000} {self.command_line}".strip()
+            )
             write_iso(folder / "boot.iso", self.kernel, folder / "initrd", command_line)
             (folder / "bochsrc").write_text(self._settings())
             # Debian's build has the debugger compiled in, which waits for a command before the first instruction.

@@ -32,7 +32,7 @@ _KEPT_VARIANTS = 64
 _KVM_FOLDERS = ("arch/x86/kvm", "virt/kvm")
 # Of a built tree, what neither a variant nor a selftest needs.
 _SPENT = """
-    block certs crypto drivers fs init io_uring ipc kernel lib mm net rust samples security sound usr
+    block certs crypto drivers fs init io_uring ipc kernel lib mm net rust samples security sound
     arch/x86/kernel arch/x86/mm arch/x86/boot/compressed vmlinux vmlinux.o vmlinux.a
     .tmp_vmlinux.kallsyms1 .tmp_vmlinux.kallsyms2
 """
@@ -100,7 +100,7 @@ def kernel(source: Source | None = None, *, overlay: Overlay | None = None, prog
         _collect_modules(tree, tree, folder / "modules")
         _remove_spent(tree)
 
-    folder = cache.folder_entry("kernels", key, build)
+    folder = cache.folder_entry("kernels", key, build, progress)
     cache.keep_newest("kernels", _KEPT_KERNELS)
     return Kernel(
         image=folder / "bzImage",
@@ -157,7 +157,7 @@ def variant(tree: Path, overlay: Overlay, *, name: str = "variant", progress: Pr
         _collect_modules(farm, tree, folder)
         shutil.rmtree(farm)
 
-    folder = cache.folder_entry("variants", key, build)
+    folder = cache.folder_entry("variants", key, build, progress)
     cache.keep_newest("variants", _KEPT_VARIANTS)
     return folder
 
@@ -174,15 +174,15 @@ def modules_id(folder: Path) -> str:
     return cache.digest(*((path.name, cache.digest(path.read_bytes())) for path in load_order(folder)))
 
 
-def link_tree(base: Path, target: Path, overlay: Overlay) -> None:
-    """Make *target* look like *base* with *overlay* on it, sharing everything that a KVM build does not write."""
-    real = {str(parent) for path in (*overlay, *(f"{f}/x" for f in _KVM_FOLDERS)) for parent in Path(path).parents}
+def link_tree(base: Path, target: Path, overlay: Overlay, own: tuple[str, ...] = _KVM_FOLDERS) -> None:
+    """Make *target* look like *base* with *overlay* on it, sharing all but the folders *own*, which are copied."""
+    real = {str(parent) for path in (*overlay, *own) for parent in Path(path).parents}
 
     def link(folder: str) -> None:
         (target / folder).mkdir()
         for child in sorted(os.listdir(base / folder)):
             path = child if folder == "." else f"{folder}/{child}"
-            if path in _KVM_FOLDERS:
+            if path in own:
                 # With the objects and their times, so that make only does again what must be.
                 shutil.copytree(base / path, target / path, symlinks=True)
             elif path in real:

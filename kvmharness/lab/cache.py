@@ -4,19 +4,23 @@ An entry is made under a temporary name beside its place and renamed when it is 
 full disk or a second process at the same work never leave half an entry under a name that somebody trusts.
 """
 
-import contextlib
 import hashlib
 import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from kvmharness.lab.tools import disk_errors
+from kvmharness.lab.tools import Progress, disk_errors, silent
 
 _STALE_PREFIX = ".making-"
+_LOCK_PREFIX = ".lock-"
+_WAIT_S = 1.0
+# Nothing is in the making for so long; whoever made it was killed.
+_STALE_S = 24 * 3600.0
 
 
 def root() -> Path:
@@ -37,16 +41,20 @@ def digest(*facts: object) -> str:
     return hasher.hexdigest()[:20]
 
 
-def folder_entry(kind: str, key: str, make: Callable[[Path], None]) -> Path:
-    """The folder ``kind/key`` of the cache; *make* fills it if it is not there yet."""
+def folder_entry(kind: str, key: str, make: Callable[[Path], None], progress: Progress = silent) -> Path:
+    """The folder ``kind/key`` of the cache; *make* fills it if it is not there yet.
+
+    One process makes it; others that want it meanwhile wait, and tell *progress* so.
+    """
     place = root() / kind / key
-    if place.is_dir():
-        os.utime(place)
-        return place
-    with _scratch(place) as scratch:
-        make(scratch)
-        # Somebody else may have been quicker; what they made is as good.
-        with contextlib.suppress(FileExistsError, OSError) if place.is_dir() else contextlib.nullcontext():
+    with disk_errors(place.parent):
+        place.parent.mkdir(parents=True, exist_ok=True)
+    with _turn(place.parent / f"{_LOCK_PREFIX}{key}", progress):
+        if place.is_dir():
+            os.utime(place)
+            return place
+        with _scratch(place) as scratch:
+            make(scratch)
             scratch.rename(place)
     return place
 
@@ -64,6 +72,40 @@ def file_entry(kind: str, key: str, make: Callable[[Path], None]) -> Path:
 
 
 @contextmanager
+def _turn(lock: Path, progress: Progress) -> Iterator[None]:
+    """Hold *lock*, a file with our process id, after whoever holds it is done or dead."""
+    while True:
+        try:
+            with disk_errors(lock), lock.open("x") as file:
+                file.write(str(os.getpid()))
+            break
+        except FileExistsError:
+            holder = _holder(lock)
+            if holder is None:
+                lock.unlink(missing_ok=True)
+                continue
+            progress(f"waiting for process {holder}, which is making the same")
+            time.sleep(_WAIT_S)
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+
+
+def _holder(lock: Path) -> int | None:
+    """The living process that holds *lock*; None when there is none."""
+    try:
+        # Written just after the file was made; an empty one is that short moment.
+        holder = int(lock.read_text() or os.getpid())
+        os.kill(holder, 0)
+    except (FileNotFoundError, ProcessLookupError, ValueError):
+        return None
+    except PermissionError:  # alive, and another user's
+        return holder
+    return holder
+
+
+@contextmanager
 def _scratch(place: Path) -> Iterator[Path]:
     """A folder beside *place* that is gone afterwards, whatever happened, unless it was renamed."""
     with disk_errors(place.parent):
@@ -77,9 +119,11 @@ def _scratch(place: Path) -> Iterator[Path]:
 
 
 def keep_newest(kind: str, count: int) -> None:
-    """Delete all but the *count* entries of *kind* that were used last."""
-    entries = [path for path in (root() / kind).glob("*") if not path.name.startswith(_STALE_PREFIX)]
-    for path in sorted(entries, key=lambda p: p.stat().st_mtime, reverse=True)[count:]:
+    """Delete all but the *count* entries of *kind* that were used last, and what a killed process left half made."""
+    paths = list((root() / kind).iterdir())
+    entries = [path for path in paths if not path.name.startswith((_STALE_PREFIX, _LOCK_PREFIX))]
+    stale = [p for p in paths if p not in entries and time.time() - p.stat().st_mtime > _STALE_S]
+    for path in [*sorted(entries, key=lambda p: p.stat().st_mtime, reverse=True)[count:], *stale]:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:

@@ -54,24 +54,40 @@ class Fragment:
 
 FRAGMENTS = (
     Fragment(
-        "a 64-bit kernel as hosts run it: SMP code paths, patched jumps, no debugging", on="64BIT SMP JUMP_LABEL SLUB"
+        "a 64-bit kernel as hosts run it: SMP code paths, patched jumps, no debugging",
+        on="64BIT SMP JUMP_LABEL SLUB",
     ),
     Fragment("few per-CPU structures to set up", values=(("NR_CPUS", "8"),)),
     Fragment("the subject", on="VIRTUALIZATION", modules="KVM KVM_INTEL KVM_AMD"),
     # A warning of a newer compiler is no reason not to test.
-    Fragment("modules that are exchanged in one boot", on="MODULES MODULE_UNLOAD", off="KVM_WERROR"),
-    Fragment("quick to load: LZ4 unpacks in a tenth of XZ's instructions", on="KERNEL_LZ4 BLK_DEV_INITRD RD_LZ4"),
-    Fragment("no other decompressor to build", off="RD_GZIP RD_BZIP2 RD_LZMA RD_XZ RD_LZO RD_ZSTD"),
+    Fragment(
+        "modules that are exchanged in one boot",
+        on="MODULES MODULE_UNLOAD",
+        off="KVM_WERROR",
+    ),
+    Fragment(
+        "quick to load: LZ4 unpacks in a tenth of XZ's instructions",
+        on="KERNEL_LZ4 BLK_DEV_INITRD RD_LZ4",
+    ),
+    Fragment(
+        "no other decompressor to build",
+        off="RD_GZIP RD_BZIP2 RD_LZMA RD_XZ RD_LZO RD_ZSTD",
+    ),
     Fragment("compiled as distributions do, not for size", on="CC_OPTIMIZE_FOR_PERFORMANCE"),
-    Fragment("a console, and something to say on it", on="PRINTK PRINTK_TIME BUG TTY SERIAL_8250 SERIAL_8250_CONSOLE"),
+    Fragment(
+        "a console, and something to say on it",
+        on="PRINTK PRINTK_TIME BUG TTY SERIAL_8250 SERIAL_8250_CONSOLE",
+    ),
     Fragment("no other console", off="VT INPUT LEGACY_PTYS"),
     Fragment(
         "right stack traces, with names; a fault ends the run",
         on="UNWINDER_ORC KALLSYMS KALLSYMS_ALL PANIC_ON_OOPS",
     ),
-    Fragment("a machine with an interrupt controller that it finds and can power off", on="ACPI MAGIC_SYSRQ"),
+    # ACPI's interpreter would need PCI and a third of the build; the MP table names CPU and interrupt controller too.
     Fragment(
-        "no driver that has nothing to drive", off="ACPI_BUTTON ACPI_FAN ACPI_BATTERY ACPI_AC ACPI_THERMAL SUSPEND"
+        "a machine described by its MP table",
+        on="X86_MPPARSE MAGIC_SYSRQ",
+        off="ACPI PCI SUSPEND SCHED_MC CPU_FREQ CPU_IDLE",
     ),
     Fragment(
         "programs, scripts and file systems",
@@ -79,8 +95,8 @@ FRAGMENTS = (
     ),
     Fragment(
         "system calls of Python and of KVM's selftests",
-        on="FUTEX EPOLL SIGNALFD TIMERFD EVENTFD POSIX_TIMERS MULTIUSER AIO ADVISE_SYSCALLS MEMBARRIER RSEQ FILE_LOCKING "
-        "MEMFD_CREATE USERFAULTFD",
+        on="FUTEX EPOLL SIGNALFD TIMERFD EVENTFD POSIX_TIMERS MULTIUSER AIO ADVISE_SYSCALLS MEMBARRIER RSEQ "
+        "FILE_LOCKING MEMFD_CREATE USERFAULTFD",
     ),
     Fragment(
         "large pages under guests, as on hosts",
@@ -89,12 +105,22 @@ FRAGMENTS = (
     Fragment(
         "counting: tracepoints and kprobes, through perf and tracefs",
         on="FTRACE PERF_EVENTS KPROBES KPROBE_EVENTS HIST_TRIGGERS",
+        off="UPROBE_EVENTS",
     ),
     Fragment("KVM's own files there", on="DEBUG_FS"),
-    Fragment("the results port, and registers to look at", on="X86_IOPL_IOPERM DEVMEM X86_MSR X86_CPUID"),
-    Fragment("timers that fire when asked, and no tick when idle", on="HIGH_RES_TIMERS NO_HZ_IDLE HZ_100"),
+    Fragment(
+        "the results port, and registers to look at",
+        on="X86_IOPL_IOPERM DEVMEM X86_MSR X86_CPUID",
+    ),
+    Fragment(
+        "timers that fire when asked, and no tick when idle",
+        on="HIGH_RES_TIMERS NO_HZ_IDLE HZ_100",
+    ),
     Fragment("its own configuration, for the record", on="IKCONFIG IKCONFIG_PROC"),
-    Fragment("no mitigations: an emulator has nothing to mitigate", off="CPU_MITIGATIONS SPECULATION_MITIGATIONS"),
+    Fragment(
+        "no mitigations: an emulator has nothing to mitigate",
+        off="CPU_MITIGATIONS SPECULATION_MITIGATIONS",
+    ),
 )
 
 

@@ -38,6 +38,8 @@ _FOLDERS = ("proc", "sys", "dev", "tmp", "root", "job", "run", "etc")
 # tsc_early_khz: the TSC counts emulated instructions, so that the kernel's delays are as short as the emulator is slow.
 # nokaslr, norandmaps: two runs of the same image are to be the same. panic=0: the console is read before the machine
 # goes.
+# Followed by the machine's short name: how a program inside knows where it is.
+MARKER = "kvmharness.lab="
 COMMAND_LINE = (
     "console=ttyS0,115200 quiet panic=0 oops=panic tsc=reliable no_timer_check mitigations=off nokaslr norandmaps "
     "rdinit=/init"

@@ -10,12 +10,12 @@ import signal
 import subprocess
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kvmharness.errors import KvmHarnessError
 from kvmharness.lab.machine import MissingToolError
-from kvmharness.lab.tools import DiskFullError, Progress, find
+from kvmharness.lab.tools import DiskFullError, Progress, die_with_parent, find
 
 # What a kernel build needs besides make; the headers are looked for by file.
 _PROGRAMS = ("gcc", "ld", "flex", "bison", "bc", "lz4", "tar")
@@ -66,13 +66,21 @@ def check_tools() -> None:
         raise MissingToolError(", ".join(names), " ".join(packages))
 
 
-def make(tree: Path, *targets: str, what: str, progress: Progress, timeout_s: float) -> None:
+def make(
+    tree: Path,
+    *targets: str,
+    what: str,
+    progress: Progress,
+    timeout_s: float,
+    env: Mapping[str, str] | None = None,
+) -> None:
     """Run ``make TARGETS`` in *tree*.
 
     Args:
         what: what is being made, for progress and error messages.
         progress: takes a line about once a second.
         timeout_s: after so long it is stopped and counts as failed.
+        env: more environment variables.
 
     Raises:
         KernelBuildError, DiskFullError, MissingToolError.
@@ -81,9 +89,9 @@ def make(tree: Path, *targets: str, what: str, progress: Progress, timeout_s: fl
     compiler = ["CC=ccache gcc"] if shutil.which("ccache") else []
     jobs = f"-j{len(os.sched_getaffinity(0)) + 1}"
     process = subprocess.Popen(
-        [find("nice"), "-n", "5", find("make"), jobs, *compiler, *targets],
+        [*die_with_parent(), find("nice"), "-n", "5", find("make"), jobs, *compiler, *targets],
         cwd=tree,
-        env={**_clean_environment(), **_ENVIRONMENT},
+        env={**_clean_environment(), **_ENVIRONMENT, **(env or {})},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kvmharness.errors import UsageError
-from kvmharness.lab.image import COMMAND_LINE, ImageParts, write_initramfs
+from kvmharness.lab.image import COMMAND_LINE, MARKER, ImageParts, write_initramfs
 from kvmharness.lab.machine import Job, OnEvent
 from kvmharness.lab.supervisor import supervise
 from kvmharness.lab.tools import find
@@ -55,7 +55,7 @@ class Qemu:
             folder = Path(name)
             write_initramfs(folder / "initrd", self.parts, job)
             supervise(
-                [*self._command(), "-append", f"{COMMAND_LINE} {self.command_line}".strip()],
+                [*self._command(), "-append", f"{COMMAND_LINE} {MARKER}svm:{self.cpu} {self.command_line}".strip()],
                 name=f"the emulated host (QEMU, {self.cpu})",
                 console_path=folder / "console",
                 folder=folder,

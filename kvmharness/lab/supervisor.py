@@ -6,7 +6,6 @@ happens: a panic, the end of the job's time, Ctrl-C, an exception of the event h
 
 import os
 import selectors
-import shutil
 import signal
 import subprocess
 import time
@@ -17,7 +16,7 @@ from typing import IO
 from kvmharness.errors import LostMachineError
 from kvmharness.lab.frames import Decoder
 from kvmharness.lab.machine import AGENT_ENDED, Event, HangError, KernelPanicError, OnEvent
-from kvmharness.lab.tools import find
+from kvmharness.lab.tools import die_with_parent, find
 
 CONSOLE_LINES = 40
 _POLL_S = 0.1
@@ -91,7 +90,7 @@ def supervise(
         KernelPanicError, HangError, LostMachineError, MissingToolError.
     """
     console = Console(console_path)
-    command = [*_die_with_parent(), find(argv[0]), *argv[1:]]
+    command = [*die_with_parent(), find(argv[0]), *argv[1:]]
     with (folder / "emulator.log").open("wb") as log:
         process = subprocess.Popen(
             command,
@@ -182,9 +181,3 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         process.kill()
     process.wait(_STOP_WAIT_S)
-
-
-def _die_with_parent() -> list[str]:
-    """A prefix that has the kernel end the emulator when we are killed without a chance to do it."""
-    setpriv = shutil.which("setpriv")
-    return [setpriv, "--pdeathsig", "KILL"] if setpriv else []

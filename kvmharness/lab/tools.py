@@ -89,6 +89,12 @@ def run(
     return done.stdout
 
 
+def die_with_parent() -> list[str]:
+    """A prefix for a long command: the kernel ends it when we are killed without a chance to do so ourselves."""
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "KILL"] if setpriv else []
+
+
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
     """Turn the errno of a full disk into :class:`DiskFullError` about *path*."""
