@@ -13,10 +13,6 @@ from kvmharness.lab.diff import PatchError
 from kvmharness.lab.mbox import Patch
 from kvmharness.lab.series import PatchSet, Series
 
-# What KVM's modules alone are built from. Headers elsewhere are seen by the rest of the kernel too.
-MODULE_FOLDERS = ("arch/x86/kvm/", "virt/kvm/")
-UNBUILT_FOLDERS = ("Documentation/", "tools/")
-
 
 @dataclass(frozen=True)
 class Variant:
@@ -33,11 +29,6 @@ class Variant:
     patches: tuple[str, ...]
     files: Mapping[str, bytes | None] = field(repr=False)
     oracle: Mapping[str, bool] | None = None
-
-    @property
-    def modules_only(self) -> bool:
-        """Whether building KVM's modules is enough."""
-        return all(path.startswith((*MODULE_FOLDERS, *UNBUILT_FOLDERS)) for path in self.files)
 
 
 @dataclass(frozen=True)

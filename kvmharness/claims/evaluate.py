@@ -1,0 +1,235 @@
+"""Claims against a record: each one answered PASS, FAIL, INCONCLUSIVE or SKIPPED, with the figures."""
+
+from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
+from fractions import Fraction
+from typing import NamedTuple
+
+from kvmharness import stats
+from kvmharness.claims.metrics import Missing, expand, label, value
+from kvmharness.claims.vocabulary import Check, Claim
+from kvmharness.record import UNIT_EMULATED, CellKey, CellResult, Record
+from kvmharness.verdict import ClaimResult, Outcome
+
+_SHOWN = 8  # figures of one claim that are listed; the rest is counted
+
+
+class _Finding(NamedTuple):
+    """One comparison that a claim consists of."""
+
+    outcome: Outcome
+    cell: str
+    line: str
+
+
+def evaluate(claims: Iterable[Claim], record: Record) -> list[ClaimResult]:
+    """Answers every claim."""
+    results = _Results(record)
+    return [_answer(claim, _findings(claim, results)) for claim in claims]
+
+
+class _Results:
+    """A record's results, by what claims select them."""
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+        self.exact = record.unit == UNIT_EMULATED
+        l0_ept = record.host.get("l0_ept", True) is not False
+        self._by_variant: dict[tuple[CellKey, str], list[CellResult]] = {}
+        for result in sorted(record.results, key=lambda result: result.turn):
+            if result.skipped is None:
+                self._by_variant.setdefault((result.key, result.variant), []).append(result)
+        self.labelled = [(label(result, l0_ept), result) for result in record.results]
+
+    def selected(self, claim: Claim) -> list[tuple[str, CellResult]]:
+        """What a claim is about and what ran."""
+        return [(cell, result) for cell, result in self.labelled if claim.covers(cell) and result.skipped is None]
+
+    def skipped(self, claim: Claim) -> str:
+        """Why the claim's cells did not run, or that there are none."""
+        why = {result.skipped for cell, result in self.labelled if claim.covers(cell) and result.skipped}
+        return "; ".join(sorted(why)) if why else f"no cell of this run matches {', '.join(claim.cells)}"
+
+    def cells(self, claim: Claim) -> dict[CellKey, str]:
+        """The selected cells, each once, with its label."""
+        return {result.key: cell for cell, result in self.selected(claim)}
+
+    def of(self, key: CellKey, variant: str) -> list[CellResult]:
+        """All turns of one cell under one variant."""
+        return self._by_variant.get((key, variant), [])
+
+    def matching(self, pattern: str) -> list[str]:
+        """The names of the variants that fit a pattern."""
+        return [variant.name for variant in self.record.variants if fnmatchcase(variant.name, pattern)]
+
+    def pairs(self, claim: Claim) -> list[tuple[str, str]]:
+        """The pairs of variants that a claim compares."""
+        found = [
+            (before, after)
+            for first, last in claim.pairs
+            for before in self.matching(first)
+            for after in self.matching(last)
+            if before != after
+        ]
+        return list(dict.fromkeys(found))
+
+
+def _answer(claim: Claim, findings: list[_Finding]) -> ClaimResult:
+    outcome = Outcome.overall([finding.outcome for finding in findings])
+    deciding = [finding for finding in findings if finding.outcome is outcome]
+    lines = list(dict.fromkeys(finding.line for finding in deciding))
+    shown = lines[:_SHOWN]
+    if len(lines) > _SHOWN:
+        shown.append(f"... and {len(lines) - _SHOWN} more")
+    cells = tuple(dict.fromkeys(finding.cell for finding in deciding if finding.cell))
+    return ClaimResult(claim.name, claim.text, outcome, tuple(shown), cells)
+
+
+def _findings(claim: Claim, results: _Results) -> list[_Finding]:
+    if not results.selected(claim):
+        return [_Finding(Outcome.SKIPPED, "", results.skipped(claim)), *_kernel_log(claim, results)]
+    if claim.metric == "time":
+        found = list(_time(claim, results))
+    elif claim.check.compares:
+        found = list(_between(claim, results))
+    else:
+        found = [*_each(claim, results), *_kernel_log(claim, results)]
+    if found:
+        return found
+    wanted = ", ".join(claim.variants if not claim.check.compares else [f"{a}->{b}" for a, b in claim.pairs])
+    return [_Finding(Outcome.SKIPPED, "", f"this run has no variants {wanted}")]
+
+
+def _each(claim: Claim, results: _Results) -> Iterator[_Finding]:
+    """Claims about each variant by itself: every turn must fulfil them."""
+    names = {name for pattern in claim.variants for name in results.matching(pattern)}
+    chosen = [(cell, result) for cell, result in results.selected(claim) if result.variant in names]
+    metrics = expand(claim.metric, (result for _, result in chosen))
+    for cell, result in chosen:
+        for metric in metrics:
+            yield _judged(claim, cell, result, metric)
+
+
+def _judged(claim: Claim, cell: str, result: CellResult, metric: str) -> _Finding:
+    where = f"{cell} {result.variant}: {metric}"
+    total = value(metric, result)
+    if isinstance(total, Missing):
+        return _Finding(Outcome.INCONCLUSIVE, cell, f"{where}: {total.why}")
+    if claim.check is Check.EQUAL_TO_ORACLE:
+        if result.predicted is None:
+            return _Finding(Outcome.INCONCLUSIVE, cell, f"{where}: the oracle does not know this variant")
+        wanted = Fraction(getattr(result.predicted, metric))
+        seen, unit = Fraction(total), f"in {result.round_trips} round trips, predicted"
+        good = seen == wanted
+    else:
+        assert claim.value is not None  # the vocabulary sees to it
+        wanted = claim.value
+        seen, unit = _scaled(claim, metric, total, result), "claimed"
+        good = seen == wanted if claim.check is Check.EXACTLY else seen <= wanted
+        unit += "" if claim.check is Check.EXACTLY else " at most"
+    detail = f"; first: {result.dmesg[0]}" if metric == "dmesg" and result.dmesg else ""
+    detail = f"; {result.error.type}: {result.error.message}" if metric == "errors" and result.error else detail
+    line = f"{where} {_shown(seen)}, {unit} {_shown(wanted)}{detail}"
+    return _Finding(Outcome.PASS if good else Outcome.FAIL, cell, line)
+
+
+def _kernel_log(claim: Claim, results: _Results) -> Iterator[_Finding]:
+    """What the kernel said outside any cell, while modules were loaded or unloaded for instance."""
+    if claim.metric != "dmesg" or claim.check.compares or claim.value is None:
+        return
+    lines = results.record.dmesg
+    if len(lines) > claim.value:
+        yield _Finding(Outcome.FAIL, "", f"the kernel log gained {len(lines)} lines; first: {lines[0]}")
+
+
+def _between(claim: Claim, results: _Results) -> Iterator[_Finding]:
+    """Counts of one variant against another's: every turn of one against every turn of the other."""
+    for key, cell in results.cells(claim).items():
+        for before, after in results.pairs(claim):
+            a, b = results.of(key, before), results.of(key, after)
+            if not a or not b:
+                continue
+            for metric in expand(claim.metric, [*a, *b]):
+                yield _pair(claim, cell, metric, (before, a), (after, b))
+
+
+def _pair(
+    claim: Claim, cell: str, metric: str, first: tuple[str, list[CellResult]], second: tuple[str, list[CellResult]]
+) -> _Finding:
+    (before, a), (after, b) = first, second
+    where = f"{cell} {before}->{after}: {metric}"
+    figures: list[list[Fraction]] = []
+    for side in (a, b):
+        figures.append([])
+        for result in side:
+            total = value(metric, result)
+            if isinstance(total, Missing):
+                return _Finding(Outcome.INCONCLUSIVE, cell, f"{where}: {result.variant}: {total.why}")
+            figures[-1].append(_scaled(claim, metric, total, result))
+    x, y = max(
+        ((x, y) for x in figures[0] for y in figures[1]),
+        key=lambda pair: pair[1] - pair[0] if claim.check is Check.LOWER else abs(pair[1] - pair[0]),
+    )
+    if claim.check is Check.LOWER:
+        good = y < x and y <= x * (1 - claim.at_least)
+        wanted = f"at least {float(claim.at_least):.1%} lower" if claim.at_least else "lower"
+    else:
+        good = abs(y - x) <= claim.tolerance
+        wanted = "equal" if not claim.tolerance else f"equal to within {_shown(claim.tolerance)}"
+    line = f"{where} {_shown(x)} -> {_shown(y)}, claimed {wanted}"
+    return _Finding(Outcome.PASS if good else Outcome.FAIL, cell, line)
+
+
+def _time(claim: Claim, results: _Results) -> Iterator[_Finding]:
+    """Time per round trip. All comparisons of a claim share their noise floor and the correction for their number."""
+    runs: dict[tuple[str, str, str], tuple[list[tuple[float, ...]], list[tuple[float, ...]]]] = {}
+    for key, cell in results.cells(claim).items():
+        for before, after in results.pairs(claim):
+            a, b = results.of(key, before), results.of(key, after)
+            if not a or not b:
+                continue
+            if lost := next((result for result in (*a, *b) if result.error or not result.samples), None):
+                why = f"{lost.error.type}: {lost.error.message}" if lost.error else "no samples"
+                yield _Finding(Outcome.INCONCLUSIVE, cell, f"{cell} {before}->{after}: time: {lost.variant}: {why}")
+                continue
+            runs[cell, before, after] = _ticks(a), _ticks(b)
+    tolerance = float(claim.tolerance)
+    if results.exact:
+        compared = {key: stats.judge_exact(_median(a), _median(b), tolerance=tolerance) for key, (a, b) in runs.items()}
+    else:
+        compared = stats.judge_all(runs, tolerance=tolerance or stats.TOLERANCE)
+    for (cell, before, after), comparison in compared.items():
+        line = (
+            f"{cell} {before}->{after}: time {comparison.median_a:.0f} -> {comparison.median_b:.0f} "
+            f"{results.record.unit} per round trip: {comparison.reason}"
+        )
+        yield _Finding(_time_outcome(claim, comparison), cell, line)
+
+
+def _time_outcome(claim: Claim, comparison: stats.Comparison) -> Outcome:
+    if comparison.outcome is stats.Outcome.INCONCLUSIVE:
+        return Outcome.INCONCLUSIVE
+    if claim.check is Check.UNCHANGED:
+        return Outcome.PASS if comparison.outcome is stats.Outcome.SAME else Outcome.FAIL
+    lower = comparison.outcome is stats.Outcome.LOWER and -comparison.change >= claim.at_least
+    return Outcome.PASS if lower else Outcome.FAIL
+
+
+def _ticks(turns: list[CellResult]) -> list[tuple[float, ...]]:
+    return [result.ticks_per_round_trip for result in turns]
+
+
+def _median(runs: list[tuple[float, ...]]) -> float:
+    values = sorted(sample for run in runs for sample in run)
+    middle = len(values) // 2
+    return values[middle] if len(values) % 2 else (values[middle - 1] + values[middle]) / 2
+
+
+def _scaled(claim: Claim, metric: str, total: int, result: CellResult) -> Fraction:
+    """A figure as the claim speaks of it. What is no event of a round trip is never divided."""
+    whole = not claim.per_round_trip or metric in ("probe_failures", "dmesg", "errors") or not result.round_trips
+    return Fraction(total) if whole else Fraction(total, result.round_trips)
+
+
+def _shown(number: Fraction) -> str:
+    return str(number) if number.denominator == 1 else f"{float(number):.4g}"

@@ -1,0 +1,88 @@
+"""Where each metric of a claim stands in a record. What a host did not offer is missing, with why; never zero."""
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from kvmharness.compare import ASYNCHRONOUS
+from kvmharness.record import CellResult
+
+# Metric -> the counter of the counting pass that holds it.
+COUNTERS = {
+    "loads": "kvm_mmu_load",
+    "switches": "kvm_mmu_new_pgd",
+    "exits": "kvm_exit",
+    "nested_vmexits": "kvm_nested_vmexit",
+}
+STATISTICS = ("nested_run", "tlb_flush")
+_EXITS = "exits."
+_STAT = "stat."
+_OTHERS = ("time", "probe_failures", "dmesg", "errors")
+
+
+class Missing(NamedTuple):
+    """A figure that the record does not have."""
+
+    why: str
+
+
+def metric_names() -> tuple[str, ...]:
+    """The vocabulary, with the two open-ended families as examples."""
+    return (*COUNTERS, "exits.<REASON>", "exits.*", *STATISTICS, "stat.<NAME>", *_OTHERS)
+
+
+def is_metric(name: str) -> bool:
+    """Whether a claim may name it."""
+    family = name.startswith((_EXITS, _STAT)) and name.partition(".")[2]
+    return bool(family) or name in COUNTERS or name in STATISTICS or name in _OTHERS
+
+
+def expand(metric: str, results: Iterable[CellResult]) -> tuple[str, ...]:
+    """``exits.*`` as one metric for each exit reason that any result has and that the guest caused; others as they are.
+
+    What timers and neighbours cause differs between any two runs, so that nothing can be claimed of it.
+    """
+    if metric != _EXITS + "*":
+        return (metric,)
+    reasons = {reason for result in results for reason in result.exits} - ASYNCHRONOUS
+    return tuple(sorted(_EXITS + reason for reason in reasons))
+
+
+def value(metric: str, result: CellResult) -> int | Missing:
+    """A metric's figure over the whole counting pass of a result."""
+    if metric == "errors":
+        return int(result.error is not None)
+    if metric == "dmesg":
+        return len(result.dmesg)
+    if metric == "probe_failures" and result.probes.failures:
+        return result.probes.failures  # counts even if the cell ended in an error because of it
+    if result.error is not None:
+        return Missing(f"the cell failed: {result.error.type}: {result.error.message}")
+    if metric == "probe_failures":
+        return 0 if result.probes.checked else Missing("no probe was read")
+    if metric.startswith(_EXITS):
+        reason = metric[len(_EXITS) :]
+        why = result.missing.get(reason) or result.missing.get(COUNTERS["exits"])
+        # A record holds the reasons that happened; the others were looked for all the same.
+        return Missing(why) if why else result.exits.get(reason, 0)
+    if metric in COUNTERS:
+        return _found(result.counts, COUNTERS[metric], result.missing)
+    # Likewise, of KVM's statistics a record holds those that changed.
+    return _found(result.stats, metric.removeprefix(_STAT), result.missing, zero=bool(result.stats))
+
+
+def _found(figures: Mapping[str, int], name: str, missing: Mapping[str, str], *, zero: bool = False) -> int | Missing:
+    if name in figures:
+        return figures[name]
+    return 0 if zero else Missing(missing.get(name, f"{name} was not recorded"))
+
+
+def label(result: CellResult, l0_ept: bool) -> str:
+    """What claims call a cell: its id, but for (a) on an L0 without EPT or NPT, which is set-up (e).
+
+    Args:
+        result: of the cell.
+        l0_ept: whether the host offers it; the cell's own module parameters may still switch it off.
+    """
+    off = {name.rpartition(".")[2]: text for name, text in result.params.items()}
+    tdp = l0_ept and off.get("ept", off.get("npt", "Y")) not in ("0", "N", "n")
+    return result.id if tdp or not result.id.startswith("a:") else "e:" + result.id[2:]
