@@ -34,12 +34,16 @@ struct kvm_clear_dirty_log {
 struct kvm_irq_routing_irqchip { __u32 irqchip; __u32 pin; };
 struct kvm_irq_routing_msi { __u32 address_lo; __u32 address_hi; __u32 data; union { __u32 pad; __u32 devid; }; };
 struct kvm_irq_routing_hv_sint { __u32 vcpu; __u32 sint; };
+struct kvm_irq_routing_s390_adapter { __u64 ind_addr, summary_addr, ind_offset; __u32 summary_offset, adapter_id; };
+struct kvm_irq_routing_xen_evtchn { __u32 port, vcpu, priority; };
 struct kvm_irq_routing_entry {
     __u32 gsi, type, flags, pad;
     union {
         struct kvm_irq_routing_irqchip irqchip;
         struct kvm_irq_routing_msi msi;
+        struct kvm_irq_routing_s390_adapter adapter;
         struct kvm_irq_routing_hv_sint hv_sint;
+        struct kvm_irq_routing_xen_evtchn xen_evtchn;
         __u32 pad[8];
     } u;
 };

@@ -140,8 +140,8 @@ struct kvm_svm_nested_state_data { __u8 vmcb12[0x1000]; };
 struct kvm_svm_nested_state_hdr { __u64 vmcb_pa; };
 
 /*
- * The header's `data` is a union of zero-length arrays, so that it adds nothing to the size that is part of the ioctl's
- * number. cffi gives such a union a size; a flexible array says the same.
+ * The vendor's data follow. The header's `data`, a union of zero-length arrays, is left out: it adds nothing to the
+ * size, which is part of the ioctls' numbers, but cffi would give it one.
  */
 struct kvm_nested_state {
     __u16 flags;
@@ -152,7 +152,6 @@ struct kvm_nested_state {
         struct kvm_svm_nested_state_hdr svm;
         __u8 pad[120];
     } hdr;
-    __u8 data[];
 };
 
 struct kvm_pmu_event_filter {

@@ -16,7 +16,7 @@
 typedef int clockid_t;
 typedef void *timer_t;
 typedef struct { unsigned long __val[16]; } sigset_t;
-typedef struct { int si_signo; int si_errno; int si_code; int __pad0; int _sifields[28]; } siginfo_t;
+typedef struct { int si_signo; int si_errno; int si_code; int __pad0; union { int _pad[28]; struct { void *si_addr; } _sigfault; } _sifields; } siginfo_t;
 typedef void (*sighandler_t)(int);
 
 struct timespec { long tv_sec; long tv_nsec; };
