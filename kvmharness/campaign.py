@@ -95,8 +95,22 @@ def turns(order: Sequence[str], cells: Sequence[Cell]) -> tuple[Turn, ...]:
     )
 
 
-def run_here(cells: Sequence[Cell], plan: Plan, *, command: Sequence[str], on_result: OnResult) -> Record:
+def run_here(
+    cells: Sequence[Cell],
+    plan: Plan,
+    *,
+    oracle: Mapping[str, bool] | None,
+    command: Sequence[str],
+    on_result: OnResult,
+) -> Record:
     """Runs cells on this machine, under the kernel that is running.
+
+    Args:
+        cells: what to run.
+        plan: how long each pass is.
+        oracle: which patches that kernel has, or None for no prediction.
+        command: how to make this run again, for the record.
+        on_result: takes each result as it arrives.
 
     Raises:
         HostRequirementError: no /dev/kvm.
@@ -104,9 +118,9 @@ def run_here(cells: Sequence[Cell], plan: Plan, *, command: Sequence[str], on_re
     """
     collector = _Collector(len(cells), on_result)
     started = _Clock()
-    run_cells(collector.take, cells=[cell.to_json() for cell in cells], plan=asdict(plan))
+    run_cells(collector.take, cells=[cell.to_json() for cell in cells], plan=asdict(plan), oracle=oracle)
     host = collector.host
-    variant = VariantId("host", f"running kernel {host.get('kernel_release')}")
+    variant = VariantId("host", f"running kernel {host.get('kernel_release')}", oracle=oracle)
     return collector.record(command, started, (variant,))
 
 

@@ -45,7 +45,7 @@ class Cell:
         vpid: VMCS12 enables VPID, with one constant value.
         invept_every: L1 executes INVEPT of the row's EPTP before every so many entries; 0 never.
         l2_moves_cr3: L2 moves to the next of its CR3s itself before the hypercall.
-        params: KVM's module parameters that this cell wants, as (name, value) pairs, for example ("tdp_mmu", "N").
+        params: KVM's module parameters that this cell wants, as (name, value) pairs, for example ("kvm.tdp_mmu", "N").
     """
 
     setup: Setup
@@ -80,7 +80,8 @@ class Cell:
             f"invept{self.invept_every}": self.invept_every,
             "l2cr3": self.l2_moves_cr3,
         }
-        extra = [mark for mark, wanted in marks.items() if wanted] + [f"{name}={value}" for name, value in self.params]
+        extra = [mark for mark, wanted in marks.items() if wanted]
+        extra += [f"{name.rpartition('.')[2]}={value}" for name, value in self.params]
         return "/".join([f"{self.setup}:{shape}", *extra])
 
     @property
@@ -176,8 +177,8 @@ def _pgd(level: int, root: int, pcid: int) -> int:
     return (level << 32) + ((root + 1) << 12) + pcid
 
 
-def with_params(cell: Cell, **params: str) -> Cell:
-    """The same cell under other module parameters."""
+def with_params(cell: Cell, params: dict[str, str]) -> Cell:
+    """The same cell under these module parameters besides its own, for example ``{"kvm.tdp_mmu": "N"}``."""
     return replace(cell, params=tuple(sorted({**dict(cell.params), **params}.items())))
 
 
@@ -201,6 +202,29 @@ def matrix() -> tuple[Cell, ...]:
     cells += [Cell(Setup.ONE_EPTP, n1, eptps=1, invept_every=8) for n1 in (1, 5)]
     cells += [Cell(Setup.EPTPS, eptps=count, order=order) for order in Order for count in COUNTS]
     cells += [Cell(Setup.L1_ALONE, n, guest_cr3s=0, pcid=pcid) for pcid in (False, True) for n in COUNTS]
+    return tuple(cells)
+
+
+def validation_matrix() -> tuple[Cell, ...]:
+    """The cells that a series is validated with: a choice of the whole matrix, and more module parameters.
+
+    With L0's EPT off, (a) becomes (e), and (d) exits: these are the negative controls.
+    """
+    no_ept, no_tdp_mmu = {"kvm_intel.ept": "0"}, {"kvm.tdp_mmu": "N"}
+    pairs = [(n, 1) for n in COUNTS] + list(PAIRS)
+    cells = [Cell(Setup.NO_EPT, n1, n2) for n1, n2 in pairs]
+    cells += [replace(Cell(Setup.NO_EPT, n, n), pcid=True) for n in (1, 3)]
+    cells += [replace(Cell(Setup.NO_EPT, n, n), vpid=False) for n in (1, 3)]
+    cells += [Cell(Setup.ONE_EPTP, n1, eptps=1) for n1 in COUNTS]
+    cells += [Cell(Setup.ONE_EPTP, n1, eptps=1, invept_every=8) for n1 in (1, 5)]
+    cells += [Cell(Setup.ONE_EPTP, 5, eptps=1, pcid=True)]
+    cells += [Cell(Setup.EPTPS, eptps=count) for count in (1, 3, 5)]
+    cells += [Cell(Setup.EPTPS, eptps=count, order=Order.AABB) for count in COUNTS]
+    cells += [Cell(Setup.L1_ALONE, n, guest_cr3s=0) for n in (1, 5)]
+    telling = (Cell(Setup.NO_EPT), Cell(Setup.NO_EPT, 3, 3), Cell(Setup.ONE_EPTP, 5, eptps=1))
+    cells += [with_params(cell, no_tdp_mmu) for cell in (*telling, Cell(Setup.EPTPS, eptps=3, order=Order.AABB))]
+    cells += [with_params(Cell(Setup.NO_EPT, n, n), no_ept) for n in (1, 3, 4)]
+    cells += [with_params(Cell(Setup.L1_ALONE, n, guest_cr3s=0), no_ept) for n in (1, 4, 5)]
     return tuple(cells)
 
 
