@@ -12,8 +12,8 @@ LAYERS = {
     0: ("errors", "stats", "rootcache", "files", "jsonread", "record", "verdict"),
     1: ("abi", "x86"),
     2: ("kvm", "guest", "measure", "lab"),
-    3: ("workloads", "cell_guest", "experiment", "hosts", "claims", "report", "compare"),
-    4: ("validate",),
+    3: ("workloads", "cell_guest", "experiment", "campaign", "hosts", "claims", "report", "compare"),
+    4: ("validate", "bisect"),
     5: ("cli", "__main__", "pytest_plugin"),
 }
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names}
@@ -30,6 +30,7 @@ SIDEWAYS = {
     "measure": {"kvm"},
     "cell_guest": {"workloads"},
     "experiment": {"workloads", "cell_guest", "hosts"},
+    "campaign": {"experiment", "workloads"},
     "claims": {"workloads", "compare"},
     "report": {"workloads", "compare"},
     "compare": {"workloads"},
