@@ -58,6 +58,10 @@ class KernelLog:
         self._fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         os.lseek(self._fd, 0, os.SEEK_END)
 
+    def close(self) -> None:
+        """Stops listening."""
+        os.close(self._fd)
+
     def gained(self) -> list[str]:
         """New lines, without their time stamps, which say nothing in an emulator."""
         lines: list[str] = []

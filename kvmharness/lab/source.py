@@ -8,13 +8,14 @@ import hashlib
 import os
 import re
 import shutil
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from kvmharness.errors import UsageError
 from kvmharness.lab import cache
 from kvmharness.lab.machine import MissingToolError
-from kvmharness.lab.tools import disk_errors, run
+from kvmharness.lab.tools import disk_errors, find, run
 
 DEBIAN_PACKAGE = "linux-source-6.1"
 _DEBIAN_FOLDER = Path("/usr/src")
@@ -99,25 +100,25 @@ def at(path: Path) -> Source:
 
 def _unpack_tarball(tarball: Path, target: Path) -> None:
     folders = [*UNUSED, "arch/[!x]*", "arch/xtensa"]
-    # In an exclusion * also matches slashes; the leading * is the tarball's own top folder.
-    unused = [f"--exclude=*/{folder}/*{suffix}" for folder in folders for suffix in _SOURCE_SUFFIXES]
+    # In an exclusion * also matches slashes, so the tarball's top folder must be named.
+    top = _top_folder(tarball)
+    unused = [f"--exclude={top}/{folder}/*{suffix}" for folder in folders for suffix in _SOURCE_SUFFIXES]
     anchored = ["--anchored", "--wildcards", "--wildcards-match-slash"]
-    run(
-        [
-            "tar",
-            "-x",
-            "-f",
-            str(tarball),
-            "-C",
-            str(target),
-            "--strip-components=1",
-            "--no-same-owner",
-            *anchored,
-            *unused,
-        ]
-    )
+    strip = ["--strip-components=1", "--no-same-owner"]
+    run(["tar", "-x", "-f", str(tarball), "-C", str(target), *strip, *anchored, *unused])
     if not (target / "Kconfig").is_file():
         raise UsageError(f"{tarball} does not hold a Linux source tree in one top folder")
+
+
+def _top_folder(tarball: Path) -> str:
+    """The first name in a tarball, up to its first slash; read without unpacking all of it."""
+    with subprocess.Popen(
+        [find("tar"), "-t", "-f", str(tarball)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        process.kill()
+    return first.strip().removeprefix("./").partition("/")[0]
 
 
 def _walk(tree: Path) -> list[tuple[str, os.stat_result]]:
