@@ -56,9 +56,10 @@ class FdHolder(Fd, Owner):
             lib.close(number)
 
     def __del__(self) -> None:
-        if self.number >= 0:
-            warn_leak(f"{self.what} (fd {self.number})", self)
-            self.close()
+        number = self.number
+        if number >= 0:
+            self.close()  # before the warning, which may be an error
+            warn_leak(f"{self.what} (fd {number})", self)
 
 
 class Mapping(Owner):
@@ -105,9 +106,10 @@ class Mapping(Owner):
         self._buffer = self.pointer = None
 
     def __del__(self) -> None:
-        if self.address:
-            warn_leak(f"{self.what} ({self.size_bytes} bytes at {self.address:#x})", self)
+        address = self.address
+        if address:
             self.close()
+            warn_leak(f"{self.what} ({self.size_bytes} bytes at {address:#x})", self)
 
 
 _MAP_FAILED = (1 << 64) - 1

@@ -71,7 +71,7 @@ class VcpuState:
         self._set("KVM_SET_SREGS2", sregs)
 
     def get_fpu(self) -> Fpu:
-        """x87 and SSE registers."""
+        """x87 and SSE registers. KVM leaves MXCSR out, in both directions: see get_xsave()."""
         return Fpu.from_struct(self.get_struct("KVM_GET_FPU"))
 
     def set_fpu(self, fpu: Fpu) -> None:
