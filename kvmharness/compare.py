@@ -3,10 +3,14 @@
 Cells are paired by what they are (id and module parameters) and by variant. Times are compared only where both records
 come from the same CPU, kernel configuration and unit; otherwise only the counts are, with a warning that says why.
 Records whose counts cannot mean the same are refused.
+
+Two records are two sessions: the host may have been busier, or clocked otherwise, during one of them, and nothing
+inside a session shows it. So a slower cell of another session is a failure only when it is slower than the other cells,
+too. Variants of one record are interleaved, and need no such care.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from statistics import median
 
@@ -29,6 +33,9 @@ TOTALS = frozenset({"kvm_exit"})  # contains the asynchronous ones
 WORK = frozenset(
     {"kvm_mmu_new_pgd", "kvm_nested_vmexit"}
 )  # what the guest asked for: another count is another workload
+
+CONTROLS = 3  # cells with equal counts that it takes to tell how far a whole session has moved
+APART = 0.95  # share of the pairs of runs (one of A, one of B) in which B must be the slower one
 
 # Host facts that time depends on; a record of another value has counts to compare and no time.
 TIME_FACTS = ("cpu", "cpu_model", "microcode", "mitigations", "config_hash", "emulator", "emulated")
@@ -105,8 +112,9 @@ def compare(a: Record, b: Record, *, tolerance: float = stats.TOLERANCE) -> Reco
             "one host uses EPT or NPT for L1 and the other does not: the same cell loads other roots",
             "compare records of hosts that both have it, or both not",
         )
-    warnings = time_obstacles(a, b)
-    return _compare(a, b, pairs, warnings, with_time=not warnings, tolerance=tolerance)
+    obstacles = time_obstacles(a, b)
+    warnings = (*obstacles, *_other_parameters(a, b))
+    return _compare(a, b, pairs, warnings, with_time=not obstacles, sessions=True, tolerance=tolerance)
 
 
 def compare_variants(
@@ -121,7 +129,7 @@ def compare_variants(
     for name in (variant_a, variant_b):
         if name not in known:
             raise CompareError(f"no variant {name!r} in the record", f"it has {', '.join(known)}")
-    return _compare(record, record, [(variant_a, variant_b)], (), with_time=True, tolerance=tolerance)
+    return _compare(record, record, [(variant_a, variant_b)], (), with_time=True, sessions=False, tolerance=tolerance)
 
 
 def time_obstacles(a: Record, b: Record) -> tuple[str, ...]:
@@ -135,6 +143,15 @@ def time_obstacles(a: Record, b: Record) -> tuple[str, ...]:
     return tuple(f"{reason}: only counts are compared, not time" for reason in reasons)
 
 
+def _other_parameters(a: Record, b: Record) -> tuple[str, ...]:
+    """Warnings about KVM loaded in another way: that may be what is compared, so nothing is left out for it."""
+    left, right = (side.host.get("module_parameters") for side in (a, b))
+    if not isinstance(left, dict) or not isinstance(right, dict):
+        return ()
+    names = sorted(name for name in left.keys() | right.keys() if left.get(name) != right.get(name))
+    return tuple(f"module parameter {name} differs ({left.get(name)} against {right.get(name)})" for name in names)
+
+
 def _compare(
     a: Record,
     b: Record,
@@ -142,6 +159,7 @@ def _compare(
     warnings: tuple[str, ...],
     *,
     with_time: bool,
+    sessions: bool,
     tolerance: float,
 ) -> RecordComparison:
     sides: dict[tuple[CellKey, str, str], tuple[list[CellResult], list[CellResult]]] = {}
@@ -156,15 +174,17 @@ def _compare(
         raise CompareError("the two have no cell in common", "run the same workloads, with the same module parameters")
     if unpaired:
         warnings = (*warnings, f"only on one side, not compared: {', '.join(sorted(unpaired))}")
-    times = _times(sides, a.unit, tolerance) if with_time else {}
+    times = _times(sides, a.unit, sessions, tolerance) if with_time else {}
     cells = tuple(_cell(*names, *pair, times.get(names)) for names, pair in sides.items())
     return RecordComparison(cells, warnings, a.unit)
 
 
-_Sides = Mapping[tuple[CellKey, str, str], tuple[list[CellResult], list[CellResult]]]
+_Names = tuple[CellKey, str, str]
+_Sides = Mapping[_Names, tuple[list[CellResult], list[CellResult]]]
+_Runs = list[tuple[float, ...]]
 
 
-def _times(sides: _Sides, unit: str, tolerance: float) -> dict[tuple[CellKey, str, str], stats.Comparison]:
+def _times(sides: _Sides, unit: str, sessions: bool, tolerance: float) -> dict[_Names, stats.Comparison]:
     """Time of each pair. In an emulated host the figures repeat exactly, so there is nothing to estimate."""
     timed = {
         names: (_runs(left), _runs(right))
@@ -176,7 +196,42 @@ def _times(sides: _Sides, unit: str, tolerance: float) -> dict[tuple[CellKey, st
             names: stats.judge_exact(_middle(left), _middle(right), tolerance=tolerance)
             for names, (left, right) in timed.items()
         }
-    return stats.judge_all(timed, tolerance=tolerance)
+    judged = stats.judge_all(timed, tolerance=tolerance)
+    if not sessions or not judged:
+        return judged
+    steady = [judged[names].change for names in timed if not _counts(*sides[names])[0]]
+    shift = median(steady) if len(steady) >= CONTROLS else None
+    level = {
+        names: (left, [tuple(value / (1 + (shift or 0.0)) for value in run) for run in right])
+        for names, (left, right) in timed.items()
+    }
+    beside = stats.judge_all(level, tolerance=tolerance)
+    return {names: _of_a_session(judged[names], beside[names], shift, *timed[names]) for names in timed}
+
+
+def _of_a_session(
+    alone: stats.Comparison, beside: stats.Comparison, shift: float | None, left: _Runs, right: _Runs
+) -> stats.Comparison:
+    """What is left of a cell's slowdown when the session may be the reason for it."""
+    doubt = ""
+    slower = alone.outcome is stats.Outcome.HIGHER
+    if slower and shift is None:
+        doubt = f"it takes {CONTROLS} cells with equal counts to tell the kernel from the session"
+    elif slower and beside.outcome is not stats.Outcome.HIGHER:
+        doubt = f"cells with equal counts moved by {shift:+.2%} together, so it may be the session"
+    elif slower and (share := _share_slower(left, right)) < APART:
+        doubt = f"only {share:.0%} of the pairs of runs agree"
+    elif not slower and shift is not None and beside.outcome is stats.Outcome.HIGHER:
+        doubt = f"but cells with equal counts moved by {shift:+.2%} together"
+    if not doubt:
+        return alone
+    return replace(alone, outcome=stats.Outcome.INCONCLUSIVE, reason=f"{alone.reason}; {doubt}")
+
+
+def _share_slower(left: _Runs, right: _Runs) -> float:
+    """In how many of the pairs of a run of A and a run of B the latter's median is higher."""
+    medians_a, medians_b = [median(run) for run in left], [median(run) for run in right]
+    return sum(b > a for a in medians_a for b in medians_b) / (len(medians_a) * len(medians_b))
 
 
 def _cell(
@@ -238,13 +293,13 @@ def _counts(left: list[CellResult], right: list[CellResult]) -> tuple[tuple[Coun
 
 def _summed(turns: list[CellResult]) -> dict[str, int]:
     """The counts over all turns, without those that no two runs share."""
+    counted = [turn for turn in turns if turn.round_trips]
     sums: dict[str, int] = {}
-    for turn in turns:
-        if turn.round_trips:
-            for name, count in (*turn.exits.items(), *turn.counts.items()):
-                if name not in ASYNCHRONOUS | TOTALS:
-                    sums[name] = sums.get(name, 0) + count
-    return sums
+    for turn in counted:
+        for name, count in (*turn.exits.items(), *turn.counts.items()):
+            if name in turn.exits or all(name in other.counts for other in counted):
+                sums[name] = sums.get(name, 0) + count
+    return {name: count for name, count in sums.items() if name not in ASYNCHRONOUS | TOTALS}
 
 
 def _turns(record: Record, variant: str) -> dict[CellKey, list[CellResult]]:
@@ -255,11 +310,11 @@ def _turns(record: Record, variant: str) -> dict[CellKey, list[CellResult]]:
     return turns
 
 
-def _runs(turns: Iterable[CellResult]) -> list[tuple[float, ...]]:
+def _runs(turns: Iterable[CellResult]) -> _Runs:
     return [turn.ticks_per_round_trip for turn in turns if turn.samples]
 
 
-def _middle(runs: list[tuple[float, ...]]) -> float:
+def _middle(runs: _Runs) -> float:
     return median(value for run in runs for value in run)
 
 

@@ -83,6 +83,7 @@ def records(draw):
     )
 
 
+@pytest.mark.slow
 @given(records())
 def test_every_record_reads_back_as_it_was(record):
     assert Record.from_json(json.loads(record.text())) == record
@@ -115,6 +116,7 @@ def test_one_line_a_result():
     assert sum('"samples"' in line for line in record.text().splitlines()) == 3
 
 
+@pytest.mark.slow
 @given(st.data())
 def test_a_cut_off_record_is_refused(tmp_path_factory, data):
     whole = builders.record([Cell(Setup.NO_EPT)], turns=1).text().encode()
@@ -188,6 +190,7 @@ def test_wrong_fields_are_named(path, value, said):
     assert said in str(caught.value)
 
 
+@pytest.mark.slow
 @given(records(), st.data())
 def test_dropping_any_field_is_noticed(record, data):
     document = json.loads(record.text())

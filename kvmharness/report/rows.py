@@ -89,8 +89,8 @@ class Row:
         if self.as_predicted is False:
             return f"{self.loads} root loads counted, {self.loads_predicted} predicted"
         if self.as_predicted is None:
-            reasons = [f"{name}: {why}" for name, why in self.missing.items()] or ["no prediction for this kernel"]
-            return f"root loads not judged ({'; '.join(reasons)})"
+            unknown = "no prediction for this kernel" if self.loads is not None else "not counted"
+            return f"root loads not judged: {self.missing.get(LOADS, unknown)}"
         return ""
 
     def per_round_trip(self, total: int | None) -> float | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from kvmharness.record import Record
 from kvmharness.report import words
-from kvmharness.report.rows import Row, rows
+from kvmharness.report.rows import LOADS, Row, rows
 from kvmharness.verdict import Outcome, Verdict
 
 if TYPE_CHECKING:
@@ -67,6 +67,10 @@ def remarks(record: Record, all_rows: Sequence[Row]) -> list[str]:
         judged = [row for row in all_rows if row.outcome is outcome]
         for why, group in groupby(sorted(judged, key=lambda row: row.why), key=lambda row: row.why):
             lines.append(f"{outcome.value}: {why}: {_listing(group)}")
+    missing: dict[str, list[str]] = {}
+    for name, why in {(name, why): None for row in all_rows for name, why in row.missing.items() if name != LOADS}:
+        missing.setdefault(why, []).append(name)
+    lines += [f"not counted: {', '.join(names)}: {why}" for why, names in missing.items()]
     lines += [f"dmesg: {line}" for line in record.dmesg]
     lines += [f"note: {line}" for line in record.notes]
     tally = [

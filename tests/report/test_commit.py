@@ -1,0 +1,80 @@
+from dataclasses import replace
+
+import pytest
+
+from kvmharness.report.commit import commit_lines
+from kvmharness.verdict import ClaimResult, Outcome, Verdict
+from kvmharness.workloads import Cell, Setup, matrix, select
+from tests import builders
+
+GOLDEN = """\
+Root loads (kvm_mmu_load) and time, in instructions (emulated), per
+round trip L1 -> L2 -> L1.
+
+Linux 6.1.192, emulated host (bochs 2.7, skylake):
+
+       ----root loads----  ------------time------------
+       none  p1  p2  both    none      p1    p2    both
+a:1x1     0   0   0     0  17,700    0.0%  0.0%    0.0%
+a:3x3     2   0   2     0  20,100  -11.9%  0.0%  -11.9%
+
+a: L2 without nested EPT
+n1xn2: so many host CR3s in L1, so many guest CR3s for L2, in turn
+
+fast-cr3-switch: PASS (1 of 1 claims hold)
+
+Reproduce with:
+  kvmharness validate fast-cr3-switch
+"""
+
+
+def verdict(*command):
+    claims = (ClaimResult("loads", "Loads fall.", Outcome.PASS),)
+    return Verdict.of("fast-cr3-switch", claims, builders.VARIANTS, ("kvmharness", "validate", *command))
+
+
+def test_the_whole_table():
+    record = builders.record([Cell(Setup.NO_EPT, 1, 1), Cell(Setup.NO_EPT, 3, 3)])
+    assert "\n".join(commit_lines([record], verdict("fast-cr3-switch"))) + "\n" == GOLDEN
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "variants", [builders.VARIANTS, ("one",), ("none", *(f"prefix-{n}-of-a-series" for n in range(1, 9)), "all" * 20)]
+)
+def test_never_more_than_72_columns_and_no_variant_lost(variants):
+    lines = commit_lines([builders.record(matrix(), variants), builders.record(matrix(), variants, l0_ept=False)])
+    assert max(map(len, lines)) <= 72
+    text = "\n".join(lines)
+    assert all(name[:20] in text for name in variants)
+
+
+def test_every_set_up_has_a_row_and_its_control():
+    rows = [
+        line.split()[0] for line in commit_lines([builders.record(matrix())]) if line[1:2] == ":" and line[2] != " "
+    ]
+    assert rows == ["a:1x1", "a:3x3", "b:1x1", "b:5x1", "c:5/ABAB", "c:1/AABB", "c:3/AABB", "d:5"]
+
+
+def test_cells_can_be_chosen():
+    lines = commit_lines([builders.record(select(("a",)))], cells=("a:4x4", "a:3x3/pcid", "nothing"))
+    assert [line.split()[0] for line in lines if line.startswith("a:") and line[2] != " "] == ["a:4x4", "a:3x3/pcid"]
+
+
+def test_a_count_off_the_oracle_is_marked():
+    record = builders.record([Cell(Setup.NO_EPT, 3, 3)])
+    counts = {**record.results[0].counts, "kvm_mmu_load": 1}
+    lines = commit_lines([replace(record, results=(replace(record.results[0], counts=counts), *record.results[1:]))])
+    assert any(line.startswith("a:3x3") and "!" in line for line in lines)
+    assert "!: not what the simulated root cache predicts" in lines
+
+
+def test_a_long_command_is_broken_so_that_it_can_be_pasted():
+    lines = commit_lines(
+        [builders.record([Cell(Setup.NO_EPT)])], verdict("a b", *(f"--option-{n}=value" for n in range(9)))
+    )
+    command = lines[lines.index("Reproduce with:") + 1 :]
+    assert len(command) > 2
+    assert all(line.endswith(" \\") for line in command[:-1])
+    assert "'a b'" in command[0]
+    assert max(map(len, command)) <= 72

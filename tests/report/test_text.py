@@ -1,0 +1,155 @@
+import io
+from dataclasses import replace
+
+import pytest
+
+from kvmharness.record import CellError, Probes
+from kvmharness.report import words
+from kvmharness.report.rows import rows
+from kvmharness.report.text import print_run, run_lines, verdict_lines
+from kvmharness.verdict import ClaimResult, Outcome, Verdict
+from kvmharness.workloads import Cell, Order, Setup, matrix, with_params
+from tests import builders
+
+BUSY = Cell(Setup.NO_EPT, 3, 3)
+
+
+def one_row(**changes):
+    record = builders.record([BUSY], ("none",), turns=1)
+    return replace(record, results=(replace(record.results[0], **changes),))
+
+
+def test_one_row_has_every_figure():
+    (line,) = [line for line in run_lines(builders.record([BUSY], ("none",)), width=200) if line.startswith("a:3x3")]
+    assert line.split() == (
+        "a:3x3 none 3 3 800 3 2 2 2 20,100 0 VMCALL 1 VMRESUME 1 VMWRITE 1".split()  # noqa: SIM905
+    )
+
+
+@pytest.mark.parametrize("width", [60, 72, 80, 100, 120, 200])
+def test_no_line_is_wider_than_asked(width):
+    lines = run_lines(builders.record(matrix()), width=width)
+    assert max(map(len, lines)) <= width
+    assert sum(line.startswith("a:3x3 ") for line in lines) == 4
+    assert any("VMRESUME 1" in line for line in lines)
+
+
+def test_unit_host_and_kernel_stand_above():
+    text = "\n".join(run_lines(builders.record([BUSY]))[:2])
+    assert "Linux 6.1.192, emulated host (bochs 2.7, skylake)" in text
+    assert "instructions (emulated)" in text
+    assert "tsc cycles" in "\n".join(run_lines(builders.record([BUSY], emulated=False))[:2])
+
+
+def test_the_same_cell_is_called_e_without_ept_in_l0():
+    assert {row.id for row in rows(builders.record([BUSY], l0_ept=False))} == {"e:3x3"}
+    assert {row.id for row in rows(builders.record([with_params(BUSY, {"kvm_intel.ept": "N"})]))} == {"e:3x3/ept=N"}
+
+
+def test_turns_are_added_up_and_half_a_load_is_kept():
+    (row,) = rows(builders.record([Cell(Setup.EPTPS, eptps=5, order=Order.AABB)], ("both",), turns=3))
+    assert (row.round_trips, row.loads, row.switches) == (1200, 600, 2400)
+    assert words.amount(row.per_round_trip(row.loads)) == "0.5"
+    assert row.family == "c/AABB"
+
+
+def test_a_load_too_many_is_marked_and_fails():
+    record = one_row(counts={"kvm_mmu_load": 801, "kvm_mmu_new_pgd": 800})
+    text = "\n".join(run_lines(record, width=100))
+    assert "! 2 " in text
+    assert "FAIL: 801 root loads counted, 800 predicted: a:3x3" in text
+    assert rows(record)[0].outcome is Outcome.FAIL
+
+
+def test_missing_counts_are_dashes_and_no_pass():
+    missing = {
+        "kvm_mmu_load": "kprobes are not compiled in",
+        "kvm_exit": "no tracefs",
+        "kvm_nested_vmexit": "no tracefs",
+    }
+    record = one_row(counts={}, missing=missing)
+    (row,) = rows(record)
+    assert row.loads is None
+    assert row.outcome is Outcome.INCONCLUSIVE
+    assert "INCONCLUSIVE: root loads not judged: kprobes are not compiled in: a:3x3" in run_lines(record)
+    assert "not counted: kvm_exit, kvm_nested_vmexit: no tracefs" in run_lines(record)
+    (line,) = [line for line in run_lines(record) if line.startswith("a:3x3")]
+    assert line.split()[6] == "-"
+
+
+@pytest.mark.parametrize(
+    ("changes", "outcome", "said"),
+    [
+        (
+            {"skipped": "nested: kvm_intel.nested is N"},
+            Outcome.SKIPPED,
+            "SKIPPED: nested: kvm_intel.nested is N: a:3x3",
+        ),
+        ({"error": CellError("EntryFailure", "error 7")}, Outcome.FAIL, "FAIL: EntryFailure: error 7: a:3x3"),
+        ({"probes": Probes(800, 3)}, Outcome.FAIL, "FAIL: 3 of 800 probe reads saw a stale translation"),
+    ],
+)
+def test_whatever_is_not_a_pass_says_why(changes, outcome, said):
+    record = one_row(**changes)
+    assert rows(record)[0].outcome is outcome
+    assert said in "\n".join(run_lines(record))
+    assert run_lines(record)[-1] == f"1 rows: 1 {outcome.value}"
+
+
+def test_an_empty_run_says_so():
+    assert run_lines(builders.record([]))[-1] == "0 rows: nothing was run"
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_terminal_gets_the_same_figures():
+    pytest.importorskip("rich")
+    terminal, plain = Terminal(), io.StringIO()
+    record = builders.record([BUSY], ("none",))
+    print_run(record, terminal)
+    print_run(record, plain)
+    assert "20,100" in terminal.getvalue()
+    assert "1 rows: 1 PASS" in terminal.getvalue()
+    assert "\x1b" not in plain.getvalue()
+
+
+def test_a_terminal_without_rich_gets_plain_lines(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "rich.console", None)
+    terminal = Terminal()
+    print_run(builders.record([BUSY]), terminal)
+    assert terminal.getvalue().splitlines() == run_lines(builders.record([BUSY]))
+
+
+def test_claims_come_with_their_figures():
+    claims = (
+        ClaimResult("loads", "Loads fall.", Outcome.PASS, ("a:3x3: 2 -> 0",)),
+        ClaimResult("t", "T.", Outcome.FAIL),
+    )
+    lines = verdict_lines(Verdict.of("series", claims, (), ()))
+    assert lines == ["PASS  loads: Loads fall.", "        a:3x3: 2 -> 0", "FAIL  t: T.", "series: FAIL"]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(None, "-"), (0, "0"), (2, "2"), (0.5, "0.5"), (5.344, "5.34"), (0.0044, "0.0044"), (1200, "1200")],
+)
+def test_amounts(value, shown):
+    assert words.amount(value) == shown
+
+
+def test_small_exits_are_summed_up():
+    assert words.exits({"VMRESUME": 1.0, "CPUID": 0.002, "HLT": 0.001}) == "VMRESUME 1 others 0.003"
+    assert words.exits({}) == "-"
+
+
+def test_percent_never_shows_a_signed_zero():
+    assert [words.percent(value, 1000) for value in (1000, 999.9, 1000.1, 880, 1005)] == [
+        "0.0%",
+        "0.0%",
+        "0.0%",
+        "-12.0%",
+        "+0.5%",
+    ]
