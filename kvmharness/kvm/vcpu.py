@@ -3,7 +3,7 @@
 from errno import EFAULT, EINTR
 from typing import TYPE_CHECKING, Any
 
-from kvmharness.abi.binding import IOCTLS, VCPU, ffi, ioctl, ioctl_error, ioctl_value, lib
+from kvmharness.abi.binding import IOCTLS, VCPU, Fd, ffi, ioctl, ioctl_error, ioctl_value, lib
 from kvmharness.abi.constants import ExitReason, IoDirection
 from kvmharness.kvm.exits import Exit, IntrExit, decode
 from kvmharness.kvm.resources import FdHolder, Mapping, Owner
@@ -28,13 +28,13 @@ class Vcpu(VcpuState, Owner):
 
     __slots__ = ("_mapping", "_stats", "id", "kvm", "kvm_run")
 
-    def __init__(self, number: int, vcpu_id: int, kvm: "Kvm", xsave_bytes: int) -> None:
+    def __init__(self, number: int, vcpu_id: int, kvm: "Kvm", vm: Fd) -> None:
         self.handle = FdHolder(number, VCPU, f"vCPU {vcpu_id}")
         self.id = vcpu_id
         self.kvm = kvm
         self.kvm_run: Any = None
         self._stats: FdHolder | None = None
-        self._xsave_bytes = xsave_bytes
+        self._vm = vm
         try:
             size = kvm.get_vcpu_mmap_size()
             flags = lib.PROT_READ | lib.PROT_WRITE

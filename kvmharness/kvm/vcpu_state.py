@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from errno import E2BIG
 from typing import Any
 
-from kvmharness.abi.binding import IOCTLS, ffi, ioctl, ioctl_error, ioctl_raw
-from kvmharness.abi.constants import GuestDebug, MpState
+from kvmharness.abi.binding import IOCTLS, Fd, ffi, ioctl, ioctl_error, ioctl_raw
+from kvmharness.abi.constants import Cap, GuestDebug, MpState
 from kvmharness.kvm.lists import CpuidEntry, cpuid_entries, get_msrs, pack_cpuid, read_cpuid, set_msrs
 from kvmharness.kvm.resources import FdHolder
 from kvmharness.kvm.state import DebugRegs, Fpu, Regs, Sregs, Sregs2, Translation, VcpuEvents
@@ -24,10 +24,10 @@ class VcpuState:
         handle: the vCPU's fd with its owner.
     """
 
-    __slots__ = ("_xsave_bytes", "handle")
+    __slots__ = ("_vm", "handle")
 
     handle: FdHolder
-    _xsave_bytes: int
+    _vm: Fd
 
     def get_struct(self, name: str) -> Any:
         """A fresh struct of the ioctl's own type, filled by it, for editing in place: no objects are built.
@@ -80,8 +80,8 @@ class VcpuState:
 
     def get_xsave(self) -> bytes:
         """The XSAVE area, standard format, as long as this VM's KVM_CAP_XSAVE2 says (4096 bytes without it)."""
-        name = "KVM_GET_XSAVE2" if self._xsave_bytes else "KVM_GET_XSAVE"
         area, struct = self._xsave_area()
+        name = "KVM_GET_XSAVE2" if self._xsave_bytes() else "KVM_GET_XSAVE"
         ioctl(self.handle, IOCTLS[name], struct)
         return bytes(ffi.buffer(area))
 
@@ -225,7 +225,10 @@ class VcpuState:
         values.to_struct(struct)
         ioctl(self.handle, op, struct)
 
+    def _xsave_bytes(self) -> int:
+        return ioctl(self._vm, IOCTLS["KVM_CHECK_EXTENSION"], Cap.XSAVE2)
+
     def _xsave_area(self) -> tuple[Any, Any]:
         """Bytes of the right length (the first keeps the second alive), and the same as a struct."""
-        area = ffi.new("char[]", max(self._xsave_bytes, ffi.sizeof("struct kvm_xsave")))
+        area = ffi.new("char[]", max(self._xsave_bytes(), ffi.sizeof("struct kvm_xsave")))
         return area, ffi.cast("struct kvm_xsave *", area)

@@ -29,7 +29,7 @@ class Vm(Owner):
         vcpus: what create_vcpu() made.
     """
 
-    __slots__ = ("__weakref__", "_page_counts", "_stats", "_xsave_bytes", "handle", "kvm", "memory", "vcpus")
+    __slots__ = ("__weakref__", "_page_counts", "_stats", "handle", "kvm", "memory", "vcpus")
 
     def __init__(self, number: int, kvm: "Kvm") -> None:
         self.handle = FdHolder(number, VM, "VM")
@@ -38,7 +38,6 @@ class Vm(Owner):
         self.vcpus: list[Vcpu] = []
         self._page_counts: dict[int, int] = {}
         self._stats: FdHolder | None = None
-        self._xsave_bytes = -1  # not asked yet
 
     @property
     def fd(self) -> int:
@@ -137,10 +136,8 @@ class Vm(Owner):
 
     def create_vcpu(self, vcpu_id: int = 0) -> Vcpu:
         """A vCPU in the state after reset: real mode, at the reset vector."""
-        if self._xsave_bytes < 0:
-            self._xsave_bytes = self.check_extension(Cap.XSAVE2)
         number = ioctl(self.handle, IOCTLS["KVM_CREATE_VCPU"], vcpu_id)
-        vcpu = Vcpu(number, vcpu_id, self.kvm, self._xsave_bytes)
+        vcpu = Vcpu(number, vcpu_id, self.kvm, self.handle)
         self.vcpus.append(vcpu)
         return vcpu
 
