@@ -32,7 +32,7 @@ class _Section:
     more_panels: list[Panel]
     exits: "_ExitTable"
     rows: tuple[Row, ...]
-    troubles: list[Row]
+    troubles: list[tuple[str, str, str]]  # outcome, why, the cells it holds for
     facts: list[tuple[str, str]]
 
 
@@ -71,7 +71,7 @@ def page(records: Sequence[Record], verdict: Verdict | None = None) -> str:
         "exits": words.exits,
     }
     source = resources.files("kvmharness.report").joinpath(TEMPLATE).read_text()
-    sections = [_section(record) for record in records]
+    sections = [_section(record, f"r{index}") for index, record in enumerate(records)]
     names = list(dict.fromkeys(name for section in sections for name in section.variants))
     return environment.from_string(source).render(
         verdict=verdict,
@@ -92,10 +92,10 @@ def _outcome(sections: Iterable[_Section]) -> Outcome:
     return Outcome.overall([row.outcome for section in sections for row in section.rows])
 
 
-def _section(record: Record) -> _Section:
+def _section(record: Record, prefix: str) -> _Section:
     all_rows = rows(record)
     names = [variant.name for variant in record.variants]
-    plotted = panels(record, all_rows)
+    plotted = panels(record, all_rows, prefix)
     plain = [panel for panel in plotted if "/" not in panel.family or panel.family.startswith("c/")]
     facts = [(name.replace("_", " "), words.fact(record, name)) for name in record.host]
     chosen = telling(all_rows, names)
@@ -109,9 +109,23 @@ def _section(record: Record) -> _Section:
         more_panels=[panel for panel in plotted if panel not in plain],
         exits=_exit_table(all_rows),
         rows=all_rows,
-        troubles=[row for row in all_rows if row.outcome is not Outcome.PASS],
+        troubles=_troubles(all_rows),
         facts=[(name, value) for name, value in facts if value],
     )
+
+
+def _troubles(all_rows: Iterable[Row]) -> list[tuple[str, str, str]]:
+    """Everything but passes, the gravest first; cells with the same reason stand together."""
+    gravity = [Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.SKIPPED]
+    groups: dict[tuple[int, str], dict[str, list[str]]] = {}
+    for row in all_rows:
+        if row.outcome is not Outcome.PASS:
+            cells = groups.setdefault((gravity.index(row.outcome), row.why), {})
+            cells.setdefault(row.id, []).append(row.variant)
+    return [
+        (gravity[grade].value, why, ", ".join(f"{id_} ({', '.join(variants)})" for id_, variants in cells.items()))
+        for (grade, why), cells in sorted(groups.items(), key=lambda group: group[0][0])
+    ]
 
 
 def _times(record: Record, keys: set[CellKey]) -> dict[tuple[CellKey, str], stats.Comparison]:

@@ -34,19 +34,21 @@ class Panel:
 
     family: str
     title: str
-    loads: str  # SVG
+    loads: str  # SVG, or "" when nothing was counted
     time: str  # SVG, or "" when nothing was timed
     caption: str
 
 
-def panels(record: Record, all_rows: Sequence[Row]) -> list[Panel]:
-    """One panel for each family that has enough cells for a curve."""
+def panels(record: Record, all_rows: Sequence[Row], prefix: str = "p") -> list[Panel]:
+    """One panel for each family that has enough cells for a curve; *prefix* keeps ids apart on one page."""
     families: dict[str, list[Row]] = {}
     for row in all_rows:
         if row.error is None and row.skipped is None:
             families.setdefault(row.family, []).append(row)
     return [
-        _panel(record, family, members) for family, members in families.items() if len({r.shape for r in members}) >= 3
+        _panel(record, family, members, f"{prefix}-{family}")
+        for family, members in families.items()
+        if len({r.shape for r in members}) >= 3
     ]
 
 
@@ -63,13 +65,14 @@ def cost_of_a_load(members: Sequence[Row]) -> float | None:
     return median(slopes) if slopes else None
 
 
-def _panel(record: Record, family: str, members: Sequence[Row]) -> Panel:
+def _panel(record: Record, family: str, members: Sequence[Row], name: str) -> Panel:
     label = members[0].label
     marks = family.partition("/")[2]
     shapes = sorted({row.shape: row for row in members}.values(), key=lambda row: (row.roots, row.cell.host_cr3s))
     names = [variant.name for variant in record.variants]
     cost = cost_of_a_load(members)
     timed = any(row.ticks for row in members)
+    counted = any(row.loads is not None for row in members)
     caption = ""
     if cost is not None:
         caption = f"One root load costs about {cost:,.0f} {record.unit}."
@@ -78,8 +81,8 @@ def _panel(record: Record, family: str, members: Sequence[Row]) -> Panel:
     return Panel(
         family=family,
         title=f"({label}) {words.setup_name(record, label)}" + (f", {marks.replace('/', ', ')}" if marks else ""),
-        loads=_svg(f"{family}-loads", lambda axes: _draw_loads(axes, members, shapes, names)),
-        time=_svg(f"{family}-time", lambda axes: _draw_time(axes, members, shapes, names, cost)) if timed else "",
+        loads=_svg(f"{name}-loads", lambda axes: _draw_loads(axes, members, shapes, names)) if counted else "",
+        time=_svg(f"{name}-time", lambda axes: _draw_time(axes, members, shapes, names, cost)) if timed else "",
         caption=caption,
     )
 

@@ -82,6 +82,12 @@ def test_well_formed_and_self_contained(document):
     assert "@import" not in document
 
 
+def test_two_runs_of_the_same_cells_share_no_id(record):
+    ids = Outline(page([record, record])).ids
+    assert ids
+    assert len(ids) == len(set(ids))
+
+
 def test_verdict_claims_command_and_facts_are_there(document):
     text = Outline(document).text
     for said in (
