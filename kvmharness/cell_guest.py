@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from kvmharness.guest import loader, rows, spaces
 from kvmharness.guest.hypervisor import hypervisor
@@ -15,6 +14,7 @@ from kvmharness.kvm.nested import enable_nested
 from kvmharness.kvm.system import Kvm
 from kvmharness.kvm.vcpu import Vcpu
 from kvmharness.kvm.vm import Vm
+from kvmharness.values import dataclass
 from kvmharness.workloads import Cell, Rotation, rotation
 from kvmharness.x86.registers import LONG_MODE_CR4, Cr4
 

@@ -5,7 +5,6 @@ state kept. Counting is never switched on while a time is taken.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 from kvmharness import rootcache
@@ -26,6 +25,7 @@ from kvmharness.measure.perf import (
 )
 from kvmharness.measure.stats_fd import StatsFd
 from kvmharness.record import CellError, CellResult, Prediction, Probes
+from kvmharness.values import dataclass, replace
 from kvmharness.workloads import Cell, scenario
 
 Emit = Callable[[dict[str, Any]], None]

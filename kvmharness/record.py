@@ -11,7 +11,6 @@ Schema history:
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
 
 from kvmharness.errors import UsageError
 from kvmharness.files import write_whole
@@ -31,6 +30,7 @@ from kvmharness.jsonread import (
     text_map,
     texts,
 )
+from kvmharness.values import dataclass, field, fields
 
 SCHEMA = 1
 

@@ -12,9 +12,10 @@ Source: ``fast_pgd_switch()``, ``kvm_mmu_load()`` and ``kvm_mmu_free_roots()`` i
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import lcm
 from typing import TYPE_CHECKING, NamedTuple
+
+from kvmharness.values import dataclass
 
 if TYPE_CHECKING:
     from fractions import Fraction

@@ -4,13 +4,13 @@ A cell says which roots L1, L2 and the EPTs use and in which order; the instruct
 set-up, only the operand rows differ.
 """
 
-from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from math import lcm
 from typing import Any
 
 from kvmharness.errors import UsageError
 from kvmharness.rootcache import Scenario
+from kvmharness.values import dataclass, fields, replace
 
 PCID_FIRST = 1  # PCIDs count from here; 0 is what L1 starts with
 

@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "kvmharness"
 
 # Top-level name within the package -> layer. A new one must be placed here before it may be imported.
 LAYERS = {
-    0: ("errors", "stats", "rootcache", "files", "jsonread", "record", "verdict"),
+    0: ("errors", "values", "stats", "rootcache", "files", "jsonread", "record", "verdict"),
     1: ("abi", "x86"),
     2: ("kvm", "guest", "measure", "lab"),
     3: ("workloads", "cell_guest", "experiment", "campaign", "hosts", "claims", "report", "compare"),
@@ -20,11 +20,11 @@ LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names}
 
 # Within one layer, who may import whom; everything else there is apart.
 SIDEWAYS = {
-    "record": {"errors", "files", "jsonread"},
+    "record": {"errors", "files", "jsonread", "values"},
     "verdict": {"errors", "jsonread"},
     "files": {"errors"},
     "jsonread": {"errors"},
-    "rootcache": {"errors"},
+    "rootcache": {"errors", "values"},
     "stats": {"errors"},
     "guest": {"kvm"},
     "measure": {"kvm"},

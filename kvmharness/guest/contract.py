@@ -1,10 +1,10 @@
 """What a program's header promises, as values: the loader sets registers and memory from here, so it cannot rot."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from kvmharness.errors import UsageError
 from kvmharness.guest.image import Image
+from kvmharness.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

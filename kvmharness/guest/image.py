@@ -1,8 +1,9 @@
 """An assembled guest: bytes, symbols and contract, which can be made on one machine and run on another."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from kvmharness.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

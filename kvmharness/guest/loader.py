@@ -1,7 +1,6 @@
 """Puts a program into a VM: memory, descriptor tables and registers, as the program's contract says."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import cache
 
 from kvmharness.guest import contract
@@ -10,6 +9,7 @@ from kvmharness.guest.layout import Place, symbols
 from kvmharness.kvm.memory import Memory
 from kvmharness.kvm.vcpu import Vcpu
 from kvmharness.kvm.vm import Vm
+from kvmharness.values import replace
 from kvmharness.x86.registers import LONG_MODE_CR0, LONG_MODE_CR4, LONG_MODE_EFER, Rflags
 from kvmharness.x86.segments import gdt, idt, long_mode_segments, tss
 from kvmharness.x86.vmcs12 import DescriptorTables

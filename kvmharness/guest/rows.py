@@ -2,9 +2,9 @@
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from kvmharness.guest.layout import ROWS_MAX, Row
+from kvmharness.values import dataclass
 
 _WORDS = struct.Struct("<7Q8x")
 

@@ -3,9 +3,8 @@
 Whoever reads the probe learns from the tag which tables the read went through, so a stale translation cannot hide.
 """
 
-from dataclasses import dataclass
-
 from kvmharness.guest.layout import MEMORY_BYTES, PAGE_BYTES, PROBE_GVA, Place
+from kvmharness.values import dataclass
 from kvmharness.x86.ept import EptTables
 from kvmharness.x86.paging import PAGE_2M, PageTables
 

@@ -3,7 +3,8 @@
 import errno
 import os
 import stat
-from dataclasses import dataclass
+
+from kvmharness.values import dataclass
 
 _STATES = {
     errno.ENOENT: "missing",

@@ -5,9 +5,9 @@ module is loaded in emulated hosts too, hence the few imports.
 """
 
 import os
-from dataclasses import dataclass, fields
 
 from kvmharness.hosts.device import DeviceState, probe
+from kvmharness.values import dataclass, fields
 
 LAB_MARKER = "kvmharness.lab="
 """What the lab puts on the command line of the kernels it boots, followed by the machine's short name."""

@@ -6,10 +6,10 @@ host has it.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from kvmharness.errors import UsageError
 from kvmharness.hosts.facts import HostFacts, normal
+from kvmharness.values import dataclass
 
 VMX_HOSTS = ("vmx:skylake", "vmx:haswell", "vmx:sandybridge", "vmx:lynnfield", "vmx:penryn")
 """The emulated VMX hosts, the default one first."""

@@ -9,7 +9,6 @@ Counting slows every hit down: never take times from a pass that counts.
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from errno import EACCES, EADDRNOTAVAIL, EINVAL, EMFILE, ENOENT, ENOSYS, EPERM, errorcode
 from struct import unpack
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 from kvmharness.abi.binding import ffi, ioctl_pointer, ioctl_value, lib
 from kvmharness.errors import KvmHarnessError
 from kvmharness.kvm.resources import FdHolder, Owner
+from kvmharness.values import dataclass
 
 OTHER = "other"
 """In :func:`exits_by_reason`: exits with a reason nobody asked for."""

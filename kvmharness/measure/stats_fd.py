@@ -5,7 +5,6 @@ Source: Documentation/virt/kvm/api.rst, "KVM_GET_STATS_FD".
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from itertools import pairwise
 from struct import Struct
@@ -21,6 +20,7 @@ from kvmharness.abi.constants import (
     StatsUnit,
 )
 from kvmharness.errors import KvmHarnessError
+from kvmharness.values import dataclass
 
 _Enum = TypeVar("_Enum", bound=IntEnum)
 

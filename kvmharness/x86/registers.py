@@ -3,8 +3,9 @@
 Source: SDM vol. 3A, "Control Registers" and "Process-Context Identifiers (PCIDs)".
 """
 
-from dataclasses import dataclass
 from enum import IntFlag
+
+from kvmharness.values import dataclass
 
 
 class Cr0(IntFlag):

@@ -5,7 +5,8 @@ Source: SDM vol. 3A, "Segment Descriptors", "64-Bit Task State Segment", "64-Bit
 """
 
 import struct
-from dataclasses import dataclass, fields
+
+from kvmharness.values import dataclass, fields
 
 CODE_SELECTOR = 0x08
 DATA_SELECTOR = 0x10

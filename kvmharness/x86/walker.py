@@ -7,7 +7,8 @@ vol. 3C, "EPT Misconfigurations" and "EPT Violations".
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from kvmharness.values import dataclass
 
 ReadU64 = Callable[[int], int]
 """Reads the 8 bytes at a physical address, little-endian."""

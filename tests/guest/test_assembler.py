@@ -92,14 +92,14 @@ def test_every_encoding_is_what_capstone_reads(name):
         assert len(decoded) == 1, f"{line.path}:{line.line}: {line.source} became {raw.hex()}"
         assert decoded[0].size == line.size_bytes
         mnemonic = code.split()[0]
-        assert SAME_MNEMONIC.get(mnemonic, mnemonic) == decoded[0].mnemonic
+        assert decoded[0].mnemonic in SAME_MNEMONIC.get(mnemonic, mnemonic).split()
         for value in immediates(code, image):
             assert value in numbers(decoded[0]), f"{line.source}: {decoded[0].mnemonic} {decoded[0].op_str}"
         checked += 1
     assert checked >= 2
 
 
-SAME_MNEMONIC = {"jz": "je", "jnz": "jne"}
+SAME_MNEMONIC = {"jz": "je", "jnz": "jne", "mov": "mov movabs"}
 
 
 def immediates(code: str, image: Image) -> list[int]:

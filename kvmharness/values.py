@@ -1,0 +1,170 @@
+"""Dataclasses that cost almost nothing to define.
+
+``@dataclass`` of the standard library writes and compiles the source of each class's methods, and imports ``inspect``
+to do so: a fifth of all that a job executes in an emulated host before its first guest runs. The decorator here takes
+the same keywords, puts shared methods on the class, and leaves the rest of the standard library to whoever asks for
+it: ``dataclasses.fields``, ``asdict``, ``replace`` and ``is_dataclass`` work on its classes.
+
+Objects are slower to make than with the standard library's, so this is for data, not for loops. There is no ordering,
+no ``InitVar`` and no keyword-only field.
+"""
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:  # to a type checker these are the standard library's
+    from dataclasses import dataclass, field, fields, replace
+else:
+    _MISSING = object()
+    _set = object.__setattr__
+
+    class Field:
+        """What is known about one field.
+
+        Attributes:
+            name: of the attribute.
+            default: the value when none is given, or a mark that there is none.
+            default_factory: makes the default anew for each object, or the same mark.
+        """
+
+        __slots__ = ("default", "default_factory", "name")
+
+        def __init__(self, default: Any, default_factory: Any) -> None:
+            self.name, self.default, self.default_factory = "", default, default_factory
+
+        def value(self, owner: type) -> Any:
+            """The default. Raises: TypeError, when there is none."""
+            if self.default_factory is not _MISSING:
+                return self.default_factory()
+            if self.default is _MISSING:
+                raise TypeError(f"{owner.__name__}() is missing the argument {self.name!r}")
+            return self.default
+
+    def field(*, default: Any = _MISSING, default_factory: Any = _MISSING) -> Field:
+        """Says more about a field than its plain default can."""
+        return Field(default, default_factory)
+
+    def fields(of: Any) -> tuple[Field, ...]:
+        """The fields of a class or object made here, in order."""
+        return tuple(of.__value_fields__.values())
+
+    def replace(of: Any, /, **changes: Any) -> Any:
+        """A copy with some fields changed. Raises: TypeError, for an unknown name."""
+        for name in of.__value_fields__:
+            if name not in changes:
+                changes[name] = getattr(of, name)
+        return type(of)(**changes)
+
+    def dataclass(cls: type | None = None, /, *, frozen: bool = False, slots: bool = False) -> Any:
+        """Makes a class with annotations one with fields; see the module."""
+
+        def decorate(plain: type) -> type:
+            return _made(plain, frozen, slots)
+
+        return decorate if cls is None else decorate(cls)
+
+    def _made(plain: type, frozen: bool, slots: bool) -> type:
+        namespace = dict(plain.__dict__)
+        own = {}
+        for name, annotation in _annotations(plain).items():
+            if getattr(annotation, "__origin__", annotation) is ClassVar:
+                continue
+            given = namespace.get(name, _MISSING)
+            own[name] = given if isinstance(given, Field) else Field(given, _MISSING)
+            own[name].name = name
+            if slots or own[name].default is _MISSING:
+                namespace.pop(name, None)
+        if slots:
+            namespace["__slots__"] = tuple(own)
+            namespace.pop("__dict__", None)
+            namespace.pop("__weakref__", None)
+        inherited = {}
+        for base in reversed(plain.__mro__[1:]):
+            inherited |= base.__dict__.get("__value_fields__", {})
+        namespace["__value_fields__"] = inherited | own
+        namespace["__match_args__"] = tuple(namespace["__value_fields__"])
+        namespace["__dataclass_fields__"] = _STANDARD_FIELDS
+        for name, method in _FROZEN_METHODS.items() if frozen else _METHODS.items():
+            namespace.setdefault(name, method)
+        if namespace["__eq__"] is _eq:
+            # A class body with __eq__, or with ours alone, is given __hash__ = None by Python; frozen ones have ours.
+            namespace["__hash__"] = _hash if frozen else None
+        made = type(plain)(plain.__name__, plain.__bases__, namespace)
+        made.__qualname__ = plain.__qualname__
+        return made
+
+    def _annotations(cls: type) -> dict[str, Any]:
+        """The class's own; unlike its attribute this does not fall over names that only type checkers see."""
+        own = vars(cls).get("__annotations__")
+        if own is not None:
+            return own
+        try:
+            import annotationlib  # Python 3.14
+        except ImportError:
+            return {}
+        return annotationlib.get_annotations(cls, format=annotationlib.Format.FORWARDREF)
+
+    class _StandardFields:
+        """``__dataclass_fields__``, made by the standard library on the first use of it."""
+
+        def __get__(self, instance: object, owner: Any) -> dict[str, Any]:
+            import dataclasses
+
+            rows = []
+            for entry in owner.__value_fields__.values():
+                if entry.default_factory is not _MISSING:
+                    standard = dataclasses.field(default_factory=entry.default_factory)
+                elif entry.default is not _MISSING:
+                    standard = dataclasses.field(default=entry.default)
+                else:
+                    standard = dataclasses.field()
+                rows.append((entry.name, object, standard))
+            made = dataclasses.make_dataclass(owner.__name__, rows).__dataclass_fields__
+            owner.__dataclass_fields__ = made
+            return made
+
+    _STANDARD_FIELDS = _StandardFields()
+
+    def _init(self: Any, *args: Any, **given: Any) -> None:
+        known = self.__value_fields__
+        if len(args) > len(known):
+            raise TypeError(f"{type(self).__name__}() takes {len(known)} arguments, not {len(args)}")
+        values = dict(zip(known, args, strict=False))
+        for name in given:
+            if name not in known or name in values:
+                why = "twice the" if name in values else "an unexpected"
+                raise TypeError(f"{type(self).__name__}() got {why} argument {name!r}")
+        values |= given
+        for name, entry in known.items():
+            _set(self, name, values[name] if name in values else entry.value(type(self)))
+        after = getattr(self, "__post_init__", None)
+        if after is not None:
+            after()
+
+    def _values(self: Any) -> tuple[Any, ...]:
+        return tuple([getattr(self, name) for name in self.__value_fields__])
+
+    def _repr(self: Any) -> str:
+        parts = [f"{name}={getattr(self, name)!r}" for name in self.__value_fields__]
+        return f"{type(self).__qualname__}({', '.join(parts)})"
+
+    def _eq(self: Any, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return _values(self) == _values(other)
+
+    def _hash(self: Any) -> int:
+        return hash(_values(self))
+
+    def _reduce(self: Any) -> tuple[type, tuple[Any, ...]]:
+        """Copies and pickles are made from the fields: frozen objects do not let themselves be filled later."""
+        return type(self), _values(self)
+
+    def _frozen(self: Any, name: str, *_value: Any) -> None:
+        from dataclasses import FrozenInstanceError
+
+        raise FrozenInstanceError(f"cannot change field {name!r}")
+
+    _METHODS = {"__init__": _init, "__repr__": _repr, "__eq__": _eq, "__reduce__": _reduce, "__replace__": replace}
+    _FROZEN_METHODS = _METHODS | {"__setattr__": _frozen, "__delattr__": _frozen}
+
+__all__ = ["dataclass", "field", "fields", "replace"]
