@@ -62,6 +62,7 @@ class RunLoop:
     def __init__(self, vcpu: Vcpu, *, native: bool | None = None) -> None:
         self.vcpu = vcpu
         self.on_interrupted: Callable[[], None] | None = None  # called after EINTR; may raise
+        self.on_exit: Callable[[Exit], None] | None = None  # sees every exit that run() answers
         self.fallback_reason = ""
         self._words = ffi.new("uint64_t[]", Context.COUNTS // _WORD_BYTES + _REASONS)
         self._set(Context.FD, vcpu.fd)
@@ -118,7 +119,10 @@ class RunLoop:
         while True:
             result = self._code(self._words) if self._code is not None else self._run_in_python()
             if result >= 0:
-                return decode(self.vcpu.kvm_run)
+                found = decode(self.vcpu.kvm_run)
+                if self.on_exit is not None:
+                    self.on_exit(found)
+                return found
             if result != -EINTR:
                 raise ioctl_error(_KVM_RUN, -result, f"on vCPU {self.vcpu.id}")
             # Python runs its own signal handlers between these lines; what is left is the watchdog.

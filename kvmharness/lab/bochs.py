@@ -81,6 +81,7 @@ class Bochs:
                 folder=folder,
                 on_event=on_event,
                 timeout_s=job.timeout_s,
+                silence_s=job.silence_s,
                 # A display that is none, and listens on no port.
                 env={"SDL_VIDEODRIVER": "dummy", "SDL_AUDIODRIVER": "dummy"},
             )

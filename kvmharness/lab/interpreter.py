@@ -26,7 +26,8 @@ PYTHON = "/bin/python3"
 LIBRARY = f"{HOME}/lib/python{sys.version_info.major}.{sys.version_info.minor}"
 
 # What of this package has no business inside: its imports would drag large parts of the standard library along.
-_OUTSIDE = tuple(f"kvmharness.{name}" for name in ("cli", "report", "validate", "compare", "pytest_plugin", "series"))
+_OUTSIDE_NAMES = ("cli", "report", "validate", "compare", "pytest_plugin", "testing", "series")
+_OUTSIDE = tuple(f"kvmharness.{name}" for name in _OUTSIDE_NAMES)
 _INSIDE_LAB = frozenset(f"kvmharness.lab.{name}" for name in ("agent", "execute", "facts", "frames", "modules", "port"))
 # A byte-code file's header: magic, flags 0b01 (checked by hash, and never compared), no hash.
 _PYC_HEADER = MAGIC_NUMBER + (1).to_bytes(4, "little") + bytes(8)

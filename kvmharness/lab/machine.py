@@ -50,12 +50,14 @@ class Job:
         files: what the image holds besides, by path inside; a Path is read outside.
         modules: the folder of each variant: kvm.ko, kvm-intel.ko, kvm-amd.ko and what else they depend on.
         timeout_s: wall seconds for the whole job, the boot included.
+        silence_s: wall seconds without any event, after which it counts as hanging too; None for no such limit.
     """
 
     steps: tuple[Mapping[str, object], ...]
     files: Mapping[str, Path | bytes] = field(default_factory=dict)
     modules: Mapping[str, Path] = field(default_factory=dict)
     timeout_s: float = 300.0
+    silence_s: float | None = None
 
     def check(self) -> None:
         """Refuse a job that cannot work before anything is booted.

@@ -61,6 +61,7 @@ class Qemu:
                 folder=folder,
                 on_event=on_event,
                 timeout_s=job.timeout_s,
+                silence_s=job.silence_s,
             )
 
     def _command(self) -> list[str]:

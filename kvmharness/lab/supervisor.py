@@ -76,6 +76,7 @@ def supervise(
     folder: Path,
     on_event: OnEvent,
     timeout_s: float,
+    silence_s: float | None = None,
     env: Mapping[str, str] | None = None,
 ) -> None:
     """Run the emulator *argv* in *folder* until it ends or must be ended.
@@ -85,6 +86,7 @@ def supervise(
         console_path: the file that the serial console is written to.
         on_event: takes each event.
         timeout_s: wall seconds until it counts as hanging.
+        silence_s: wall seconds without an event until it does.
 
     Raises:
         KernelPanicError, HangError, LostMachineError, MissingToolError.
@@ -104,7 +106,7 @@ def supervise(
         )
     try:
         assert process.stdout is not None
-        complete, noise = _watch(process.stdout, console, name, on_event, time.monotonic() + timeout_s, timeout_s)
+        complete, noise = _watch(process.stdout, console, name, on_event, _Limits(timeout_s, silence_s))
     finally:
         _stop(process)
         if process.stdout is not None:
@@ -114,9 +116,28 @@ def supervise(
         _raise_lost(name, process.returncode, console, noise + (folder / "emulator.log").read_bytes())
 
 
-def _watch(
-    stdout: IO[bytes], console: Console, name: str, on_event: OnEvent, deadline: float, timeout_s: float
-) -> tuple[bool, bytes]:
+class _Limits:
+    """How long the whole job may take, and how long it may say nothing."""
+
+    def __init__(self, timeout_s: float, silence_s: float | None) -> None:
+        self._timeout_s, self._silence_s = timeout_s, silence_s
+        self._started = self._heard = time.monotonic()
+
+    def heard(self) -> None:
+        """An event has come."""
+        self._heard = time.monotonic()
+
+    def exceeded(self) -> str:
+        """Which limit was exceeded, in words; empty while none is."""
+        now = time.monotonic()
+        if now > self._started + self._timeout_s:
+            return f"not done after {self._timeout_s:g} s"
+        if self._silence_s is not None and now > self._heard + self._silence_s:
+            return f"silent for {self._silence_s:g} s"
+        return ""
+
+
+def _watch(stdout: IO[bytes], console: Console, name: str, on_event: OnEvent, limits: _Limits) -> tuple[bool, bytes]:
     """Read until the job says bye or the emulator closes its output: (whether it said bye, what else it printed)."""
     decoder = Decoder()
     last_event: Event = {}
@@ -132,6 +153,7 @@ def _watch(
                     if event.get("event") == "bye":
                         return True, b""
                     last_event = event
+                    limits.heard()
                     on_event(event)
             console.read()
             now = time.monotonic()
@@ -145,9 +167,9 @@ def _watch(
                     )
             if any(AGENT_ENDED in line for line in console.last):
                 raise LostMachineError(f"{name}: the agent inside ended early; {_where(last_event)}", "", console.last)
-            if now > deadline:
+            if why := limits.exceeded():
                 raise HangError(
-                    f"{name}: not done after {timeout_s:g} s, stopped; {_where(last_event)}",
+                    f"{name}: {why}, stopped; {_where(last_event)}",
                     "give the job more time, or see the console's last lines",
                     console.last,
                 )

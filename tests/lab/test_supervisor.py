@@ -19,7 +19,7 @@ BEGIN = encode({"step": 0, "event": "begin", "do": "call"})
 BYE = encode({"event": "bye"})
 
 
-def emulate(folder, body, timeout_s=20.0, on_event=None):
+def emulate(folder, body, timeout_s=20.0, silence_s=None, on_event=None):
     """Supervise a Python program *body*, in which say(bytes) writes results and console(text) the console."""
     script = folder / "emulator.py"
     prelude = """
@@ -37,6 +37,7 @@ def emulate(folder, body, timeout_s=20.0, on_event=None):
         folder=folder,
         on_event=on_event or events.append,
         timeout_s=timeout_s,
+        silence_s=silence_s,
     )
     return events
 
@@ -72,6 +73,11 @@ def test_a_hang_is_stopped_and_told(tmp_path):
     with pytest.raises(HangError, match=r"not done after 0\.2 s.*step 0") as caught:
         emulate(tmp_path, f"say({BEGIN!r}); console('the last line'); time.sleep(60)", timeout_s=0.2)
     assert caught.value.console == ("the last line",)
+
+
+def test_a_machine_that_falls_silent_is_stopped_before_its_job_must_be_done(tmp_path):
+    with pytest.raises(HangError, match=r"silent for 0\.2 s.*step 0"):
+        emulate(tmp_path, f"say({BEGIN!r}); time.sleep(60)", silence_s=0.2)
 
 
 @pytest.mark.parametrize(
