@@ -23,6 +23,10 @@ class Task(Protocol):
         """Says what is being done now, and how much of it if that is known."""
         ...
 
+    def tick(self, message: str) -> None:
+        """Says how it is getting on, as often as one likes; a log gets to see some of it."""
+        ...
+
 
 class Output:
     """Where a verb's words go.
@@ -74,6 +78,9 @@ class _Silent:
     def step(self, message: str, done: int | None = None, total: int | None = None) -> None:
         """Says nothing."""
 
+    def tick(self, message: str) -> None:
+        """Says nothing."""
+
 
 class _Lines:
     """One line a step; where steps come quickly, as with a counter, only the first, the last and a heartbeat."""
@@ -86,12 +93,15 @@ class _Lines:
 
     def step(self, message: str, done: int | None = None, total: int | None = None) -> None:
         now = time.monotonic()
-        counting = done is not None and done not in (0, total)
-        if counting and now - self._shown < _HEARTBEAT_S:
+        if done is not None and done not in (0, total) and now - self._shown < _HEARTBEAT_S:
             return
         self._shown = now
         count = f" {done}/{total}" if total else ""
         self._output.say(f"[{now - self._started:6.1f} s] {self._title}:{count} {message}")
+
+    def tick(self, message: str) -> None:
+        if time.monotonic() - self._shown >= _HEARTBEAT_S:
+            self.step(message)
 
 
 class _Live:
@@ -108,6 +118,9 @@ class _Live:
 
         text = f"{self._title}: {escape(message.strip().splitlines()[0] if message.strip() else '')}"
         self._progress.update(self._task, description=text[:110], completed=done or 0, total=total)
+
+    def tick(self, message: str) -> None:
+        self.step(message)
 
 
 def _rich_progress() -> Any:

@@ -36,3 +36,10 @@ def test_details_are_for_verbose(verbosity, shown, capsys):
 def test_results_go_to_standard_output_even_when_quiet(capsys):
     Output(QUIET).result("42")
     assert capsys.readouterr() == ("42\n", "")
+
+
+def test_a_log_sees_the_first_tick_and_then_some(capsys):
+    with Output(NORMAL).task("Kernel") as task:
+        for count in range(500):
+            task.tick(f"{count} objects")
+    assert [line.partition("] ")[2] for line in capsys.readouterr().err.splitlines()] == ["Kernel: 0 objects"]

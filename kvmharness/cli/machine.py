@@ -1,0 +1,147 @@
+"""The emulated host as the command line sees it: options that choose kernel and CPU, and a job's events."""
+
+import argparse
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kvmharness.cli.output import Task
+from kvmharness.errors import ExitCode, KvmHarnessError, UsageError
+from kvmharness.lab import build, source
+from kvmharness.lab.bochs import CPUS, DEFAULT_CPU, Bochs
+from kvmharness.lab.build import Kernel
+from kvmharness.lab.machine import Event, Job, Machine
+
+LOCAL = "local"
+EMULATED = "vmx"
+HOST_HELP = f"vmx, or vmx:CPU with CPU one of {', '.join(CPUS)}"
+
+
+class StepError(KvmHarnessError):
+    """A step of a job failed inside the emulated host; it says there what its exit code is out here."""
+
+    def __init__(self, event: Event) -> None:
+        super().__init__(f"in the emulated host: {event.get('message')}", str(event.get("hint") or ""))
+        code = event.get("exit_code")
+        self.exit_code = ExitCode(code) if isinstance(code, int) else ExitCode.LOST
+        self.traceback = event.get("traceback")
+        if self.traceback:
+            self.args = (f"in the emulated host, and a bug: {event.get('type')}\n{self.traceback}",)
+
+
+def cpu_of(host: str) -> str:
+    """The CPU model's short name in ``vmx`` or ``vmx:CPU``.
+
+    Raises:
+        UsageError: there is no such host.
+    """
+    kind, colon, cpu = host.partition(":")
+    if kind != EMULATED or (colon and cpu not in CPUS):
+        raise UsageError(f"no host is called {host!r}", f"Choose {HOST_HELP}.")
+    return cpu or DEFAULT_CPU
+
+
+def add_kernel_options(parser: argparse.ArgumentParser) -> None:
+    """Options that say which kernel the emulated host runs."""
+    group = parser.add_argument_group("the emulated host's kernel", "By default Debian's linux-source-6.1, built once.")
+    group.add_argument(
+        "--source", metavar="PATH", type=Path, help="build this kernel: a source tree (left as it is) or a tarball"
+    )
+    group.add_argument("--kernel", metavar="BZIMAGE", type=Path, help="boot this kernel as it is, with --modules")
+    group.add_argument("--modules", metavar="FOLDER", type=Path, help="KVM's modules for --kernel")
+
+
+def kernel_of(options: argparse.Namespace, task: Task) -> Kernel:
+    """The kernel that the options ask for, built if it has to be.
+
+    Raises:
+        UsageError: the options contradict each other, or name what is not there.
+        KvmHarnessError: the build failed.
+    """
+    if (options.kernel is None) != (options.modules is None):
+        raise UsageError("--kernel and --modules belong together", "Name both, or neither.")
+    if options.kernel is not None:
+        if options.source is not None:
+            raise UsageError("--kernel boots a kernel as it is, --source builds one", "Name one of them.")
+        return build.given(options.kernel, options.modules)
+    chosen = source.debian() if options.source is None else source.at(options.source)
+    return build.kernel(chosen, progress=task.tick)
+
+
+def machine(host: str, kernel: Kernel) -> Machine:
+    """The emulated host with that kernel."""
+    cpu = cpu_of(host)
+    return Bochs(kernel.image, cpu)
+
+
+@dataclass(slots=True)
+class Listener:
+    """Takes a job's events; what is not asked for is dropped.
+
+    Attributes:
+        data: takes what a called function emits.
+        output: takes what a step prints.
+        begun: takes the kind of each step as it begins, and "hello" when the agent is up.
+        results: of the steps that ended well, by their number.
+        dmesg: what the kernel's log gained.
+    """
+
+    data: Callable[[object], None] = lambda data: None
+    output: Callable[[str], None] = lambda text: None
+    begun: Callable[[str], None] = lambda kind: None
+    results: dict[int, object] = field(default_factory=dict)
+    dmesg: list[str] = field(default_factory=list)
+
+    def __call__(self, event: Event) -> None:
+        """Takes one event.
+
+        Raises:
+            StepError: it says that a step failed.
+        """
+        match event.get("event"):
+            case "hello":
+                self.begun("hello")
+            case "begin":
+                self.begun(str(event.get("do")))
+            case "data":
+                self.data(event.get("data"))
+            case "output":
+                self.output(str(event.get("text")))
+            case "dmesg":
+                lines = event.get("lines")
+                self.dmesg += map(str, lines if isinstance(lines, list) else ())
+            case "end":
+                self.results[_number(event)] = event.get("result")
+            case "error":
+                raise StepError(event)
+
+
+def _number(event: Event) -> int:
+    step = event.get("step")
+    return step if isinstance(step, int) else -1
+
+
+def job(steps: tuple[Mapping[str, object], ...], kernel: Kernel, parameters: Mapping[str, str], **more: object) -> Job:
+    """A job that loads the kernel's own KVM modules first."""
+    load = {"do": "load", "variant": "host", "params": dict(parameters)}
+    return Job((load, *steps), modules={"host": kernel.modules}, **more)  # type: ignore[arg-type]
+
+
+def parameter(text: str) -> tuple[str, str]:
+    """Reads ``module.name=value``, as an argparse type."""
+    name, equals, value = text.partition("=")
+    if not equals or name.count(".") != 1 or not value:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form module.name=value, such as kvm.tdp_mmu=N")
+    return name, value
+
+
+def add_parameter_option(parser: argparse.ArgumentParser) -> None:
+    """The option that sets module parameters in an emulated host."""
+    parser.add_argument(
+        "--param",
+        metavar="MODULE.NAME=VALUE",
+        type=parameter,
+        action="append",
+        default=[],
+        help="load KVM with this parameter, for example kvm.tdp_mmu=N; may be given several times",
+    )

@@ -1,0 +1,149 @@
+"""run: the matrix of cells, on this machine or in an emulated host."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from kvmharness.cli import machine
+from kvmharness.cli.options import Verbs, verb
+from kvmharness.cli.output import Output, Task
+from kvmharness.errors import ExitCode, UsageError
+from kvmharness.experiment import Plan
+from kvmharness.record import CellResult, Record, VariantId, save
+from kvmharness.verdict import Outcome
+from kvmharness.workloads import Cell, select, with_params
+
+
+def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
+    """Registers the verb."""
+    made = verb(
+        verbs,
+        "run",
+        handler,
+        "run the matrix of CR3-thrashing guests and print counts, the oracle's prediction and times",
+        "Ends with 1 when a guest saw a stale translation or root loads differ from the prediction, with 3 when "
+        "something could not be judged, with 4 when nothing could run.",
+    )
+    made.add_argument(
+        "workloads", metavar="WORKLOAD", nargs="*", help="a set-up (a, b, c, d) or a cell such as a:3x3; default: all"
+    )
+    made.add_argument("--host", metavar="HOST", default=machine.LOCAL, help=f"local, {machine.HOST_HELP}")
+    made.add_argument("--list", action="store_true", help="list the cells and run none")
+    made.add_argument("--json", metavar="FILE", help="write the record to this file; - for standard output")
+    made.add_argument(
+        "--has",
+        choices=("none", "p1", "p2", "both"),
+        default="both",
+        help="which fast-CR3-switch patches the kernel has, for the prediction; Linux 5.7 and later have both",
+    )
+    length = made.add_argument_group("length of the passes, in round trips; rounded up to whole rotations")
+    for option, field, what in (
+        ("--warmup", "warmup", "before anything is measured"),
+        ("--round-trips", "round_trips", "of the counting pass"),
+        ("--batches", "batches", "samples of the timing pass"),
+        ("--batch-round-trips", "batch_round_trips", "of one sample"),
+    ):
+        length.add_argument(option, dest=field, metavar="N", type=_positive, default=argparse.SUPPRESS, help=what)
+    machine.add_parameter_option(made)
+    machine.add_kernel_options(made)
+
+
+def _positive(text: str) -> int:
+    value = int(text) if text.isdecimal() else 0
+    if not 0 < value <= 1_000_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 1000000")
+    return value
+
+
+def handler(options: argparse.Namespace, output: Output) -> int:
+    """Runs the cells and prints the table."""
+    cells = select(tuple(options.workloads))
+    if options.list:
+        output.result("\n".join(cell.id for cell in cells))
+        return ExitCode.PASS
+    if options.json and options.json != "-":
+        _check_writable(Path(options.json))
+    with output.task("Run") as task:
+        record = _run(cells, options, output, task)
+    _show(record, options, output)
+    return _exit_code(record)
+
+
+def _run(cells: tuple[Cell, ...], options: argparse.Namespace, output: Output, task: Task) -> Record:
+    """The record, from wherever the options say."""
+    # Not at the top: `--list` and `--help` need no binding.
+    from kvmharness import campaign
+
+    def on_result(result: CellResult, done: int, total: int) -> None:
+        task.step(_line(result), done, total)
+
+    command = ("kvmharness", *sys.argv[1:])
+    if options.host == machine.LOCAL:
+        if options.param or options.kernel or options.source:
+            raise UsageError(
+                "--param, --kernel and --source choose what an emulated host runs; this machine runs what it runs",
+                "Add --host vmx, or load the modules as wanted first.",
+            )
+        plan = _plan(options, Plan())
+        return campaign.run_here(cells, plan, oracle=_oracle(options.has), command=command, on_result=on_result)
+    kernel = machine.kernel_of(options, task)
+    host = machine.machine(options.host, kernel)
+    task.step(f"booting {kernel.release} in {host.description}", 0, len(cells))
+    ours = VariantId("host", kernel.source, config_hash=kernel.config_hash, oracle=_oracle(options.has))
+    cells = tuple(with_params(cell, dict(options.param)) for cell in cells)
+    return campaign.run_in(
+        host,
+        (campaign.Variant(ours, kernel.modules),),
+        ("host",),
+        cells,
+        _plan(options, campaign.EMULATED_PLAN),
+        command=command,
+        on_result=on_result,
+    )
+
+
+def _plan(options: argparse.Namespace, default: Plan) -> Plan:
+    from dataclasses import replace
+
+    given = {
+        name: getattr(options, name)
+        for name in ("warmup", "round_trips", "batches", "batch_round_trips")
+        if hasattr(options, name)
+    }
+    return replace(default, **given)
+
+
+def _oracle(has: str) -> dict[str, bool]:
+    return {"p1": has in ("p1", "both"), "p2": has in ("p2", "both")}
+
+
+def _check_writable(path: Path) -> None:
+    """An hour's run must not end in a file that cannot be written."""
+    folder = path.resolve().parent
+    if not folder.is_dir() or path.is_dir():
+        why = "it is a folder" if path.is_dir() else f"there is no folder {folder}"
+        raise UsageError(f"cannot write the record to {path}: {why}")
+
+
+def _line(result: CellResult) -> str:
+    what = "skipped" if result.skipped else f"error: {result.error.message}" if result.error else "done"
+    return f"{result.id} {what}"
+
+
+def _show(record: Record, options: argparse.Namespace, output: Output) -> None:
+    from kvmharness.report.text import print_run
+
+    if options.json == "-":
+        output.result(record.text())
+        return
+    print_run(record)
+    if options.json:
+        save(record, options.json)
+        output.say(f"record: {options.json}")
+
+
+def _exit_code(record: Record) -> int:
+    """The worst of the rows: a stale translation, a wrong prediction or a failed cell; what could not be judged; ..."""
+    from kvmharness.report.rows import rows
+
+    return Outcome.overall([row.outcome for row in rows(record)]).exit_code
