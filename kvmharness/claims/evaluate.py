@@ -195,7 +195,10 @@ def _time(claim: Claim, results: _Results) -> Iterator[_Finding]:
             runs[cell, before, after] = _ticks(a), _ticks(b)
     tolerance = float(claim.tolerance)
     if results.exact:
-        compared = {key: stats.judge_exact(_median(a), _median(b), tolerance=tolerance) for key, (a, b) in runs.items()}
+        compared = {
+            key: stats.judge_exact(_undisturbed(a), _undisturbed(b), tolerance=tolerance)
+            for key, (a, b) in runs.items()
+        }
     else:
         compared = stats.judge_all(runs, tolerance=tolerance or stats.TOLERANCE)
     for (cell, before, after), comparison in compared.items():
@@ -219,10 +222,8 @@ def _ticks(turns: list[CellResult]) -> list[tuple[float, ...]]:
     return [result.ticks_per_round_trip for result in turns]
 
 
-def _median(runs: list[tuple[float, ...]]) -> float:
-    values = sorted(sample for run in runs for sample in run)
-    middle = len(values) // 2
-    return values[middle] if len(values) % 2 else (values[middle - 1] + values[middle]) / 2
+def _undisturbed(runs: list[tuple[float, ...]]) -> float:
+    return stats.typical((value for run in runs for value in run), exact=True)
 
 
 def _scaled(claim: Claim, metric: str, total: int, result: CellResult) -> Fraction:
