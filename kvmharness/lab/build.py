@@ -17,7 +17,7 @@ from pathlib import Path
 from kvmharness.errors import UsageError
 from kvmharness.lab import cache, config
 from kvmharness.lab.make import check_tools, make
-from kvmharness.lab.module_order import load_order
+from kvmharness.lab.module_order import content, load_order, name_of
 from kvmharness.lab.source import Source, debian
 from kvmharness.lab.tools import Progress, disk_errors, find, silent
 
@@ -171,7 +171,7 @@ def is_modules_only(path: str) -> bool:
 
 def modules_id(folder: Path) -> str:
     """A short name for the code of a set of modules: equal only if the modules are."""
-    return cache.digest(*((path.name, cache.digest(path.read_bytes())) for path in load_order(folder)))
+    return cache.digest(*((name_of(path), cache.digest(content(path))) for path in load_order(folder)))
 
 
 def link_tree(base: Path, target: Path, overlay: Overlay, own: tuple[str, ...] = _KVM_FOLDERS) -> None:

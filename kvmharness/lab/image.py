@@ -15,7 +15,7 @@ from kvmharness.lab import cache
 from kvmharness.lab.cpio import Archive
 from kvmharness.lab.interpreter import HOME, PYTHON, PythonParts, add_python
 from kvmharness.lab.machine import AGENT_ENDED, Job
-from kvmharness.lab.module_order import load_order
+from kvmharness.lab.module_order import content, load_order, name_of
 from kvmharness.lab.tools import disk_errors, find, find_file, run
 
 # Mounts come first: without /dev Python finds no /dev/urandom, without tracefs no tracepoint has an id.
@@ -96,8 +96,8 @@ def job_archive(job: Job) -> bytes:
     for name, folder in sorted(job.modules.items()):
         order = load_order(folder)
         for path in order:
-            archive.add_file(f"job/modules/{name}/{path.name}", path.read_bytes())
-        archive.add_file(f"job/modules/{name}/order", "".join(f"{path.name}\n" for path in order).encode())
+            archive.add_file(f"job/modules/{name}/{name_of(path)}.ko", content(path))
+        archive.add_file(f"job/modules/{name}/order", "".join(f"{name_of(path)}.ko\n" for path in order).encode())
     for place, source in sorted(job.files.items()):
         data = _read(source)
         archive.add_file(place, data, executable=_is_program(data))

@@ -29,6 +29,8 @@ _OBJECT_LINE = re.compile(r"^  [A-Z][A-Z\[\]]+ +(?:\[M\] +)?(\S+)$")
 # The same for every build of the same source, so that the result is; the time is any fixed one.
 _ENVIRONMENT = {
     "LC_ALL": "C",
+    # ccache looks at the dependency files that kernel builds write anyway, and need not preprocess first.
+    "CCACHE_DEPEND": "1",
     "KBUILD_BUILD_TIMESTAMP": "Thu Jan  1 00:00:00 UTC 2026",
     "KBUILD_BUILD_USER": "kvmharness",
     "KBUILD_BUILD_HOST": "lab",

@@ -1,13 +1,28 @@
-"""In which order kernel modules load: read from the modules themselves, so that any folder of them will do."""
+"""Kernel modules outside the emulated host: found in any folder, unpacked, in the order in which they load."""
 
+import gzip
+import lzma
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from kvmharness.errors import UsageError
+from kvmharness.lab.tools import run
 
-# Modules that KVM can do without although its file names them: nothing here.
 _DEPENDS = re.compile(rb"\0depends=([^\0]*)\0")
-WANTED = ("kvm", "kvm_intel", "kvm_amd")
+_VENDORS = ("kvm_intel", "kvm_amd")
+
+
+def _zstd(data: bytes) -> bytes:
+    return run(["zstd", "-d", "-c"], stdin=data)
+
+
+_UNPACK: dict[str, Callable[[bytes], bytes]] = {
+    ".ko": bytes,
+    ".ko.gz": gzip.decompress,
+    ".ko.xz": lzma.decompress,
+    ".ko.zst": _zstd,
+}
 
 
 def load_order(folder: Path) -> list[Path]:
@@ -18,12 +33,12 @@ def load_order(folder: Path) -> list[Path]:
     Raises:
         UsageError: kvm.ko or both vendors' modules are missing, or something that they depend on is.
     """
-    files = {path.name.removesuffix(".ko").replace("-", "_"): path for path in sorted(folder.rglob("*.ko"))}
-    vendors = [name for name in WANTED if name != "kvm" and name in files]
+    paths = sorted(path for path in folder.rglob("*.ko*") if _suffix(path) in _UNPACK)
+    files = {name_of(path): path for path in paths}
+    vendors = [name for name in _VENDORS if name in files]
     if "kvm" not in files or not vendors:
         raise UsageError(
-            f"{folder} holds no uncompressed kvm.ko with kvm-intel.ko or kvm-amd.ko",
-            "give the folder of a built kernel's modules; decompress .ko.xz or .ko.zst first",
+            f"{folder} holds no kvm.ko with kvm-intel.ko or kvm-amd.ko", "give the folder of a built kernel's modules"
         )
     order: list[Path] = []
     for name in ("kvm", *vendors):
@@ -31,10 +46,24 @@ def load_order(folder: Path) -> list[Path]:
     return order
 
 
+def content(module: Path) -> bytes:
+    """A module as the kernel takes it, unpacked if its file is compressed."""
+    return _UNPACK[_suffix(module)](module.read_bytes())
+
+
+def name_of(module: Path) -> str:
+    """A module's name as the kernel writes it: ``kvm-intel.ko.xz`` is kvm_intel."""
+    return module.name.partition(".")[0].replace("-", "_")
+
+
 def depends(module: Path) -> list[str]:
     """The modules that *module* needs, as its .modinfo section says."""
-    found = _DEPENDS.search(module.read_bytes())
+    found = _DEPENDS.search(content(module))
     return [name.decode().replace("-", "_") for name in found[1].split(b",") if name] if found else []
+
+
+def _suffix(path: Path) -> str:
+    return path.name[path.name.find(".") :]
 
 
 def _visit(name: str, files: dict[str, Path], order: list[Path], folder: Path) -> None:

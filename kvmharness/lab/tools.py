@@ -26,6 +26,7 @@ PACKAGES = {
     "qemu-system-x86_64": "qemu-system-x86",
     "tar": "tar",
     "xorriso": "xorriso",
+    "zstd": "zstd",
     "ld": "binutils",
     "nice": "coreutils",
 }

@@ -1,9 +1,12 @@
 """Module order, from modules that are only their .modinfo section."""
 
+import gzip
+import lzma
+
 import pytest
 
 from kvmharness.errors import UsageError
-from kvmharness.lab.module_order import depends, load_order
+from kvmharness.lab.module_order import content, depends, load_order, name_of
 from kvmharness.lab.modules import module_name
 
 
@@ -31,9 +34,21 @@ def test_what_a_module_needs_is_read_from_it(tmp_path):
     assert depends(write(tmp_path, "b", "x", "y-z")) == ["x", "y_z"]
 
 
+@pytest.mark.parametrize(("suffix", "pack"), [(".xz", lzma.compress), (".gz", gzip.compress)])
+def test_compressed_modules_are_unpacked(tmp_path, suffix, pack):
+    plain = write(tmp_path, "kvm"), write(tmp_path, "kvm-intel", "kvm")
+    contents = [path.read_bytes() for path in plain]
+    for path in plain:
+        path.with_name(path.name + suffix).write_bytes(pack(path.read_bytes()))
+        path.unlink()
+    order = load_order(tmp_path)
+    assert [name_of(path) for path in order] == ["kvm", "kvm_intel"]
+    assert [content(path) for path in order] == contents
+
+
 def test_a_folder_without_kvm_is_refused(tmp_path):
     write(tmp_path, "kvm")
-    with pytest.raises(UsageError, match=r"holds no uncompressed kvm\.ko with"):
+    with pytest.raises(UsageError, match=r"holds no kvm\.ko with"):
         load_order(tmp_path)
 
 
