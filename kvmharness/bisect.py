@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from enum import IntEnum
 from fractions import Fraction
 from pathlib import Path
-from statistics import median
 
 from kvmharness.campaign import EMULATED_PLAN, Variant, run_in
 from kvmharness.claims.metrics import Missing, is_metric, metric_names, value
@@ -18,6 +17,7 @@ from kvmharness.lab import build
 from kvmharness.lab.machine import Machine
 from kvmharness.lab.tools import Progress, silent
 from kvmharness.record import CellResult, VariantId
+from kvmharness.stats import typical
 from kvmharness.verdict import Outcome
 from kvmharness.workloads import Cell
 
@@ -123,7 +123,7 @@ def judge(question: Question, result: CellResult) -> Answer:
     seen: Fraction | Missing
     if question.metric == "time":
         ticks = result.ticks_per_round_trip
-        seen = Fraction(median(ticks)) if ticks else Missing("no samples")
+        seen = Fraction(typical(ticks, exact=True)) if ticks else Missing("no samples")
     else:
         found = value(question.metric, result)
         seen = found if isinstance(found, Missing) else Fraction(found, _divisor(question.metric, result))

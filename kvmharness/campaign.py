@@ -78,7 +78,7 @@ class Turn:
     cells: tuple[Cell, ...]
 
 
-def turns(order: Sequence[str], cells: Sequence[Cell]) -> tuple[Turn, ...]:
+def schedule(order: Sequence[str], cells: Sequence[Cell]) -> tuple[Turn, ...]:
     """The turns of an interleaving; cells that want other module parameters make turns of their own.
 
     Args:
@@ -99,6 +99,7 @@ def run_here(
     cells: Sequence[Cell],
     plan: Plan,
     *,
+    turns: int = 1,
     oracle: Mapping[str, bool] | None,
     command: Sequence[str],
     on_result: OnResult,
@@ -108,6 +109,7 @@ def run_here(
     Args:
         cells: what to run.
         plan: how long each pass is.
+        turns: how often all of them are run, in new VMs each time.
         oracle: which patches that kernel has, or None for no prediction.
         command: how to make this run again, for the record.
         on_result: takes each result as it arrives.
@@ -116,9 +118,11 @@ def run_here(
         HostRequirementError: no /dev/kvm.
         KeyboardInterrupt: Ctrl-C; every VM is gone by then.
     """
-    collector = _Collector(len(cells), on_result)
+    collector = _Collector(len(cells) * turns, on_result)
     started = _Clock()
-    run_cells(collector.take, cells=[cell.to_json() for cell in cells], plan=asdict(plan), oracle=oracle)
+    data = [cell.to_json() for cell in cells]
+    for turn in range(turns):
+        run_cells(collector.take, cells=data, plan=asdict(plan), turn=turn, oracle=oracle)
     host = collector.host
     variant = VariantId("host", f"running kernel {host.get('kernel_release')}", oracle=oracle)
     return collector.record(command, started, (variant,))
@@ -149,14 +153,14 @@ def run_in(
         LostMachineError: the machine died; what it had done by then is lost.
         StepFailedError: a variant does not load or unload.
     """
-    schedule = turns(order, cells)
+    planned = schedule(order, cells)
     by_name = {variant.id.name: variant for variant in variants}
     images = programs.pack()
     steps: list[Mapping[str, Any]] = []
-    for turn in schedule:
+    for turn in planned:
         steps += _steps(turn, by_name[turn.variant].id, plan, images)
-    job = Job(tuple(steps), modules={name: v.modules for name, v in by_name.items()}, timeout_s=_timeout_s(schedule))
-    collector = _Collector(sum(len(turn.cells) for turn in schedule), on_result)
+    job = Job(tuple(steps), modules={name: v.modules for name, v in by_name.items()}, timeout_s=_timeout_s(planned))
+    collector = _Collector(sum(len(turn.cells) for turn in planned), on_result)
     started = _Clock()
     machine.run(job, collector.event)
     collector.host["emulator"] = machine.description
@@ -179,8 +183,8 @@ def _steps(turn: Turn, variant: VariantId, plan: Plan, images: Mapping[str, Any]
     ]
 
 
-def _timeout_s(schedule: Sequence[Turn]) -> float:
-    return _BOOT_S + sum(_TURN_S + _CELL_S * len(turn.cells) for turn in schedule)
+def _timeout_s(planned: Sequence[Turn]) -> float:
+    return _BOOT_S + sum(_TURN_S + _CELL_S * len(turn.cells) for turn in planned)
 
 
 class _Clock:

@@ -125,11 +125,22 @@ def compare_variants(
     Raises:
         CompareError: the record has no such variant, or no cell under both.
     """
-    known = [variant.name for variant in record.variants]
     for name in (variant_a, variant_b):
-        if name not in known:
-            raise CompareError(f"no variant {name!r} in the record", f"it has {', '.join(known)}")
+        with_variant(record, name)
     return _compare(record, record, [(variant_a, variant_b)], (), with_time=True, sessions=False, tolerance=tolerance)
+
+
+def with_variant(record: Record, name: str) -> Record:
+    """The record with one of its variants only.
+
+    Raises:
+        CompareError: the record has no such variant.
+    """
+    known = {variant.name: variant for variant in record.variants}
+    if name not in known:
+        raise CompareError(f"no variant {name!r} in the record", f"it has {', '.join(known)}")
+    results = tuple(result for result in record.results if result.variant == name)
+    return replace(record, variants=(known[name],), results=results)
 
 
 def time_obstacles(a: Record, b: Record) -> tuple[str, ...]:
@@ -193,7 +204,7 @@ def _times(sides: _Sides, unit: str, sessions: bool, tolerance: float) -> dict[_
     }
     if unit == UNIT_EMULATED:
         return {
-            names: stats.judge_exact(_middle(left), _middle(right), tolerance=tolerance)
+            names: stats.judge_exact(_undisturbed(left), _undisturbed(right), tolerance=tolerance)
             for names, (left, right) in timed.items()
         }
     judged = stats.judge_all(timed, tolerance=tolerance)
@@ -314,8 +325,8 @@ def _runs(turns: Iterable[CellResult]) -> _Runs:
     return [turn.ticks_per_round_trip for turn in turns if turn.samples]
 
 
-def _middle(runs: _Runs) -> float:
-    return median(value for run in runs for value in run)
+def _undisturbed(runs: _Runs) -> float:
+    return stats.typical((value for run in runs for value in run), exact=True)
 
 
 def _figure(value: Fraction) -> str:

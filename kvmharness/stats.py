@@ -199,6 +199,15 @@ def judge_all(
     }
 
 
+def typical(values: Iterable[float], *, exact: bool) -> float:
+    """The figure that stands for several samples: the median, or the least of samples that repeat exactly.
+
+    In an emulated host a sample differs from the next only by whole timer ticks of its kernel that fell into it, so
+    the least one is the undisturbed one.
+    """
+    return min(values) if exact else median(values)
+
+
 def judge_exact(a: float, b: float, *, tolerance: float = 0.0) -> Comparison:
     """Compares two figures that repeat exactly, such as instruction counts in an emulated host: there is no noise.
 

@@ -7,14 +7,16 @@ from pathlib import Path
 
 from kvmharness.cli.output import Task
 from kvmharness.errors import ExitCode, KvmHarnessError, UsageError
-from kvmharness.lab import build, source
-from kvmharness.lab.bochs import CPUS, DEFAULT_CPU, Bochs
+from kvmharness.lab import bochs, build, qemu, source
 from kvmharness.lab.build import Kernel
+from kvmharness.lab.emulated import emulated_host
 from kvmharness.lab.machine import Event, Job, Machine
 
 LOCAL = "local"
 EMULATED = "vmx"
-HOST_HELP = f"vmx, or vmx:CPU with CPU one of {', '.join(CPUS)}"
+_CPUS = {"vmx": tuple(bochs.CPUS), "svm": tuple(qemu.CPUS)}
+_DEFAULT_CPU = {"vmx": bochs.DEFAULT_CPU, "svm": qemu.DEFAULT_CPU}
+HOST_HELP = "; ".join(f"{kind} or {kind}:CPU, CPU one of {', '.join(cpus)}" for kind, cpus in _CPUS.items())
 
 
 class StepError(KvmHarnessError):
@@ -30,15 +32,15 @@ class StepError(KvmHarnessError):
 
 
 def cpu_of(host: str) -> str:
-    """The CPU model's short name in ``vmx`` or ``vmx:CPU``.
+    """The CPU model's short name in ``vmx``, ``svm``, ``vmx:CPU`` or ``svm:CPU``.
 
     Raises:
         UsageError: there is no such host.
     """
     kind, colon, cpu = host.partition(":")
-    if kind != EMULATED or (colon and cpu not in CPUS):
+    if kind not in _CPUS or (colon and cpu not in _CPUS[kind]):
         raise UsageError(f"no host is called {host!r}", f"Choose {HOST_HELP}.")
-    return cpu or DEFAULT_CPU
+    return cpu or _DEFAULT_CPU[kind]
 
 
 def add_kernel_options(parser: argparse.ArgumentParser) -> None:
@@ -70,8 +72,7 @@ def kernel_of(options: argparse.Namespace, task: Task) -> Kernel:
 
 def machine(host: str, kernel: Kernel) -> Machine:
     """The emulated host with that kernel."""
-    cpu = cpu_of(host)
-    return Bochs(kernel.image, cpu)
+    return emulated_host(cpu_of(host), kernel)
 
 
 @dataclass(slots=True)

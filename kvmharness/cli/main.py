@@ -5,11 +5,11 @@ import sys
 from collections.abc import Sequence
 
 from kvmharness import __version__
-from kvmharness.cli import asm, doctor, lab, run
+from kvmharness.cli import asm, compare, doctor, lab, run, validate
 from kvmharness.cli.errors import answer, for_bisect
 from kvmharness.cli.output import Output
 
-VERBS = (doctor, run, lab, asm)
+VERBS = (doctor, run, compare, validate, lab, asm)
 
 _EPILOG = """\
 exit codes: 0 pass, 1 fail, 2 usage, 3 inconclusive, 4 skipped, 5 the machine was lost or another error outside the

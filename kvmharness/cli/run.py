@@ -2,16 +2,17 @@
 
 import argparse
 import sys
-from pathlib import Path
 
-from kvmharness.cli import machine
+from kvmharness.cli import machine, reports
 from kvmharness.cli.options import Verbs, verb
 from kvmharness.cli.output import Output, Task
 from kvmharness.errors import ExitCode, UsageError
 from kvmharness.experiment import Plan
-from kvmharness.record import CellResult, Record, VariantId, save
+from kvmharness.record import CellResult, Record, VariantId
 from kvmharness.verdict import Outcome
 from kvmharness.workloads import Cell, select, with_params
+
+LOCAL_TURNS = 4
 
 
 def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
@@ -29,7 +30,6 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
     )
     made.add_argument("--host", metavar="HOST", default=machine.LOCAL, help=f"local, {machine.HOST_HELP}")
     made.add_argument("--list", action="store_true", help="list the cells and run none")
-    made.add_argument("--json", metavar="FILE", help="write the record to this file; - for standard output")
     made.add_argument(
         "--has",
         choices=("none", "p1", "p2", "both"),
@@ -44,6 +44,14 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
         ("--batch-round-trips", "batch_round_trips", "of one sample"),
     ):
         length.add_argument(option, dest=field, metavar="N", type=_positive, default=argparse.SUPPRESS, help=what)
+    made.add_argument(
+        "--turns",
+        metavar="N",
+        type=_positive,
+        help="how often the whole matrix is run; several turns are what `compare` needs to tell noise (default: 4 on "
+        "this machine, 1 in an emulated host, where every turn is the same)",
+    )
+    reports.add_options(made)
     machine.add_parameter_option(made)
     machine.add_kernel_options(made)
 
@@ -61,8 +69,7 @@ def handler(options: argparse.Namespace, output: Output) -> int:
     if options.list:
         output.result("\n".join(cell.id for cell in cells))
         return ExitCode.PASS
-    if options.json and options.json != "-":
-        _check_writable(Path(options.json))
+    reports.check(options)
     with output.task("Run") as task:
         record = _run(cells, options, output, task)
     _show(record, options, output)
@@ -84,8 +91,14 @@ def _run(cells: tuple[Cell, ...], options: argparse.Namespace, output: Output, t
                 "--param, --kernel and --source choose what an emulated host runs; this machine runs what it runs",
                 "Add --host vmx, or load the modules as wanted first.",
             )
-        plan = _plan(options, Plan())
-        return campaign.run_here(cells, plan, oracle=_oracle(options.has), command=command, on_result=on_result)
+        return campaign.run_here(
+            cells,
+            _plan(options, Plan()),
+            turns=options.turns or LOCAL_TURNS,
+            oracle=_oracle(options.has),
+            command=command,
+            on_result=on_result,
+        )
     kernel = machine.kernel_of(options, task)
     host = machine.machine(options.host, kernel)
     task.step(f"booting {kernel.release} in {host.description}", 0, len(cells))
@@ -94,7 +107,7 @@ def _run(cells: tuple[Cell, ...], options: argparse.Namespace, output: Output, t
     return campaign.run_in(
         host,
         (campaign.Variant(ours, kernel.modules),),
-        ("host",),
+        ("host",) * (options.turns or 1),
         cells,
         _plan(options, campaign.EMULATED_PLAN),
         command=command,
@@ -117,14 +130,6 @@ def _oracle(has: str) -> dict[str, bool]:
     return {"p1": has in ("p1", "both"), "p2": has in ("p2", "both")}
 
 
-def _check_writable(path: Path) -> None:
-    """An hour's run must not end in a file that cannot be written."""
-    folder = path.resolve().parent
-    if not folder.is_dir() or path.is_dir():
-        why = "it is a folder" if path.is_dir() else f"there is no folder {folder}"
-        raise UsageError(f"cannot write the record to {path}: {why}")
-
-
 def _line(result: CellResult) -> str:
     what = "skipped" if result.skipped else f"error: {result.error.message}" if result.error else "done"
     return f"{result.id} {what}"
@@ -133,13 +138,11 @@ def _line(result: CellResult) -> str:
 def _show(record: Record, options: argparse.Namespace, output: Output) -> None:
     from kvmharness.report.text import print_run
 
-    if options.json == "-":
-        output.result(record.text())
-        return
-    print_run(record)
-    if options.json:
-        save(record, options.json)
-        output.say(f"record: {options.json}")
+    if options.json == reports.STANDARD_OUTPUT:
+        output.result(reports.document(record))
+    else:
+        print_run(record)
+    reports.write(options, output, record)
 
 
 def _exit_code(record: Record) -> int:

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from statistics import median
 
-from kvmharness.record import CellKey, CellResult, Record
+from kvmharness import stats
+from kvmharness.record import UNIT_EMULATED, CellKey, CellResult, Record
 from kvmharness.verdict import Outcome
 from kvmharness.workloads import Cell, Setup
 
@@ -28,7 +28,7 @@ class Row:
     loads_predicted: int | None
     switches: int | None
     switches_predicted: int | None
-    ticks: float | None  # median per round trip, in the record's unit
+    ticks: float | None  # typical per round trip, in the record's unit
     probes_checked: int
     probe_failures: int
     missing: Mapping[str, str]
@@ -138,7 +138,7 @@ def _row(record: Record, turns: list[CellResult]) -> Row:
         loads_predicted=sum(prediction.loads for prediction in predictions) if predicted else None,
         switches=_total(run, SWITCHES),
         switches_predicted=sum(prediction.switches for prediction in predictions) if predicted else None,
-        ticks=median(samples) if samples else None,
+        ticks=stats.typical(samples, exact=record.unit == UNIT_EMULATED) if samples else None,
         probes_checked=sum(turn.probes.checked for turn in run),
         probe_failures=sum(turn.probes.failures for turn in run),
         missing={name: why for turn in turns for name, why in turn.missing.items()},

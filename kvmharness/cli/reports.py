@@ -1,0 +1,93 @@
+"""What a verb writes beside what it prints: the record, HTML, KTAP, JUnit, the table for a commit message."""
+
+import argparse
+import json
+from pathlib import Path
+
+from kvmharness.cli.output import Output
+from kvmharness.errors import UsageError
+from kvmharness.record import Record, save
+from kvmharness.verdict import Verdict
+
+STANDARD_OUTPUT = "-"
+
+_KINDS = {
+    "html": "one self-contained page with plots",
+    "ktap": "KTAP, the kernel's own test format",
+    "junit": "JUnit XML, for CI",
+    "commit": "a table of at most 72 columns for a commit message",
+}
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """One option for each file that can be written."""
+    group = parser.add_argument_group("files to write")
+    group.add_argument("--json", metavar="FILE", help="the record; - prints it instead of the tables")
+    for kind, what in _KINDS.items():
+        group.add_argument(f"--{kind}", metavar="FILE", help=what)
+
+
+def check(options: argparse.Namespace) -> None:
+    """Refuses names that cannot be written before an hour is spent on what they are to hold.
+
+    Raises:
+        UsageError: a folder is missing, or stands where a file should.
+    """
+    for kind in ("json", *_KINDS):
+        name = getattr(options, kind)
+        if name is None or (kind == "json" and name == STANDARD_OUTPUT):
+            continue
+        path = Path(name)
+        if path.is_dir() or not path.resolve().parent.is_dir():
+            why = "it is a folder" if path.is_dir() else f"there is no folder {path.resolve().parent}"
+            raise UsageError(f"cannot write to {name}: {why}", "Name a file in a folder that exists.")
+
+
+def document(record: Record | None, verdict: Verdict | None = None) -> str:
+    """The record as it stands in a file; with a verdict, one JSON object that holds both."""
+    if verdict is None:
+        return "null" if record is None else record.text().rstrip()
+    return json.dumps({"verdict": verdict.to_json(), "record": None if record is None else record.to_json()})
+
+
+def write(options: argparse.Namespace, output: Output, record: Record | None, verdict: Verdict | None = None) -> None:
+    """Writes every file that was asked for; without a record there is only the verdict to write about.
+
+    Raises:
+        WriteError: the disk is full, say.
+        HostRequirementError: what a report is made with is not installed.
+    """
+    from kvmharness.files import write_whole
+
+    if options.json not in (None, STANDARD_OUTPUT):
+        if record is None:
+            write_whole(options.json, f"{document(None, verdict)}\n".encode())
+        else:
+            save(record, options.json)
+        output.say(f"json: {options.json}")
+    records = () if record is None else (record,)
+    for kind in _KINDS:
+        if name := getattr(options, kind):
+            write_whole(name, _text(kind, records, verdict).encode())
+            output.say(f"{kind}: {name}")
+
+
+def _text(kind: str, records: tuple[Record, ...], verdict: Verdict | None) -> str:
+    # Each imported only when it is asked for: matplotlib alone takes longer than a short run.
+    if kind == "html":
+        from kvmharness.report.html import page
+
+        return page(records, verdict)
+    if kind == "junit":
+        from kvmharness.report.junit import junit
+
+        return junit(records, verdict)
+    if kind == "ktap":
+        from kvmharness.report.ktap import run_ktap, verdict_ktap
+
+        lines = run_ktap(records) if verdict is None else verdict_ktap(verdict)
+    else:
+        from kvmharness.report.commit import commit_lines
+
+        lines = commit_lines(records, verdict) if records else ["No figures: a variant took the host down."]
+    return "\n".join(lines) + "\n"

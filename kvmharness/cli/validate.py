@@ -1,0 +1,95 @@
+"""validate: a patch series as variants, run interleaved on one host, its claims answered."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from kvmharness.cli import machine, reports
+from kvmharness.cli.options import Verbs, verb
+from kvmharness.cli.output import Output, Task
+from kvmharness.errors import UsageError
+from kvmharness.lab import series as series_files
+from kvmharness.record import CellResult
+from kvmharness.validate import Validation, prepare, validate
+from kvmharness.workloads import Cell, select, validation_matrix
+
+
+def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
+    """Registers the verb."""
+    made = verb(
+        verbs,
+        "validate",
+        run,
+        "build a patch series step by step, run it interleaved, and answer what it claims",
+        f"Series that come with the tool: {', '.join(series_files.shipped())}.",
+    )
+    made.add_argument(
+        "series", metavar="SERIES", help="a shipped series, an mbox, a folder of patches, or git revisions A..B"
+    )
+    made.add_argument("workloads", metavar="WORKLOAD", nargs="*", help="cells instead of the usual ones, as for `run`")
+    made.add_argument("--host", metavar="HOST", default=machine.EMULATED, help=machine.HOST_HELP)
+    made.add_argument("--source", metavar="PATH", type=Path, help="the kernel: a source tree or a tarball")
+    made.add_argument("--repository", metavar="FOLDER", type=Path, help="the git repository of A..B")
+    made.add_argument("--claims", metavar="FILE", help="a TOML file, or a shipped series, whose claims count instead")
+    made.add_argument("--variants", metavar="NAME", nargs="+", default=[], help="only these variants")
+    made.add_argument("--turns", metavar="N", type=_turns, default=2, help="how often each variant is loaded: A B B A")
+    made.add_argument("--bisect", action="store_true", help="exit codes for git bisect run: 0, 1, or 125")
+    reports.add_options(made)
+
+
+def _turns(text: str) -> int:
+    value = int(text) if text.isdecimal() else 0
+    if not 0 < value <= 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 100")
+    return value
+
+
+def run(options: argparse.Namespace, output: Output) -> int:
+    """Validates, prints the verdict, writes the reports."""
+    reports.check(options)
+    machine.cpu_of(options.host)
+    cells = select(tuple(options.workloads)) if options.workloads else validation_matrix()
+    with output.task("Validate") as task:
+        found = _validate(options, cells, task)
+    _show(found, options, output)
+    return found.verdict.outcome.exit_code
+
+
+def _validate(options: argparse.Namespace, cells: tuple[Cell, ...], task: Task) -> Validation:
+    from kvmharness.lab import source
+
+    series = series_files.load(options.series, repository=options.repository, claims=options.claims)
+    chosen = source.debian() if options.source is None else source.at(options.source)
+    task.step(f"building the variants of {series.name}")
+    built = prepare(series, chosen, tuple(options.variants), progress=task.tick)
+    for name, why in built.plan.left_out.items():
+        task.step(f"variant {name} left out: {why}")
+    if not built.variants:
+        raise UsageError(f"{series.name} gives no variant for this kernel")
+    names = ", ".join(variant.id.name for variant in built.variants)
+    task.step(f"booting {next(iter(built.kernels.values())).release}, variants {names}")
+
+    def on_result(result: CellResult, done: int, total: int) -> None:
+        task.step(f"{result.variant}, {result.id}", done, total)
+
+    return validate(
+        built,
+        lambda kernel: machine.machine(options.host, kernel),
+        cells,
+        turns=options.turns,
+        command=("kvmharness", *sys.argv[1:]),
+        on_result=on_result,
+    )
+
+
+def _show(found: Validation, options: argparse.Namespace, output: Output) -> None:
+    from kvmharness.report.text import print_run, verdict_lines
+
+    if options.json == reports.STANDARD_OUTPUT:
+        output.result(reports.document(found.record, found.verdict))
+    else:
+        if found.record is not None:
+            print_run(found.record)
+            output.result("")
+        output.result("\n".join(verdict_lines(found.verdict)))
+    reports.write(options, output, found.record, found.verdict)
