@@ -43,9 +43,12 @@ class Watchdog:
     Raises:
         GuestHungError: from :meth:`RunLoop.run` inside the block.
         SystemCallError: the timer cannot be had.
+        ValueError: no time at all.
     """
 
     def __init__(self, loop: RunLoop, timeout_s: float) -> None:
+        if timeout_s <= 0:
+            raise ValueError(f"a timeout of {timeout_s:g} s: it must be more than nothing")
         self._loop, self._timeout_s = loop, timeout_s
         self._timer: Any = None
         self._mine = ffi.new("sigset_t *")
@@ -80,7 +83,7 @@ class Watchdog:
             raise SystemCallError("timer_create", ffi.errno)
         self._timer = timer[0]
         when = ffi.new("struct itimerspec *")
-        when.it_value.tv_sec, when.it_value.tv_nsec = divmod(int(self._timeout_s * _NS_PER_S), _NS_PER_S)
+        when.it_value.tv_sec, when.it_value.tv_nsec = divmod(max(1, int(self._timeout_s * _NS_PER_S)), _NS_PER_S)
         if lib.timer_settime(self._timer, 0, when, ffi.NULL) < 0:
             raise SystemCallError("timer_settime", ffi.errno)
 
