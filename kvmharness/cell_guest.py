@@ -19,6 +19,9 @@ from kvmharness.workloads import Cell, Rotation, rotation
 from kvmharness.x86.registers import LONG_MODE_CR4, Cr4
 
 
+_TSS_GPA = 0xFFFB_D000  # three pages below 4 GiB and above all memslots, where other VMMs have it too
+
+
 @dataclass(frozen=True, slots=True)
 class CellGuest:
     """A guest that runs a cell.
@@ -59,6 +62,8 @@ def cell_guest(kvm: Kvm, cell: Cell, *, timeout_s: float = TIMEOUT_S) -> Iterato
     operands = round_trips(order, tables)
     l2 = hypervisor() if cell.nested else None
     with kvm.create_vm() as vm:
+        # Every vCPU starts in real mode, for which KVM needs a TSS of its own on Intel without unrestricted guest.
+        vm.set_tss_addr(_TSS_GPA)
         l1 = image(l2.program if l2 else "mov_cr3")
         memory = loader.add_memory(vm, l1)
         loader.write_pages(memory, tables.pages)

@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from kvmharness import stats
-from kvmharness.claims.metrics import Missing, expand, label, value
+from kvmharness.claims.metrics import Missing, expand, label, telling, value
 from kvmharness.claims.vocabulary import Check, Claim
 from kvmharness.record import UNIT_EMULATED, CellKey, CellResult, Record
 from kvmharness.verdict import ClaimResult, Outcome
@@ -127,7 +127,7 @@ def _judged(claim: Claim, cell: str, result: CellResult, metric: str) -> _Findin
         seen, unit = _scaled(claim, metric, total, result), "claimed"
         good = seen == wanted if claim.check is Check.EXACTLY else seen <= wanted
         unit += "" if claim.check is Check.EXACTLY else " at most"
-    detail = f"; first: {result.dmesg[0]}" if metric == "dmesg" and result.dmesg else ""
+    detail = f"; first: {telling(result.dmesg)[0]}" if metric == "dmesg" and total else ""
     detail = f"; {result.error.type}: {result.error.message}" if metric == "errors" and result.error else detail
     line = f"{where} {_shown(seen)}, {unit} {_shown(wanted)}{detail}"
     return _Finding(Outcome.PASS if good else Outcome.FAIL, cell, line)
@@ -137,7 +137,7 @@ def _kernel_log(claim: Claim, results: _Results) -> Iterator[_Finding]:
     """What the kernel said outside any cell, while modules were loaded or unloaded for instance."""
     if claim.metric != "dmesg" or claim.check.compares or claim.value is None:
         return
-    lines = results.record.dmesg
+    lines = telling(results.record.dmesg)
     if len(lines) > claim.value:
         yield _Finding(Outcome.FAIL, "", f"the kernel log gained {len(lines)} lines; first: {lines[0]}")
 

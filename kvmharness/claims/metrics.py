@@ -52,7 +52,7 @@ def value(metric: str, result: CellResult) -> int | Missing:
     if metric == "errors":
         return int(result.error is not None)
     if metric == "dmesg":
-        return len(result.dmesg)
+        return len(telling(result.dmesg))
     if metric == "probe_failures" and result.probes.failures:
         return result.probes.failures  # counts even if the cell ended in an error because of it
     if result.error is not None:
@@ -68,6 +68,11 @@ def value(metric: str, result: CellResult) -> int | Missing:
         return _found(result.counts, COUNTERS[metric], result.missing)
     # Likewise, of KVM's statistics a record holds those that changed.
     return _found(result.stats, metric.removeprefix(_STAT), result.missing, zero=bool(result.stats))
+
+
+def telling(lines: Iterable[str]) -> list[str]:
+    """The lines of a kernel log that tell anything: a module that was built outside a kernel's tree taints, always."""
+    return [line for line in lines if "module taints kernel" not in line]
 
 
 def _found(figures: Mapping[str, int], name: str, missing: Mapping[str, str], *, zero: bool = False) -> int | Missing:
