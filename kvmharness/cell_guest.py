@@ -18,7 +18,6 @@ from kvmharness.values import dataclass
 from kvmharness.workloads import Cell, Rotation, rotation
 from kvmharness.x86.registers import LONG_MODE_CR4, Cr4
 
-
 _TSS_GPA = 0xFFFB_D000  # three pages below 4 GiB and above all memslots, where other VMMs have it too
 
 
