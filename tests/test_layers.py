@@ -14,7 +14,7 @@ LAYERS = {
     2: ("kvm", "guest", "measure", "lab"),
     3: ("workloads", "cell_guest", "experiment", "campaign", "hosts", "claims", "report", "compare"),
     4: ("validate", "bisect"),
-    5: ("cli", "__main__", "pytest_plugin"),
+    5: ("cli", "__main__", "pytest_plugin", "testing"),
 }
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names}
 
@@ -35,7 +35,8 @@ SIDEWAYS = {
     "report": {"workloads", "compare"},
     "compare": {"workloads"},
     "__main__": {"cli"},
-    "pytest_plugin": {"cli"},
+    "pytest_plugin": {"testing"},
+    "testing": {"pytest_plugin"},
 }
 
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "_kvm_abi.py")

@@ -87,9 +87,20 @@ def follow_core(importer: str, imported: str) -> bool:
     return top not in STOPPED_AT or importer.partition(".")[0] not in sys.stdlib_module_names
 
 
-def follow_all(importer: str, imported: str) -> bool:
-    """For an image with packages of others: whatever anything may ask for."""
-    return True
+def follow_packages(packages: Iterable[str]) -> Follow:
+    """For an image with *packages* of others: what they import of each other and of the standard library.
+
+    A package that none of them names is left out, since most such imports are for what may or may not be installed.
+    """
+    followed = {name.partition(".")[0] for name in packages}
+
+    def follow(importer: str, imported: str) -> bool:
+        top = imported.partition(".")[0]
+        if top in followed or top == importer.partition(".")[0]:
+            return True
+        return follow_core(importer, imported)
+
+    return follow
 
 
 def submodules(package: str) -> Iterator[str]:

@@ -51,7 +51,8 @@ class ImageParts:
     """What an image holds besides a job.
 
     Attributes:
-        packages: more Python packages, by importable name, with what they import (``("pytest", "_pytest", "pluggy")``).
+        packages: more Python packages, by importable name, all of them (``("pytest", "_pytest", "pluggy", ...)``): see
+            :class:`kvmharness.lab.interpreter.PythonParts`.
         files: more files, by path inside.
         whole_package: all of kvmharness, also what the command line and the reports are made of.
     """

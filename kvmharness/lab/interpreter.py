@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 
-from kvmharness.lab.closure import INTERPRETER_ROOTS, Found, closure, find, follow_all, follow_core, submodules
+from kvmharness.lab.closure import INTERPRETER_ROOTS, Found, closure, find, follow_core, follow_packages, submodules
 from kvmharness.lab.cpio import Archive
 from kvmharness.lab.tools import run
 
@@ -39,9 +39,9 @@ class PythonParts:
     """Which Python modules an image carries.
 
     Attributes:
-        packages: besides kvmharness: importable names of packages or modules, with all that they import; with any of
-        them
-            comes the whole standard library that they could ask for.
+        packages: besides kvmharness: importable names of packages or modules, those of the standard library too that
+            only they reach, with what they import of each other. "a.b" brings a.b alone, and of the rest of a what is
+            imported by the others.
         whole_package: all of kvmharness, not only what measures.
     """
 
@@ -78,7 +78,7 @@ def _files_of(package: str) -> list[Path]:
 
 def add_python(archive: Archive, parts: PythonParts) -> None:
     """Put the interpreter and *parts* into *archive*."""
-    modules = closure(parts.roots(), follow_all if parts.packages else follow_core)
+    modules = closure(parts.roots(), follow_packages(parts.packages) if parts.packages else follow_core)
     shared: list[Path] = [Path(os.path.realpath(sys.executable))]
     archive.add_file(PYTHON, stripped(shared[0]), executable=True)
     for module in modules.values():

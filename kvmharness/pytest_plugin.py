@@ -1,0 +1,262 @@
+"""Hardware tests in pytest: markers, fixtures, and tests run inside an emulated host.
+
+This module is loaded by every pytest session of an environment that has the package, so it imports nothing but pytest.
+What a session with tests for KVM needs comes from :mod:`kvmharness.testing` when the first such test is found.
+"""
+
+from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kvmharness.kvm.system import Kvm
+    from kvmharness.kvm.vcpu import Vcpu
+    from kvmharness.kvm.vm import Vm
+    from kvmharness.testing.counts import ExitCounts, RootLoads
+    from kvmharness.testing.guests import Guest, Nested
+    from kvmharness.testing.inline import Assemble
+    from kvmharness.testing.needs import Place
+    from kvmharness.testing.timing import Timing
+    from kvmharness.testing.watched import Watched
+
+INSIDE = "kvmharness-inside"
+"""Name of the plugin that is registered where the tests run inside an emulated host."""
+
+_MARKERS = (
+    "needs(*names): what the host must offer, by the names that `kvmharness doctor` shows; also "
+    '"kernel>=6.1" and "kvm.tdp_mmu=Y"',
+    "kvm: the test needs /dev/kvm",
+    "nested_vmx: the test needs nested VMX",
+    "nested_svm: the test needs nested SVM",
+    "kvm_hosts(*hosts): the test runs once in each of these emulated hosts, for example vmx:penryn",
+)
+
+# What tells cheaply that a test may need something of its host.
+_MARKS = frozenset({"needs", "kvm", "nested_vmx", "nested_svm", "kvm_hosts"})
+_FIXTURES = frozenset({"kvm", "nested", "exit_counts", "root_loads"})
+
+_PLACE: "pytest.StashKey[Place]" = pytest.StashKey()
+_WATCHED: "pytest.StashKey[Watched]" = pytest.StashKey()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds the options, all of which begin with --kvm."""
+    group = parser.getgroup("kvmharness", "tests for KVM (kvmharness)")
+    group.addoption(
+        "--kvm-host",
+        metavar="HOST",
+        default="",
+        help="run the tests whose needs this machine lacks in an emulated host: vmx, or with a CPU vmx:penryn",
+    )
+    group.addoption(
+        "--kvm-require",
+        metavar="NAME,...",
+        action="append",
+        default=[],
+        help="fail instead of skipping where the host lacks one of these",
+    )
+    group.addoption(
+        "--kvm-timeout",
+        metavar="SECONDS",
+        type=float,
+        default=60.0,
+        help="how long a test in the emulated host may take (default: %(default)s)",
+    )
+    group.addoption(
+        "--kvm-kernel", metavar="BZIMAGE", default="", help="what the emulated host boots (default: one built for it)"
+    )
+    group.addoption("--kvm-modules", metavar="FOLDER", default="", help="the modules of --kvm-kernel")
+    parser.addini("kvm_require", "as --kvm-require", type="args", default=[])
+    parser.addini("kvm_files", "files that tests read in an emulated host, as patterns below the rootdir", type="args")
+    parser.addini("kvm_packages", "packages that tests need there besides those they import", type="args")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Registers the markers, so that --strict-markers knows them."""
+    for line in _MARKERS:
+        config.addinivalue_line("markers", line)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Makes a test with the marker kvm_hosts one test for each host."""
+    if (mark := metafunc.definition.get_closest_marker("kvm_hosts")) is None:
+        return
+    from kvmharness.errors import UsageError
+    from kvmharness.testing.needs import host_name
+
+    try:
+        hosts = [host_name(spec) for spec in mark.args]
+    except UsageError as error:
+        raise pytest.UsageError(f"{metafunc.definition.nodeid}: {error} {error.hint}") from error
+    if "kvm_host" not in metafunc.fixturenames:
+        metafunc.fixturenames.append("kvm_host")
+    metafunc.parametrize("kvm_host", hosts, ids=hosts, indirect=True)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Decides where every test that needs something runs: once, and before any of them does."""
+    chosen = [item for item in items if _may_need(item)]
+    if not (chosen or config.getoption("kvm_host") or _required(config)):
+        return
+    from kvmharness.errors import UsageError
+    from kvmharness.testing.needs import Session
+
+    try:
+        session = Session(config, _required(config), __name__)
+    except UsageError as error:
+        raise pytest.UsageError(f"{error} {error.hint}") from error
+    for item in chosen:
+        try:
+            item.stash[_PLACE] = session.place(item)
+        except UsageError as error:
+            raise pytest.UsageError(f"{item.nodeid}: {error} {error.hint}") from error
+
+
+def _may_need(item: pytest.Item) -> bool:
+    fixtures = getattr(item, "fixturenames", ())
+    return not _FIXTURES.isdisjoint(fixtures) or any(mark.name in _MARKS for mark in item.iter_markers())
+
+
+def _required(config: pytest.Config) -> list[str]:
+    options = [name.strip() for option in config.getoption("kvm_require") for name in option.split(",")]
+    return [*filter(None, options), *config.getini("kvm_require")]
+
+
+def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
+    """Shows the facts of this host, in a session that has tests for KVM."""
+    places = [item.stash[_PLACE] for item in items if _PLACE in item.stash]
+    if not places or config.get_verbosity() < 0:
+        return []
+    from kvmharness.testing.needs import header
+
+    return header(config, places)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    """Runs what runs here first, then what runs in emulated hosts; pytest's own loop when there is no such test."""
+    places = {item: item.stash[_PLACE] for item in session.items if _PLACE in item.stash}
+    if not any(place.host for place in places.values()) or session.config.option.collectonly:
+        return None
+    from kvmharness.testing.loop import run
+
+    return run(session, places)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skips a test that cannot run, with the reason and the way out, or fails it where the need is required."""
+    place = item.stash.get(_PLACE, None)
+    if place is None or not place.why_not:
+        return
+    required = {lack.need for lack in place.lacks}.intersection(_required(item.config))
+    if required:
+        pytest.fail(f"required, but not there: {place.why_not}", pytrace=False)
+    pytest.skip(place.why_not)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Adds the guests' state to the report of a test that failed, while they are still there."""
+    report = yield
+    if report.failed and (watched := item.stash.get(_WATCHED, None)) is not None:
+        from kvmharness.testing.failure import add_sections
+
+        add_sections(report, watched, emulated=item.config.pluginmanager.hasplugin(INSIDE))
+    return report
+
+
+@pytest.fixture
+def kvm(request: pytest.FixtureRequest) -> "Iterator[Kvm]":
+    """The open /dev/kvm."""
+    from kvmharness.kvm.system import Kvm
+    from kvmharness.testing.watched import Watched
+
+    with Watched() as watched, Kvm.open() as device:
+        request.node.stash[_WATCHED] = watched
+        yield device
+
+
+@pytest.fixture
+def vm(kvm: "Kvm", request: pytest.FixtureRequest) -> "Iterator[Vm]":
+    """A new VM without memory."""
+    with kvm.create_vm() as made:
+        request.node.stash[_WATCHED].add(made)
+        yield made
+
+
+@pytest.fixture
+def vcpu(vm: "Vm") -> "Vcpu":
+    """A vCPU of that VM, with the CPUID that KVM supports; it is in the state that it has after a reset."""
+    from kvmharness.kvm.nested import guest_cpuid
+
+    made = vm.create_vcpu()
+    made.set_cpuid2(guest_cpuid(vm.kvm))
+    return made
+
+
+@pytest.fixture
+def assemble() -> "Assemble":
+    """Assembles a guest program that stands in the test: ``assemble("entry: hlt")`` gives an image."""
+    from kvmharness.testing.inline import assemble_inline
+
+    return assemble_inline
+
+
+@pytest.fixture
+def guest(kvm: "Kvm", request: pytest.FixtureRequest) -> "Iterator[Callable[..., Guest]]":
+    """Puts a program into a VM of its own: ``guest("hello")`` by name, or ``guest(image)``; then ``.run()``."""
+    from kvmharness.testing.guests import Guests
+
+    with Guests(kvm, request.node.stash[_WATCHED]) as guests:
+        yield guests.make
+
+
+@pytest.fixture
+def nested(kvm: "Kvm", request: pytest.FixtureRequest) -> "Iterator[Callable[..., Nested]]":
+    """Makes an L1 with its L2, for this host's vendor: ``nested(host_cr3s=3)``; then ``.run(round_trips)``."""
+    from kvmharness.testing.guests import Guests
+
+    with Guests(kvm, request.node.stash[_WATCHED]) as guests:
+        yield guests.make_nested
+
+
+@pytest.fixture
+def exit_counts(request: pytest.FixtureRequest) -> "Callable[..., ExitCounts]":
+    """Counts this thread's VM exits by reason: ``with exit_counts("CPUID") as exits:``, then ``exits["CPUID"]``."""
+    from kvmharness.testing.counts import ExitCounts
+    from kvmharness.testing.needs import host_facts
+
+    svm = host_facts(request.config).svm
+    return lambda *reasons: ExitCounts(reasons, svm=svm)
+
+
+@pytest.fixture
+def root_loads() -> "type[RootLoads]":
+    """Counts the root switches of KVM's MMU: ``with root_loads() as roots:``, then ``roots.loads``."""
+    from kvmharness.testing.counts import RootLoads
+
+    return RootLoads
+
+
+@pytest.fixture
+def timing(request: pytest.FixtureRequest) -> "Timing":
+    """Takes samples, ``timing("name", pair, batches=10, round_trips=20)``; no test can pass or fail by them."""
+    from kvmharness.testing.needs import host_facts
+    from kvmharness.testing.timing import Timing
+
+    return Timing(request.node.user_properties, emulated=host_facts(request.config).emulated is not None)
+
+
+@pytest.fixture
+def kvm_host(request: pytest.FixtureRequest) -> str:
+    """The emulated host that the test runs in, as the marker kvm_hosts names it; empty on a host that is none."""
+    from kvmharness.testing.needs import host_facts
+
+    return getattr(request, "param", None) or host_facts(request.config).emulated or ""

@@ -1,0 +1,199 @@
+"""What a test needs of its host, and where it is therefore to run."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import pytest
+
+from kvmharness.errors import UsageError
+from kvmharness.hosts import NEEDS, HostFacts, Unmet, all_unmet, check_names, facts
+from kvmharness.hosts.needs import VMX_HOSTS
+
+ALIASES = ("kvm", "nested_vmx", "nested_svm")
+"""Markers that stand for the need of the same name."""
+
+FIXTURE_NEEDS = {
+    "kvm": "kvm",
+    "nested": "nested",
+    "exit_counts": "perf",
+    "root_loads": "kprobes",
+}
+"""A test that asks for one of the plugin's fixtures needs this."""
+
+FACTS = pytest.StashKey[HostFacts]()
+"""The facts of this host, found once a session."""
+
+_SHOWN = ("kvm_intel.nested", "kvm_intel.ept", "kvm_intel.vpid", "kvm_amd.nested", "kvm_amd.npt", "kvm.tdp_mmu")
+
+Params = tuple[tuple[str, str], ...]
+
+# What a host that lacks it can be given by loading KVM with a parameter.
+_BY_PARAMETER = {"no_ept": ("kvm_intel.ept", "0")}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a test runs.
+
+    Attributes:
+        lacks: what this host lacks of its needs; not empty: it cannot run here.
+        host: the emulated host that it runs in, for example ``vmx:skylake``; empty for here, or nowhere.
+        params: module parameters that the emulated host loads KVM with for it.
+        why_not: in one sentence, when it runs nowhere.
+    """
+
+    lacks: tuple[Unmet, ...] = ()
+    host: str = ""
+    params: Params = ()
+    why_not: str = ""
+
+
+def host_facts(config: pytest.Config) -> HostFacts:
+    """The facts of this host, found the first time that they are asked for."""
+    if FACTS not in config.stash:
+        config.stash[FACTS] = facts()
+    return config.stash[FACTS]
+
+
+def host_name(spec: str) -> str:
+    """The full name of an emulated host: ``vmx`` is the first VMX host.
+
+    Raises:
+        UsageError: there is no such host.
+    """
+    name = VMX_HOSTS[0] if spec == VMX_HOSTS[0].partition(":")[0] else spec
+    if name not in VMX_HOSTS:
+        raise UsageError(f"no emulated host is called {spec!r}", f"There are: vmx, {', '.join(VMX_HOSTS)}.")
+    return name
+
+
+class Session:
+    """Places the tests of one session.
+
+    Args:
+        config: of the session.
+        required: names of needs that must be met.
+        plugin: the module whose fixtures say what a test needs.
+
+    Raises:
+        UsageError: an option names something that does not exist.
+    """
+
+    def __init__(self, config: pytest.Config, required: Sequence[str], plugin: str) -> None:
+        check_names(required)
+        spec = str(config.getoption("kvm_host"))
+        self._config, self._plugin = config, plugin
+        self._emulated = host_name(spec) if spec else ""
+
+    def place(self, item: pytest.Item) -> Place:
+        """Where the test runs.
+
+        Raises:
+            UsageError: a marker names something that cannot be needed.
+        """
+        here = host_facts(self._config)
+        params = item.callspec.params if hasattr(item, "callspec") else {}
+        # Inside an emulated host the outer session has chosen already.
+        wanted = "" if here.emulated else params.get("kvm_host", "")
+        return place(self._needs(item), here, self._emulated, wanted)
+
+    def _needs(self, item: pytest.Item) -> tuple[str, ...]:
+        """By the markers, and by the plugin's fixtures that the test asks for."""
+        wanted: dict[str, None] = {}
+        for mark in item.iter_markers():
+            if mark.name == "needs":
+                check_names(mark.args)
+                wanted |= dict.fromkeys(mark.args)
+            elif mark.name in ALIASES:
+                wanted[mark.name] = None
+        # A suite may have fixtures of its own by the same names: those say nothing about hardware.
+        definitions = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
+        for fixture, need in FIXTURE_NEEDS.items():
+            if any(definition.func.__module__ == self._plugin for definition in definitions.get(fixture, ())):
+                wanted.setdefault(need)
+        return tuple(wanted)
+
+
+def place(needs: tuple[str, ...], here: HostFacts, emulated: str, wanted_host: str) -> Place:
+    """Decides where a test runs.
+
+    Args:
+        needs: of the test.
+        here: the facts of this host.
+        emulated: the emulated host of ``--kvm-host``; empty without.
+        wanted_host: the emulated host that the test itself names, or empty.
+    """
+    if wanted_host:
+        if not emulated:
+            return Place(why_not=f"it runs in the emulated host {wanted_host}: pytest --kvm-host {wanted_host}")
+        params, missing = _offer(wanted_host, needs)
+        if missing:
+            return Place(why_not=f"the emulated host {wanted_host} does not offer {', '.join(missing)}")
+        return Place(host=wanted_host, params=params)
+    lacks = all_unmet(needs, here)
+    if not lacks:
+        return Place()
+    if emulated:
+        params, missing = _offer(emulated, needs)
+        if not missing:
+            return Place(lacks, emulated, params)
+    return Place(lacks, why_not="; ".join(_sentence(lack, emulated) for lack in lacks))
+
+
+def header(config: pytest.Config, places: Iterable[Place]) -> list[str]:
+    """The facts that matter to a reader of the session's output."""
+    here = host_facts(config)
+    module = here.vendor_module or "no vendor module"
+    parameters = [
+        f"{name.partition('.')[2]}={value}"
+        for name in (
+            "kvm_intel.nested",
+            "kvm_intel.ept",
+            "kvm_intel.vpid",
+            "kvm_amd.nested",
+            "kvm_amd.npt",
+            "kvm.tdp_mmu",
+        )
+        if (value := here.parameter(name)) is not None
+    ]
+    facts_line = [
+        f"Linux {here.kernel_release}",
+        here.cpu_model,
+        f"{here.kvm.path} {here.kvm.state}",
+        module,
+        *parameters,
+    ]
+    lines = ["kvm: " + ", ".join(facts_line)]
+    hosts: dict[str, int] = {}
+    for one in places:
+        if one.host:
+            hosts[one.host] = hosts.get(one.host, 0) + 1
+    lines += [f"kvm: {count} tests run in the emulated host {name}" for name, count in hosts.items()]
+    return lines
+
+
+def _offer(host: str, needs: tuple[str, ...]) -> tuple[Params, tuple[str, ...]]:
+    """What KVM must be loaded with there, and what the host does not offer."""
+    params: dict[str, str] = {}
+    missing = []
+    for need in needs:
+        entry = NEEDS.get(need)
+        if entry is not None and host in entry.hosts:
+            continue
+        if entry is not None and need not in _BY_PARAMETER:
+            missing.append(need)
+        elif entry is not None:
+            params.update([_BY_PARAMETER[need]])
+        elif not need.startswith("kernel"):  # the kernel's version is for the other side to judge
+            name, _, value = need.partition("=")
+            params[name] = value
+    return tuple(sorted(params.items())), tuple(missing)
+
+
+def _sentence(lack: Unmet, emulated: str) -> str:
+    advice = [lack.fix] if lack.fix else []
+    if lack.hosts and not emulated:
+        advice.append(f"pytest --kvm-host {lack.hosts[0]} runs it in an emulated host")
+    elif emulated:
+        advice.append(f"the emulated host {emulated} does not offer all that the test needs either")
+    return f"{lack.need}: {lack.reason}" + "".join(f"; {text}" for text in advice)
