@@ -14,9 +14,8 @@ from tests.guest.machines import long_mode
 pytestmark = pytest.mark.needs("kvm")
 
 NOTHING_TO_DO = 'entry: jmp ready\nround_trip: jmp next_round_trip\n .include "phases.inc"'
-READY_BEGIN = (
-    "entry: mov eax, DOORBELL_READY\n out PORT_DOORBELL, eax\n mov eax, DOORBELL_BEGIN\n out PORT_DOORBELL, eax\n"
-)
+RING = " mov eax, {}\n out PORT_DOORBELL, eax\n"
+READY_BEGIN = "entry: nop\n" + RING.format("DOORBELL_READY") + RING.format("DOORBELL_BEGIN")
 
 
 def session(guest, rows=1, timeout_s=10.0):
