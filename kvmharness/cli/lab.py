@@ -103,8 +103,7 @@ def run_boot(options: argparse.Namespace, output: Output) -> int:
         facts.update(data if isinstance(data, dict) else {})
 
     with output.task("Emulated host") as task:
-        kernel = machine.kernel_of(options, task)
-        host = machine.machine(options.host, kernel)
+        kernel, host = machine.chosen(options, task)
         task.step(f"booting {kernel.release} in {host.description}")
         started = time.monotonic()
         steps = ({"do": "call", "function": "kvmharness.lab.facts:facts"},)
@@ -142,8 +141,7 @@ def run_exec(options: argparse.Namespace, output: Output) -> int:
         sys.stdout.flush()
 
     with output.task("Emulated host") as task:
-        kernel = machine.kernel_of(options, task)
-        host = machine.machine(options.host, kernel)
+        kernel, host = machine.chosen(options, task)
         task.step(f"booting {kernel.release} in {host.description}")
     step = {"do": "exec", "argv": [f"/{place}", *options.arguments]}
     job = machine.job((step,), kernel, dict(options.param), files={place: options.file}, timeout_s=options.timeout)

@@ -53,6 +53,17 @@ def add_kernel_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--modules", metavar="FOLDER", type=Path, help="KVM's modules for --kernel")
 
 
+def chosen(options: argparse.Namespace, task: Task) -> tuple[Kernel, Machine]:
+    """The kernel and the emulated host that the options ask for; the host's name is looked at first.
+
+    Raises:
+        UsageError: there is no such host, or as :func:`kernel_of`.
+    """
+    cpu = cpu_of(options.host)
+    kernel = kernel_of(options, task)
+    return kernel, emulated_host(cpu, kernel)
+
+
 def kernel_of(options: argparse.Namespace, task: Task) -> Kernel:
     """The kernel that the options ask for, built if it has to be.
 
@@ -66,8 +77,8 @@ def kernel_of(options: argparse.Namespace, task: Task) -> Kernel:
         if options.source is not None:
             raise UsageError("--kernel boots a kernel as it is, --source builds one", "Name one of them.")
         return build.given(options.kernel, options.modules)
-    chosen = source.debian() if options.source is None else source.at(options.source)
-    return build.kernel(chosen, progress=task.tick)
+    origin = source.debian() if options.source is None else source.at(options.source)
+    return build.kernel(origin, progress=task.tick)
 
 
 def machine(host: str, kernel: Kernel) -> Machine:

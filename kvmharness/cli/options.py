@@ -6,6 +6,14 @@ from typing import Protocol
 from kvmharness.cli.output import Output
 
 
+class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows defaults where they say something."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        says_nothing = action.default is None or action.default is False or action.default == []
+        return action.help if says_nothing else super()._get_help_string(action)
+
+
 class Handler(Protocol):
     """What a verb does with its options; gives the exit code."""
 
@@ -30,7 +38,7 @@ def verb(verbs: Verbs, name: str, handler: Handler, summary: str, details: str =
         name,
         help=summary,
         description=f"{summary[0].upper()}{summary[1:]}. {details}".strip(),
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=_Formatter,
     )
     made.set_defaults(handler=handler, verbosity=0)
     loud = made.add_mutually_exclusive_group()

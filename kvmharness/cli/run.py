@@ -99,8 +99,7 @@ def _run(cells: tuple[Cell, ...], options: argparse.Namespace, output: Output, t
             command=command,
             on_result=on_result,
         )
-    kernel = machine.kernel_of(options, task)
-    host = machine.machine(options.host, kernel)
+    kernel, host = machine.chosen(options, task)
     task.step(f"booting {kernel.release} in {host.description}", 0, len(cells))
     ours = VariantId("host", kernel.source, config_hash=kernel.config_hash, oracle=_oracle(options.has))
     cells = tuple(with_params(cell, dict(options.param)) for cell in cells)

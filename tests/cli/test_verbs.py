@@ -1,0 +1,131 @@
+"""run, compare, validate and lab: what they refuse, and what they print when there is nothing to boot."""
+
+import json
+
+import pytest
+
+from kvmharness.cli.main import main
+from kvmharness.record import save
+from kvmharness.workloads import Cell, Setup, matrix
+from tests import builders
+
+CELLS = (Cell(Setup.NO_EPT, 1, 1), Cell(Setup.NO_EPT, 3, 3))
+
+
+@pytest.fixture
+def record(tmp_path):
+    path = tmp_path / "record.json"
+    save(builders.record(CELLS), path)
+    return str(path)
+
+
+def test_list_needs_no_kvm(capsys):
+    assert main(["run", "--list"]) == 0
+    assert capsys.readouterr().out.splitlines() == [cell.id for cell in matrix()]
+
+
+def test_list_of_one_set_up(capsys):
+    assert main(["run", "--list", "d"]) == 0
+    assert {line[0] for line in capsys.readouterr().out.splitlines()} == {"d"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["run", "z"], "no workload matches 'z'"),
+        (["run", "--host", "vmz"], "no host is called 'vmz'"),
+        (["run", "--host", "vmx:486"], "no host is called 'vmx:486'"),
+        (["run", "--host", "vmx", "--kernel", "/boot/x"], "--kernel and --modules belong together"),
+        (["run", "--host", "vmx", "--kernel", "/nix", "--modules", "/nix"], "no such file: /nix"),
+        (["run", "--host", "vmx", "--source", "/nix"], "/nix is neither a Linux source tree nor a tarball"),
+        (["run", "d", "--json", "/nowhere/x.json"], "cannot write to /nowhere/x.json"),
+        (["run", "d", "--html", "/tmp"], "it is a folder"),
+        (["compare", "/nowhere/a.json", "/nowhere/b.json"], "cannot read record /nowhere/a.json"),
+        (["compare", "/nowhere/a.json"], "compare takes two records"),
+        (["validate", "nix"], "no series 'nix'"),
+        (["validate", "fast-cr3-switch", "z"], "no workload matches 'z'"),
+        (["validate", "fast-cr3-switch", "--host", "486"], "no host is called '486'"),
+        (["lab", "exec", "/nowhere/x"], "/nowhere/x: No such file or directory"),
+        (["lab", "boot", "--host", "nix"], "no host is called 'nix'"),
+    ],
+)
+def test_what_is_refused(arguments, says, capsys):
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert says in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "--round-trips", "0"],
+        ["run", "--batches", "many"],
+        ["run", "--param", "tdp_mmu=N"],
+        ["compare", "a", "b", "--tolerance", "lots"],
+        ["validate", "x", "--turns", "0"],
+        ["lab"],
+        ["lab", "exec", "--timeout", "-1", "x"],
+    ],
+)
+def test_what_argparse_refuses(arguments, capsys):
+    assert main(arguments) == 2
+    assert "usage: kvmharness" in capsys.readouterr().err
+
+
+def test_a_script_is_no_program_for_the_lab(tmp_path, capsys):
+    script = tmp_path / "x.sh"
+    script.write_text("#!/bin/sh\n")
+    assert main(["lab", "exec", str(script)]) == 2
+    assert "not a program for Linux (ELF)" in capsys.readouterr().err
+
+
+def test_compare_two_records(record, capsys):
+    assert main(["compare", record, record]) == 0
+    assert "a:3x3" in capsys.readouterr().out
+
+
+def test_compare_two_variants_as_json(record, capsys):
+    main(["compare", record, "--variants", "none", "both", "--json"])
+    document = json.loads(capsys.readouterr().out)
+    assert [cell["variants"] for cell in document["cells"]] == [["none", "both"]] * len(CELLS)
+
+
+def test_compare_of_a_cut_off_record(record, capsys):
+    with open(record, "r+") as file:
+        file.truncate(200)
+    assert main(["compare", record, record]) == 2
+    assert f"cannot read record {record}" in capsys.readouterr().err
+
+
+def test_bisect_turns_what_is_no_verdict_into_125(record):
+    assert main(["compare", record, "/nowhere/b.json", "--bisect"]) == 125
+
+
+@pytest.mark.needs("kvm")
+def test_the_matrix_without_nesting(tmp_path, capsys):
+    """L1 alone runs on any KVM; what needs nesting is skipped with the way out."""
+    path = tmp_path / "record.json"
+    main(["run", "d:3", "--turns", "1", "--batches", "2", "--json", str(path), "--ktap", str(tmp_path / "k")])
+    assert "d:3" in capsys.readouterr().out
+    document = json.loads(path.read_text())
+    assert [result["id"] for result in document["results"]] == ["d:3"]
+    assert document["results"][0]["probes"]["failures"] == 0
+    assert (tmp_path / "k").read_text().startswith("KTAP version 1\n")
+
+
+@pytest.mark.slow
+@pytest.mark.needs("emulated_vmx")
+def test_a_static_program_in_the_emulated_host(tmp_path, capfd):
+    import subprocess
+
+    source = tmp_path / "hello.c"
+    source.write_text(
+        "#include <fcntl.h>\n#include <stdio.h>\n"
+        'int main(int n, char **a) { printf("%s %d\\n", a[1], open("/dev/kvm", O_RDWR) >= 0); return 7; }\n'
+    )
+    program = tmp_path / "hello"
+    subprocess.run(["gcc", "-static", "-o", program, source], check=True)
+    assert main(["lab", "exec", "-q", str(program), "kvm"]) == 7
+    assert capfd.readouterr().out == "kvm 1\n"
