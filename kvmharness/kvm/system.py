@@ -23,7 +23,7 @@ class Kvm(Owner):
         handle: the fd with its owner.
     """
 
-    __slots__ = ("_mmap_size", "_supported", "_vms", "handle")
+    __slots__ = ("_entries", "_mmap_size", "_supported", "_vms", "handle")
 
     def __init__(self, number: int, path: str = DEVICE) -> None:
         self.handle = FdHolder(number, SYSTEM, path)
@@ -31,6 +31,7 @@ class Kvm(Owner):
         self._vms: WeakSet[Vm] = WeakSet()
         self._mmap_size = 0
         self._supported: Any = None
+        self._entries: list[CpuidEntry] = []
 
     @classmethod
     def open(cls, path: str = DEVICE) -> "Kvm":
@@ -88,7 +89,9 @@ class Kvm(Owner):
 
     def get_supported_cpuid(self) -> list[CpuidEntry]:
         """What KVM can give a guest as CPUID, on this processor."""
-        return cpuid_entries(self.supported_cpuid())
+        if not self._entries:
+            self._entries = cpuid_entries(self.supported_cpuid())
+        return list(self._entries)
 
     def get_emulated_cpuid(self) -> list[CpuidEntry]:
         """What KVM can emulate, slowly, beyond what the processor has. Needs KVM_CAP_EXT_EMUL_CPUID."""

@@ -6,6 +6,7 @@ Source: Documentation/virt/kvm/api.rst, "KVM_GET_STATS_FD".
 import os
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
+from functools import cache
 from itertools import pairwise
 from struct import Struct
 from typing import TypeVar
@@ -131,10 +132,16 @@ def _describe(fd: StatsFd) -> tuple[str, tuple[StatDescriptor, ...], int]:
     _flags, name_size, count, id_offset, desc_offset, data_offset = _HEADER.unpack(fd.pread(_HEADER.size, 0))
     stride = _DESCRIPTOR.size + name_size
     _check_blocks(id_offset, name_size, desc_offset, count * stride, data_offset)
-    table = fd.pread(count * stride, desc_offset)
+    descriptors = _descriptors(fd.pread(count * stride, desc_offset), stride)
+    return _text(fd.pread(name_size, id_offset)), descriptors, data_offset
+
+
+@cache
+def _descriptors(table: bytes, stride: int) -> tuple[StatDescriptor, ...]:
+    """All VMs of a kernel have the same ones, and so have all vCPUs: taken apart once, not once a cell."""
     descriptors = tuple(_descriptor(table[at : at + stride]) for at in range(0, len(table), stride))
     _check_values(descriptors)
-    return _text(fd.pread(name_size, id_offset)), descriptors, data_offset
+    return descriptors
 
 
 def _check_blocks(id_offset: int, id_bytes: int, desc_offset: int, desc_bytes: int, data_offset: int) -> None:
