@@ -139,9 +139,11 @@ def write_iso(target: Path, kernel: Path, initramfs: Path, command_line: str) ->
             (tree / name).symlink_to(os.path.abspath(source))
         config = f"DEFAULT linux\nPROMPT 0\nLABEL linux\n KERNEL vmlinuz\n APPEND initrd=initrd {command_line}\n"
         (tree / "isolinux.cfg").write_text(config)
+    dates = ["--set_all_file_dates", "2020010100000000"]
     boot = ["-b", "isolinux.bin", "-c", "boot.cat", "-no-emul-boot", "-boot-load-size", "4", "-boot-info-table"]
     run(
-        ["xorriso", "-as", "mkisofs", "-quiet", "-follow-links", *boot, "-o", str(target), str(tree)],
+        ["xorriso", "-as", "mkisofs", "-quiet", "-follow-links", *boot, *dates, "-o", str(target), str(tree)],
+        # Taken for the dates that have no option; any fixed one will do.
         env={"SOURCE_DATE_EPOCH": "1577836800"},
     )
 
