@@ -6,8 +6,9 @@ import sys
 from kvmharness.cli import machine, reports
 from kvmharness.cli.options import Verbs, verb
 from kvmharness.cli.output import Output, Task
-from kvmharness.errors import ExitCode, UsageError
+from kvmharness.errors import ExitCode, HostRequirementError, UsageError
 from kvmharness.experiment import Plan
+from kvmharness.guest.layout import SAMPLES_MAX
 from kvmharness.record import CellResult, Record, VariantId
 from kvmharness.verdict import Outcome
 from kvmharness.workloads import Cell, select, with_params
@@ -37,13 +38,13 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
         help="which fast-CR3-switch patches the kernel has, for the prediction; Linux 5.7 and later have both",
     )
     length = made.add_argument_group("length of the passes, in round trips; rounded up to whole rotations")
-    for option, field, what in (
-        ("--warmup", "warmup", "before anything is measured"),
-        ("--round-trips", "round_trips", "of the counting pass"),
-        ("--batches", "batches", "samples of the timing pass"),
-        ("--batch-round-trips", "batch_round_trips", "of one sample"),
+    for option, field, reader, what in (
+        ("--warmup", "warmup", _positive, "before anything is measured"),
+        ("--round-trips", "round_trips", _positive, "of the counting pass"),
+        ("--batches", "batches", _batches, "samples of the timing pass"),
+        ("--batch-round-trips", "batch_round_trips", _positive, "of one sample"),
     ):
-        length.add_argument(option, dest=field, metavar="N", type=_positive, default=argparse.SUPPRESS, help=what)
+        length.add_argument(option, dest=field, metavar="N", type=reader, default=argparse.SUPPRESS, help=what)
     made.add_argument(
         "--turns",
         metavar="N",
@@ -56,11 +57,16 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
     machine.add_kernel_options(made)
 
 
-def _positive(text: str) -> int:
+def _positive(text: str, limit: int = 1_000_000) -> int:
     value = int(text) if text.isdecimal() else 0
-    if not 0 < value <= 1_000_000:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 1000000")
+    if not 0 < value <= limit:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {limit}")
     return value
+
+
+def _batches(text: str) -> int:
+    """Their samples must have room in the guest's memory."""
+    return _positive(text, SAMPLES_MAX)
 
 
 def handler(options: argparse.Namespace, output: Output) -> int:
@@ -91,14 +97,18 @@ def _run(cells: tuple[Cell, ...], options: argparse.Namespace, output: Output, t
                 "--param, --kernel and --source choose what an emulated host runs; this machine runs what it runs",
                 "Add --host vmx, or load the modules as wanted first.",
             )
-        return campaign.run_here(
-            cells,
-            _plan(options, Plan()),
-            turns=options.turns or LOCAL_TURNS,
-            oracle=_oracle(options.has),
-            command=command,
-            on_result=on_result,
-        )
+        try:
+            return campaign.run_here(
+                cells,
+                _plan(options, Plan()),
+                turns=options.turns or LOCAL_TURNS,
+                oracle=_oracle(options.has),
+                command=command,
+                on_result=on_result,
+            )
+        except HostRequirementError as error:
+            way_out = "or use an emulated host: kvmharness run --host vmx"
+            raise HostRequirementError(str(error), f"{error.hint}; {way_out}" if error.hint else way_out) from error
     kernel, host = machine.chosen(options, task)
     task.step(f"booting {kernel.release} in {host.description}", 0, len(cells))
     ours = VariantId("host", kernel.source, config_hash=kernel.config_hash, oracle=_oracle(options.has))

@@ -62,6 +62,7 @@ def test_what_is_refused(arguments, says, capsys):
     [
         ["run", "--round-trips", "0"],
         ["run", "--batches", "many"],
+        ["run", "--batches", "65537"],
         ["run", "--param", "tdp_mmu=N"],
         ["compare", "a", "b", "--tolerance", "lots"],
         ["validate", "x", "--turns", "0"],
