@@ -1,10 +1,12 @@
 """Runs cells: a counting pass and a timing pass in the same VM, with the oracle's prediction beside the counts.
 
 :func:`run_cells` is what a job calls, on this machine or inside an emulated host: plain data in, plain data out, no
-state kept. Counting is never switched on while a time is taken.
+state kept. While a time is taken no counter is even open: a disabled one leaves its kprobe in the kernel's code. So
+some cells are counted one after the other, then the counters are closed, then the same VMs are timed.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from kvmharness import rootcache
@@ -41,6 +43,7 @@ POLLUTION = (
     "mmu_flooded",
     "mmu_unsync",
 )
+_GROUP = 16  # cells whose VMs live at the same time
 _POLLUTION_ALLOWED = 0.05  # events a round trip: a stray one, by the host's own memory management, is no verdict
 
 
@@ -102,9 +105,20 @@ def run_cells(
     emit({"host": here.to_json()})
     patches = rootcache.Patches(oracle["p1"], oracle["p2"]) if oracle else None
     runner = _Runner(here, Plan(**plan), variant, turn, patches)
-    with Kvm.open() as kvm, open_counters(runner.specs) as counters:
-        for data in cells:
-            emit({"result": runner.run(kvm, counters, Cell.from_json(dict(data))).to_json()})
+    wanted = [Cell.from_json(dict(data)) for data in cells]
+    with Kvm.open() as kvm:
+        for first in range(0, len(wanted), _GROUP):
+            for result in runner.run(kvm, wanted[first : first + _GROUP]):
+                emit({"result": result.to_json()})
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """One cell on its way: its result so far, and its guest as long as that runs."""
+
+    cell: Cell
+    result: CellResult
+    guest: CellGuest | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,41 +139,64 @@ class _Runner:
     def specs(self) -> tuple[Any, ...]:
         return (*ROOT_SWITCHES, NESTED_EXITS, *exit_specs(self.reasons))
 
-    def run(self, kvm: Kvm, counters: Counters, cell: Cell) -> CellResult:
-        """One cell; whatever goes wrong with it is in the result, so that the other cells still run."""
+    def run(self, kvm: Kvm, cells: Sequence[Cell]) -> Iterator[CellResult]:
+        """The cells' results; whatever goes wrong with one is in its result, so that the others still run."""
+        with ExitStack() as guests:
+            attempts = [self._begin(cell) for cell in cells]
+            with open_counters(self.specs) as counters:
+                for attempt in attempts:
+                    self._try(attempt, lambda attempt: self._count(attempt, kvm, guests, counters))
+            for attempt in attempts:
+                if attempt.guest is not None:
+                    self._try(attempt, self._time)
+                yield attempt.result
+
+    def _begin(self, cell: Cell) -> _Attempt:
         blank = CellResult(cell.id, cell.to_json(), self.variant, self.turn, params=dict(cell.params))
         lacking = all_unmet(cell.needs, self.host)
-        if lacking:
-            return replace(blank, skipped="; ".join(str(unmet) for unmet in lacking))
+        return _Attempt(cell, replace(blank, skipped="; ".join(str(unmet) for unmet in lacking) or None))
+
+    def _try(self, attempt: _Attempt, act: Callable[[_Attempt], None]) -> None:
+        """Does a step of an attempt that has not failed yet."""
+        if attempt.result.skipped:
+            return
         try:
-            with cell_guest(kvm, cell, timeout_s=self.plan.timeout_s) as guest:
-                return self._measure(blank, guest, counters, cell)
+            act(attempt)
         except KvmHarnessError as e:
             stale = isinstance(e, StaleTranslation)
-            return replace(blank, error=CellError(type(e).__name__, str(e)), probes=Probes(int(stale), int(stale)))
+            error, probes = CellError(type(e).__name__, str(e)), Probes(int(stale), int(stale))
+            attempt.result = replace(attempt.result, error=error, probes=probes)
+            attempt.guest = None
 
-    def _measure(self, blank: CellResult, guest: CellGuest, counters: Counters, cell: Cell) -> CellResult:
-        plan = self.plan
-        warmup = _whole(plan.warmup, guest.period)
-        counted = _whole(plan.round_trips, guest.period)
-        batch = _whole(plan.batch_round_trips, guest.period)
+    def _count(self, attempt: _Attempt, kvm: Kvm, guests: ExitStack, counters: Counters) -> None:
+        cell = attempt.cell
+        guest = guests.enter_context(cell_guest(kvm, cell, timeout_s=self.plan.timeout_s))
+        warmup = _whole(self.plan.warmup, guest.period)
+        counted = _whole(self.plan.round_trips, guest.period)
         guest.session.phase(1, warmup, guest.flags)
-        counts, stats = _count(guest, counters, counted)
+        counts, stats = _counting_pass(guest, counters, counted)
         _check_steady(cell, counted, stats)
-        samples = guest.session.phase(plan.batches, batch, guest.flags)
-        made = guest.session.round_trips
-        guest.session.finish()
-        return replace(
-            blank,
+        attempt.guest = guest
+        attempt.result = replace(
+            attempt.result,
             round_trips=counted,
             exits={name: count for name, count in exits_by_reason(counts, self.reasons).items() if count},
             counts={name: count for name, count in counts.items() if not name.startswith("kvm_exit ")},
             missing=_missing(counters),
             stats={name: value for name, value in stats.items() if value},
             predicted=self._predict(cell, warmup, counted),
-            batch_round_trips=batch,
-            samples=samples,
-            probes=Probes(checked=made * (2 if cell.nested else 1)),
+        )
+
+    def _time(self, attempt: _Attempt) -> None:
+        guest = attempt.guest
+        assert guest is not None
+        batch = _whole(self.plan.batch_round_trips, guest.period)
+        guest.session.phase(1, batch, guest.flags)  # other guests have run since
+        samples = guest.session.phase(self.plan.batches, batch, guest.flags)
+        checked = guest.session.round_trips * (2 if attempt.cell.nested else 1)
+        guest.session.finish()
+        attempt.result = replace(
+            attempt.result, batch_round_trips=batch, samples=samples, probes=Probes(checked=checked)
         )
 
     def _predict(self, cell: Cell, warmup: int, counted: int) -> Prediction | None:
@@ -175,7 +212,7 @@ def _whole(round_trips: int, period: int) -> int:
     return -(-round_trips // period) * period
 
 
-def _count(guest: CellGuest, counters: Counters, round_trips: int) -> tuple[dict[str, int], dict[str, int]]:
+def _counting_pass(guest: CellGuest, counters: Counters, round_trips: int) -> tuple[dict[str, int], dict[str, int]]:
     """The counting pass: what the counters and KVM's statistics gained over so many round trips."""
     stats = StatsFd(guest.vcpu.get_stats_fd()), StatsFd(guest.vm.get_stats_fd())
     before: list[Any] = []
