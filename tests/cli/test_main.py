@@ -44,3 +44,17 @@ def test_every_verb_explains_itself(verb, capsys):
 def test_verbs_have_summaries_that_fit():
     for line in parser().format_help().splitlines():
         assert len(line) <= 120
+
+
+def test_ctrl_c_while_the_tool_is_still_loading():
+    script = """
+import sys
+class Impatient:
+    def find_spec(self, name, path, target=None):
+        if name == "kvmharness.cli.main":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Impatient())
+from kvmharness.__main__ import main
+sys.exit(main(["doctor"]))"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "kvmharness: interrupted\n")
