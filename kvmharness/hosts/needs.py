@@ -269,13 +269,18 @@ def _root(facts: HostFacts) -> tuple[str, str] | None:
     return None if facts.root else ("the effective user is not root", "run it with sudo")
 
 
-def _emulated_vmx(facts: HostFacts) -> tuple[str, str] | None:
-    if facts.emulated:
-        return f"this is itself the emulated host {facts.emulated}", "run it outside"
-    from kvmharness.hosts import tools
+def _emulated(emulator: str) -> Check:
+    """A check that an emulated host under *emulator* (BOCHS or QEMU of hosts.tools) can be built and started."""
 
-    lacks = tools.missing(tools.BOCHS, tools.KERNEL_BUILD)
-    return (f"not installed: {', '.join(lacks)}", tools.install_command(lacks.values())) if lacks else None
+    def check(facts: HostFacts) -> tuple[str, str] | None:
+        if facts.emulated:
+            return f"this is itself the emulated host {facts.emulated}", "run it outside"
+        from kvmharness.hosts import tools
+
+        lacks = tools.missing(getattr(tools, emulator), tools.KERNEL_BUILD)
+        return (f"not installed: {', '.join(lacks)}", tools.install_command(lacks.values())) if lacks else None
+
+    return check
 
 
 def _bare_metal(facts: HostFacts) -> tuple[str, str] | None:
@@ -306,7 +311,8 @@ NEEDS: dict[str, Need] = {
     "perf": Need("KVM's tracepoints can be counted", _perf, VMX_HOSTS),
     "kprobes": Need("calls of kernel functions can be counted", _kprobes, VMX_HOSTS),
     "root": Need("the effective user is root", _root, VMX_HOSTS),
-    "emulated_vmx": Need("an emulated VMX host can be built and started", _emulated_vmx),
+    "emulated_vmx": Need("an emulated VMX host can be built and started", _emulated("BOCHS")),
+    "emulated_svm": Need("an emulated SVM host can be built and started", _emulated("QEMU")),
     "bare_metal": Need("no hypervisor and no emulator below", _bare_metal),
 }
 """What can be needed, by name."""

@@ -13,6 +13,7 @@ BOCHS = {
     "xorriso": "xorriso",
     "busybox": "busybox-static",
 }
+QEMU = {"qemu-system-x86_64": "qemu-system-x86", "busybox": "busybox-static"}
 KERNEL_BUILD = {
     "gcc": "gcc",
     "make": "make",
