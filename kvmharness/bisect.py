@@ -11,7 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from kvmharness.campaign import EMULATED_PLAN, Variant, run_in
-from kvmharness.claims.metrics import Missing, is_metric, metric_names, value
+from kvmharness.claims.metrics import SURVIVING, Missing, is_metric, metric_names, value
 from kvmharness.errors import KvmHarnessError, UsageError
 from kvmharness.lab import build
 from kvmharness.lab.machine import Machine
@@ -162,4 +162,4 @@ def _sources(tree: Path, folder: str) -> set[str]:
 
 
 def _divisor(metric: str, result: CellResult) -> int:
-    return 1 if metric in ("probe_failures", "dmesg", "errors") else max(result.round_trips, 1)
+    return 1 if metric in SURVIVING else max(result.round_trips, 1)

@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from kvmharness import stats
-from kvmharness.claims.metrics import Missing, expand, label, telling, value
+from kvmharness.claims.metrics import SURVIVING, Missing, expand, label, telling, value
 from kvmharness.claims.vocabulary import Check, Claim
 from kvmharness.record import UNIT_EMULATED, CellKey, CellResult, Record
 from kvmharness.verdict import ClaimResult, Outcome
@@ -149,8 +149,17 @@ def _between(claim: Claim, results: _Results) -> Iterator[_Finding]:
             a, b = results.of(key, before), results.of(key, after)
             if not a or not b:
                 continue
+            failed = next((result for result in (*a, *b) if result.error), None)
+            if failed and claim.metric not in SURVIVING:
+                yield _Finding(Outcome.INCONCLUSIVE, cell, _failed(cell, before, after, failed))
+                continue
             for metric in expand(claim.metric, [*a, *b]):
                 yield _pair(claim, cell, metric, (before, a), (after, b))
+
+
+def _failed(cell: str, before: str, after: str, result: CellResult) -> str:
+    assert result.error is not None
+    return f"{cell} {before}->{after}: cannot be judged, {result.variant} failed ({result.error.type})"
 
 
 def _pair(
@@ -189,8 +198,9 @@ def _time(claim: Claim, results: _Results) -> Iterator[_Finding]:
             if not a or not b:
                 continue
             if lost := next((result for result in (*a, *b) if result.error or not result.samples), None):
-                why = f"{lost.error.type}: {lost.error.message}" if lost.error else "no samples"
-                yield _Finding(Outcome.INCONCLUSIVE, cell, f"{cell} {before}->{after}: time: {lost.variant}: {why}")
+                untimed = f"{cell} {before}->{after}: time: {lost.variant} has no samples"
+                why = _failed(cell, before, after, lost) if lost.error else untimed
+                yield _Finding(Outcome.INCONCLUSIVE, cell, why)
                 continue
             runs[cell, before, after] = _ticks(a), _ticks(b)
     tolerance = float(claim.tolerance)
@@ -228,7 +238,7 @@ def _undisturbed(runs: list[tuple[float, ...]]) -> float:
 
 def _scaled(claim: Claim, metric: str, total: int, result: CellResult) -> Fraction:
     """A figure as the claim speaks of it. What is no event of a round trip is never divided."""
-    whole = not claim.per_round_trip or metric in ("probe_failures", "dmesg", "errors") or not result.round_trips
+    whole = not claim.per_round_trip or metric in SURVIVING or not result.round_trips
     return Fraction(total) if whole else Fraction(total, result.round_trips)
 
 

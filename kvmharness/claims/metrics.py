@@ -16,6 +16,8 @@ COUNTERS = {
 STATISTICS = ("nested_run", "tlb_flush")
 _EXITS = "exits."
 _STAT = "stat."
+# Figures that a cell has even if it failed.
+SURVIVING = ("probe_failures", "dmesg", "errors")
 _OTHERS = ("time", "probe_failures", "dmesg", "errors")
 
 
@@ -56,7 +58,7 @@ def value(metric: str, result: CellResult) -> int | Missing:
     if metric == "probe_failures" and result.probes.failures:
         return result.probes.failures  # counts even if the cell ended in an error because of it
     if result.error is not None:
-        return Missing(f"the cell failed: {result.error.type}: {result.error.message}")
+        return Missing(f"the cell failed ({result.error.type})")
     if metric == "probe_failures":
         return 0 if result.probes.checked else Missing("no probe was read")
     if metric.startswith(_EXITS):
