@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kvmharness.campaign import EMULATED_PLAN, OnResult, StepFailedError, Variant, run_in
 from kvmharness.claims import Claim, check_variants, evaluate, parse_claims
-from kvmharness.errors import KvmHarnessError
+from kvmharness.errors import KvmHarnessError, UsageError
 from kvmharness.experiment import Plan
 from kvmharness.lab import build, cache, patches
 from kvmharness.lab.machine import Event, Job, KernelPanicError, Machine
@@ -62,12 +62,18 @@ class Validation:
     built: Built
 
 
-def prepare(series: Series, source: Source, names: tuple[str, ...] = (), *, progress: Progress = silent) -> Built:
+def prepare(
+    series: Series,
+    source: Source | build.Kernel,
+    names: tuple[str, ...] = (),
+    *,
+    progress: Progress = silent,
+) -> Built:
     """Builds every variant of a series, and checks its claims' wording before that.
 
     Args:
         series: see :func:`kvmharness.lab.series.load`.
-        source: the kernel; never written to.
+        source: the kernel to build, or one that is built already; never written to.
         names: variants to make; all without names.
         progress: takes a line about once a second.
 
@@ -75,12 +81,20 @@ def prepare(series: Series, source: Source, names: tuple[str, ...] = (), *, prog
         PatchError: the series does not fit the kernel, or there is no such variant.
         ClaimError: a claim is not in the vocabulary.
         KernelBuildError: names the variant, with the compiler's lines.
+        UsageError: the kernel is built already, but the series changes more than KVM's modules.
     """
     claims = parse_claims(series.claims, series.claims_path)
     base: build.Kernel | None = None
     if _modules_only(series):
-        base = build.kernel(source, progress=progress)
-        tree = base.tree or source.path
+        base = source if isinstance(source, build.Kernel) else build.kernel(source, progress=progress)
+        if base.tree is None:
+            raise UsageError(f"there is no built tree of {base.source}", "Give the source that it was built from.")
+        tree = base.tree
+    elif isinstance(source, build.Kernel):
+        raise UsageError(
+            f"{series.name} changes more than KVM's modules",
+            "Boot each kernel by itself, `kvmharness run --json` under it, then `kvmharness compare`.",
+        )
     else:
         tree = _unpacked(source, progress)
     plan = patches.plan(series, tree)
@@ -90,7 +104,7 @@ def prepare(series: Series, source: Source, names: tuple[str, ...] = (), *, prog
     variants: list[Variant] = []
     for variant in chosen:
         progress(f"building variant {variant.name} of {series.name}")
-        kernel = base or build.kernel(source, overlay=variant.files, progress=progress)
+        kernel = base or _whole_kernel(source, variant, progress)
         modules = _modules(kernel, variant, whole=base is None, progress=progress)
         kernels[variant.name] = kernel
         variants.append(Variant(_identity(variant, kernel, modules), modules))
@@ -230,6 +244,11 @@ def _modules_only(series: Series) -> bool:
         for path in (change.old_path, change.new_path)
         if path
     )
+
+
+def _whole_kernel(source: Source | build.Kernel, variant: patches.Variant, progress: Progress) -> build.Kernel:
+    assert not isinstance(source, build.Kernel)
+    return build.kernel(source, overlay=variant.files, progress=progress)
 
 
 def _modules(kernel: build.Kernel, variant: patches.Variant, *, whole: bool, progress: Progress) -> Path:

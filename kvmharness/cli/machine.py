@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kvmharness.cli.output import Task
+from kvmharness.cli.output import Output, Task
 from kvmharness.errors import ExitCode, KvmHarnessError, UsageError
 from kvmharness.lab import bochs, build, qemu, source
 from kvmharness.lab.build import Kernel
@@ -84,6 +84,19 @@ def kernel_of(options: argparse.Namespace, task: Task) -> Kernel:
 def machine(host: str, kernel: Kernel) -> Machine:
     """The emulated host with that kernel."""
     return emulated_host(cpu_of(host), kernel)
+
+
+def put_back_modules(output: Output) -> None:
+    """Puts back the KVM modules that a run which was killed had taken out of this machine.
+
+    Raises:
+        LostMachineError: they cannot be put back; says what to do by hand.
+        HostRequirementError: another run has them now.
+    """
+    from kvmharness.lab.thishost import recover
+
+    if recover():
+        output.say("an earlier run was killed before it could put KVM's modules back: done now")
 
 
 @dataclass(slots=True)

@@ -76,6 +76,8 @@ def handler(options: argparse.Namespace, output: Output) -> int:
         output.result("\n".join(cell.id for cell in cells))
         return ExitCode.PASS
     reports.check(options)
+    if options.host == machine.LOCAL:
+        machine.put_back_modules(output)
     with output.task("Run") as task:
         record = _run(cells, options, output, task)
     _show(record, options, output)

@@ -9,8 +9,10 @@ from kvmharness.cli.options import Verbs, verb
 from kvmharness.cli.output import Output, Task
 from kvmharness.errors import UsageError
 from kvmharness.lab import series as series_files
+from kvmharness.lab.build import Kernel
+from kvmharness.lab.source import Source
 from kvmharness.record import CellResult
-from kvmharness.validate import Validation, prepare, validate
+from kvmharness.validate import MachineFor, Validation, prepare, validate
 from kvmharness.workloads import Cell, select, validation_matrix
 
 
@@ -27,8 +29,19 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
         "series", metavar="SERIES", help="a shipped series, an mbox, a folder of patches, or git revisions A..B"
     )
     made.add_argument("workloads", metavar="WORKLOAD", nargs="*", help="cells instead of the usual ones, as for `run`")
-    made.add_argument("--host", metavar="HOST", default=machine.EMULATED, help=machine.HOST_HELP)
-    made.add_argument("--source", metavar="PATH", type=Path, help="the kernel: a source tree or a tarball")
+    made.add_argument("--host", metavar="HOST", default=machine.EMULATED, help=f"local, {machine.HOST_HELP}")
+    made.add_argument(
+        "--reload-modules",
+        action="store_true",
+        help="with --host local: allow this machine's KVM modules to be replaced by the variants, and put back after; "
+        "refused while a VM runs",
+    )
+    made.add_argument(
+        "--source",
+        metavar="PATH",
+        type=Path,
+        help="the kernel: a source tree or a tarball; with --host local, the tree that the running one was built in",
+    )
     made.add_argument("--repository", metavar="FOLDER", type=Path, help="the git repository of A..B")
     made.add_argument("--claims", metavar="FILE", help="a TOML file, or a shipped series, whose claims count instead")
     made.add_argument("--variants", metavar="NAME", nargs="+", default=[], help="only these variants")
@@ -47,7 +60,11 @@ def _turns(text: str) -> int:
 def run(options: argparse.Namespace, output: Output) -> int:
     """Validates, prints the verdict, writes the reports."""
     reports.check(options)
-    machine.cpu_of(options.host)
+    if options.host == machine.LOCAL:
+        machine.put_back_modules(output)
+        _check_local(options)
+    else:
+        machine.cpu_of(options.host)
     cells = select(tuple(options.workloads)) if options.workloads else validation_matrix()
     with output.task("Validate") as task:
         found = _validate(options, cells, task)
@@ -55,31 +72,66 @@ def run(options: argparse.Namespace, output: Output) -> int:
     return found.verdict.outcome.exit_code
 
 
+def _check_local(options: argparse.Namespace) -> None:
+    """What it takes to change this machine's modules, before anything is built.
+
+    Raises:
+        UsageError: it was not allowed, or the kernel's tree is not named.
+    """
+    if not options.reload_modules:
+        raise UsageError(
+            "on this machine validate replaces KVM's modules by each variant in turn",
+            "Allow it with --reload-modules (they are put back), or leave --host away for an emulated host.",
+        )
+    if options.source is None:
+        raise UsageError("--host local needs --source", "Name the tree that the running kernel was built in.")
+
+
 def _validate(options: argparse.Namespace, cells: tuple[Cell, ...], task: Task) -> Validation:
-    from kvmharness.lab import source
+    from kvmharness.campaign import EMULATED_PLAN
+    from kvmharness.experiment import Plan
 
     series = series_files.load(options.series, repository=options.repository, claims=options.claims)
-    chosen = source.debian() if options.source is None else source.at(options.source)
+    local = options.host == machine.LOCAL
+    machine_for = _this_host() if local else lambda kernel: machine.machine(options.host, kernel)
     task.step(f"building the variants of {series.name}")
-    built = prepare(series, chosen, tuple(options.variants), progress=task.tick)
+    built = prepare(series, _source(options), tuple(options.variants), progress=task.tick)
     for name, why in built.plan.left_out.items():
         task.step(f"variant {name} left out: {why}")
     if not built.variants:
         raise UsageError(f"{series.name} gives no variant for this kernel")
     names = ", ".join(variant.id.name for variant in built.variants)
-    task.step(f"booting {next(iter(built.kernels.values())).release}, variants {names}")
+    task.step(f"running variants {names}")
 
     def on_result(result: CellResult, done: int, total: int) -> None:
         task.step(f"{result.variant}, {result.id}", done, total)
 
     return validate(
         built,
-        lambda kernel: machine.machine(options.host, kernel),
+        machine_for,
         cells,
         turns=options.turns,
+        plan=Plan() if local else EMULATED_PLAN,
         command=("kvmharness", *sys.argv[1:]),
         on_result=on_result,
     )
+
+
+def _this_host() -> MachineFor:
+    """This machine, whichever kernel is asked for: :func:`running_kernel` has seen to it that it is the right one."""
+    from kvmharness.lab.thishost import ThisHost
+
+    host = ThisHost()
+    return lambda kernel: host
+
+
+def _source(options: argparse.Namespace) -> Source | Kernel:
+    from kvmharness.lab import source
+    from kvmharness.lab.running import running_kernel
+
+    if options.host == machine.LOCAL:
+        return running_kernel(options.source)
+    return source.debian() if options.source is None else source.at(options.source)
 
 
 def _show(found: Validation, options: argparse.Namespace, output: Output) -> None:
