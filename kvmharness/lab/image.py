@@ -145,6 +145,7 @@ def write_iso(target: Path, kernel: Path, initramfs: Path, command_line: str) ->
         ["xorriso", "-as", "mkisofs", "-quiet", "-follow-links", *boot, *dates, "-o", str(target), str(tree)],
         # Taken for the dates that have no option; any fixed one will do.
         env={"SOURCE_DATE_EPOCH": "1577836800"},
+        writes=target,
     )
 
 

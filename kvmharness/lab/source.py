@@ -105,7 +105,7 @@ def _unpack_tarball(tarball: Path, target: Path) -> None:
     unused = [f"--exclude={top}/{folder}/*{suffix}" for folder in folders for suffix in _SOURCE_SUFFIXES]
     anchored = ["--anchored", "--wildcards", "--wildcards-match-slash"]
     strip = ["--strip-components=1", "--no-same-owner"]
-    run(["tar", "-x", "-f", str(tarball), "-C", str(target), *strip, *anchored, *unused])
+    run(["tar", "-x", "-f", str(tarball), "-C", str(target), *strip, *anchored, *unused], writes=target)
     if not (target / "Kconfig").is_file():
         raise UsageError(f"{tarball} does not hold a Linux source tree in one top folder")
 

@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +32,8 @@ PACKAGES = {
     "nice": "coreutils",
 }
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+# How programs say it: with the system's words, and xorriso with its own.
+_FULL_DISK_WORDS = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT), "exceeds free space on media")
 
 
 class ToolError(KvmHarnessError):
@@ -42,7 +45,8 @@ class DiskFullError(KvmHarnessError):
 
     def __init__(self, path: Path | str) -> None:
         super().__init__(
-            f"no space left on the disk that holds {path}", "free some, or set XDG_CACHE_HOME to a larger disk"
+            f"no space left on the disk that holds {path}",
+            "free some, or set XDG_CACHE_HOME and TMPDIR to folders on a larger disk",
         )
 
 
@@ -71,9 +75,14 @@ def find_file(paths: Sequence[str], package: str) -> Path:
 
 
 def run(
-    argv: Sequence[str], *, cwd: Path | None = None, env: Mapping[str, str] | None = None, stdin: bytes | None = None
+    argv: Sequence[str],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    stdin: bytes | None = None,
+    writes: Path | None = None,
 ) -> bytes:
-    """Run a short command to its end and return its standard output.
+    """Run a short command to its end and return its standard output; *writes* is where its files go, for messages.
 
     Raises:
         MissingToolError, ToolError, DiskFullError.
@@ -83,8 +92,8 @@ def run(
     done = subprocess.run(command, cwd=cwd, env=environment, input=stdin, capture_output=True, check=False)
     if done.returncode != 0:
         said = done.stderr.decode(errors="replace").strip() or done.stdout.decode(errors="replace").strip()
-        if os.strerror(errno.ENOSPC) in said:
-            raise DiskFullError(cwd or "the temporary folder")
+        if any(words in said for words in _FULL_DISK_WORDS):
+            raise DiskFullError(writes or cwd or tempfile.gettempdir())
         tail = "\n".join(said.splitlines()[-12:])
         raise ToolError(f"{' '.join(argv[:4])} ended with status {done.returncode}:\n{tail}")
     return done.stdout
