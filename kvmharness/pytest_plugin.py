@@ -36,7 +36,7 @@ _MARKERS = (
 
 # What tells cheaply that a test may need something of its host.
 _MARKS = frozenset({"needs", "kvm", "nested_vmx", "nested_svm", "kvm_hosts"})
-_FIXTURES = frozenset({"kvm", "nested", "exit_counts", "root_loads"})
+_FIXTURE_NEEDS = {"kvm": "kvm", "nested": "nested", "exit_counts": "perf", "root_loads": "kprobes"}
 
 _PLACE: "pytest.StashKey[Place]" = pytest.StashKey()
 _WATCHED: "pytest.StashKey[Watched]" = pytest.StashKey()
@@ -96,29 +96,44 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("kvm_host", hosts, ids=hosts, indirect=True)
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Decides where every test that needs something runs: once, and before any of them does."""
-    chosen = [item for item in items if _may_need(item)]
-    if not (chosen or config.getoption("kvm_host") or _required(config)):
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None, object, object]:
+    """Says by markers what the plugin's fixtures need, then decides where each selected test runs, once."""
+    for item in items:
+        _mark_needs(item)
+    result = yield
+    chosen = [item for item in items if any(mark.name in _MARKS for mark in item.iter_markers())]
+    if chosen or config.getoption("kvm_host") or _required(config):
+        _place(config, chosen)
+    return result
+
+
+def _mark_needs(item: pytest.Item) -> None:
+    """Before -m selects: a test that asks for one of the plugin's fixtures needs what that needs."""
+    fixtures = _FIXTURE_NEEDS.keys() & getattr(item, "fixturenames", ())
+    if not fixtures:
         return
+    definitions = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
+    # A suite may have fixtures of its own by the same names: those say nothing about hardware.
+    own = [
+        name for name in sorted(fixtures) if any(one.func.__module__ == __name__ for one in definitions.get(name, ()))
+    ]
+    if own:
+        item.add_marker(pytest.mark.needs(*(_FIXTURE_NEEDS[name] for name in own)))
+
+
+def _place(config: pytest.Config, items: list[pytest.Item]) -> None:
     from kvmharness.errors import UsageError
     from kvmharness.testing.needs import Session
 
+    where = ""
     try:
-        session = Session(config, _required(config), __name__)
-    except UsageError as error:
-        raise pytest.UsageError(f"{error} {error.hint}") from error
-    for item in chosen:
-        try:
+        session = Session(config, _required(config))
+        for item in items:
+            where = f"{item.nodeid}: "
             item.stash[_PLACE] = session.place(item)
-        except UsageError as error:
-            raise pytest.UsageError(f"{item.nodeid}: {error} {error.hint}") from error
-
-
-def _may_need(item: pytest.Item) -> bool:
-    fixtures = getattr(item, "fixturenames", ())
-    return not _FIXTURES.isdisjoint(fixtures) or any(mark.name in _MARKS for mark in item.iter_markers())
+    except UsageError as error:
+        raise pytest.UsageError(f"{where}{error} {error.hint}") from error
 
 
 def _required(config: pytest.Config) -> list[str]:

@@ -79,17 +79,17 @@ def _last_exit(vcpu: Vcpu) -> str:
 
 def _registers(vcpu: Vcpu) -> Iterator[str]:
     regs = vcpu.get_regs()
-    words = [f"{name:>6} {getattr(regs, name):016x}" for name in _REGISTERS.split()]
+    words = [f"{name:>7} {getattr(regs, name):016x}" for name in _REGISTERS.split()]
     yield from ("".join(words[i : i + 4]) for i in range(0, len(words), 4))
 
 
 def _control_registers(vcpu: Vcpu) -> Iterator[str]:
     sregs = vcpu.get_sregs()
-    yield f"   cr0 {_flags(sregs.cr0, Cr0)}"
-    yield f"   cr2 {sregs.cr2:#x}   cr3 {sregs.cr3:#x}   cr8 {sregs.cr8:#x}"
-    yield f"   cr4 {_flags(sregs.cr4, Cr4)}"
-    yield f"  efer {_flags(sregs.efer, Efer)}"
-    yield "   " + "  ".join(f"{name} {getattr(sregs, name).selector:#x}" for name in ("cs", "ss", "ds", "es", "tr"))
+    yield f"    cr0 {_flags(sregs.cr0, Cr0)}"
+    yield f"    cr2 {sregs.cr2:#x}   cr3 {sregs.cr3:#x}   cr8 {sregs.cr8:#x}"
+    yield f"    cr4 {_flags(sregs.cr4, Cr4)}"
+    yield f"   efer {_flags(sregs.efer, Efer)}"
+    yield "     " + "  ".join(f"{name} {getattr(sregs, name).selector:#x}" for name in ("cs", "ss", "ds", "es", "tr"))
 
 
 def _flags(value: int, kind: type[Cr0] | type[Cr4] | type[Efer]) -> str:

@@ -44,8 +44,11 @@ def assemble_inline(source: str, *, mode: str = "long64", registers: str = "none
     header = {**_HEADER, "mode": mode, "in": registers}
     # Empty lines in front make every number that is reported the test file's own.
     text = "\n" * (first_line - 1) + source
-    program = parse_text(text, path, name="inline", read_include=_read_shipped, header=header)
-    image = assemble(program, {**programs.named_values(), **values}, _ORIGINS[mode])
+    try:
+        program = parse_text(text, path, name="inline", read_include=_read_shipped, header=header)
+        image = assemble(program, {**programs.named_values(), **values}, _ORIGINS[mode])
+    except AssembleError as error:
+        raise error.with_traceback(None) from None  # how the assembler found out is nobody's business here
     if "entry" not in image.symbols:
         raise AssembleError("there is no label 'entry'", path, first_line, hint="The guest starts there.")
     return image

@@ -19,9 +19,9 @@ from kvmharness.testing.replay import Replay
 from kvmharness.testing.suite import ROOT, Suite, suite
 
 VARIANT = "stock"
-BOOT_S = 120.0
+BOOT_S = 60.0
 """Wall seconds for a boot and the start of pytest, on a machine that is busy with other things too."""
-_SLOWDOWN = 3.0  # wall seconds for one of the emulated host's, at most
+_SLOWDOWN = 2.0  # wall seconds for one of the emulated host's, at most
 
 # Options that are about the session outside, or that are given to the inside in another way.
 _OWN_OPTIONS = """
@@ -82,8 +82,8 @@ class _EmulatedHost:
         except KvmHarnessError as error:
             raise pytest.UsageError(f"{error} {error.hint}".strip()) from error
         left = list(self._params)
+        self._say(f"booting {self._host}")
         while left:
-            self._say(f"{len(left)} tests in the emulated host {self._host}")
             replay = Replay(self._session, left, self._host)
             try:
                 machine.run(self._job(left, carried, kernel), replay.on_event)
@@ -95,7 +95,8 @@ class _EmulatedHost:
                 replay.give_up(f"{error} {error.hint}")
             else:
                 replay.give_up(f"{self._host} ended its job without this test")
-            left = replay.left
+            if left := replay.left:
+                self._say(f"booting {self._host} again, for the {len(left)} tests that are left")
 
     def _kernel(self) -> build.Kernel:
         image, modules = (str(self._config.getoption(name)) for name in ("kvm_kernel", "kvm_modules"))
@@ -111,7 +112,7 @@ class _EmulatedHost:
         for params, chosen in groups.items():
             steps.append({"do": "load", "variant": VARIANT, "params": dict(params)})
             arguments = self._arguments(chosen, carried)
-            steps.append({"do": "call", "function": "kvmharness.testing.inside:run", "args": arguments})
+            steps.append({"do": "call", "function": "kvmharness.testing.lean:run", "args": arguments})
             steps.append({"do": "unload"})
         return Job(
             tuple(steps),
@@ -146,7 +147,7 @@ class _EmulatedHost:
 def _pytest_arguments(config: pytest.Config) -> list[str]:
     """Settings and options that pytest reads before any plugin could set them."""
     # Public in pytest 8, deprecated in 9, where the values are wrapped.
-    raw = getattr(config, "_inicfg", None) or config.inicfg
+    raw = config._inicfg if hasattr(config, "_inicfg") else config.inicfg
     own = _OWN_SETTINGS.split()
     settings = {name: getattr(value, "value", value) for name, value in raw.items() if name not in own}
     settings["markers"] = config.getini("markers")  # those of plugins that stay outside, too

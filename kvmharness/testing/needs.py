@@ -12,14 +12,6 @@ from kvmharness.hosts.needs import VMX_HOSTS
 ALIASES = ("kvm", "nested_vmx", "nested_svm")
 """Markers that stand for the need of the same name."""
 
-FIXTURE_NEEDS = {
-    "kvm": "kvm",
-    "nested": "nested",
-    "exit_counts": "perf",
-    "root_loads": "kprobes",
-}
-"""A test that asks for one of the plugin's fixtures needs this."""
-
 FACTS = pytest.StashKey[HostFacts]()
 """The facts of this host, found once a session."""
 
@@ -73,16 +65,15 @@ class Session:
     Args:
         config: of the session.
         required: names of needs that must be met.
-        plugin: the module whose fixtures say what a test needs.
 
     Raises:
         UsageError: an option names something that does not exist.
     """
 
-    def __init__(self, config: pytest.Config, required: Sequence[str], plugin: str) -> None:
+    def __init__(self, config: pytest.Config, required: Sequence[str]) -> None:
         check_names(required)
         spec = str(config.getoption("kvm_host"))
-        self._config, self._plugin = config, plugin
+        self._config = config
         self._emulated = host_name(spec) if spec else ""
 
     def place(self, item: pytest.Item) -> Place:
@@ -95,23 +86,7 @@ class Session:
         params = item.callspec.params if hasattr(item, "callspec") else {}
         # Inside an emulated host the outer session has chosen already.
         wanted = "" if here.emulated else params.get("kvm_host", "")
-        return place(self._needs(item), here, self._emulated, wanted)
-
-    def _needs(self, item: pytest.Item) -> tuple[str, ...]:
-        """By the markers, and by the plugin's fixtures that the test asks for."""
-        wanted: dict[str, None] = {}
-        for mark in item.iter_markers():
-            if mark.name == "needs":
-                check_names(mark.args)
-                wanted |= dict.fromkeys(mark.args)
-            elif mark.name in ALIASES:
-                wanted[mark.name] = None
-        # A suite may have fixtures of its own by the same names: those say nothing about hardware.
-        definitions = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
-        for fixture, need in FIXTURE_NEEDS.items():
-            if any(definition.func.__module__ == self._plugin for definition in definitions.get(fixture, ())):
-                wanted.setdefault(need)
-        return tuple(wanted)
+        return place(_needs(item), here, self._emulated, wanted)
 
 
 def place(needs: tuple[str, ...], here: HostFacts, emulated: str, wanted_host: str) -> Place:
@@ -170,6 +145,18 @@ def header(config: pytest.Config, places: Iterable[Place]) -> list[str]:
             hosts[one.host] = hosts.get(one.host, 0) + 1
     lines += [f"kvm: {count} tests run in the emulated host {name}" for name, count in hosts.items()]
     return lines
+
+
+def _needs(item: pytest.Item) -> tuple[str, ...]:
+    """What the test's markers name, each once."""
+    wanted: dict[str, None] = {}
+    for mark in item.iter_markers():
+        if mark.name == "needs":
+            check_names(mark.args)
+            wanted |= dict.fromkeys(mark.args)
+        elif mark.name in ALIASES:
+            wanted[mark.name] = None
+    return tuple(wanted)
 
 
 def _offer(host: str, needs: tuple[str, ...]) -> tuple[Params, tuple[str, ...]]:

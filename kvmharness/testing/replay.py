@@ -10,6 +10,7 @@ import pytest
 from kvmharness.errors import LostMachineError
 from kvmharness.lab.machine import HangError, KernelPanicError
 from kvmharness.testing.failure import render
+from kvmharness.testing.localise import localise
 
 _PHASES = ("setup", "call", "teardown")
 _OUTPUT_LINES = 40
@@ -78,9 +79,13 @@ class Replay:
     def _on_report(self, data: dict[str, Any]) -> None:
         item = self._running
         assert item is not None
+        localise(data["report"], item.config)
         report = item.config.hook.pytest_report_from_serializable(config=item.config, data=data["report"])
         report.sections = [(name, render(text)) for name, text in report.sections]
         report.location = item.location
+        if isinstance(report.longrepr, list):  # of a skip; JSON has no tuples
+            report.longrepr = tuple(report.longrepr)
+        report.user_properties = [tuple(pair) for pair in report.user_properties]
         self._log(item, report)
 
     def _on_finish(self, data: dict[str, Any]) -> None:
