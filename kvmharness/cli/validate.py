@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kvmharness.cli import machine, reports
 from kvmharness.cli.options import Verbs, verb
-from kvmharness.cli.output import Output, Task
+from kvmharness.cli.output import VERBOSE, Output, Task
 from kvmharness.errors import UsageError
 from kvmharness.lab import series as series_files
 from kvmharness.lab.build import Kernel
@@ -135,13 +135,16 @@ def _source(options: argparse.Namespace) -> Source | Kernel:
 
 
 def _show(found: Validation, options: argparse.Namespace, output: Output) -> None:
+    from kvmharness.report.commit import commit_lines
     from kvmharness.report.text import print_run, verdict_lines
 
     if options.json == reports.STANDARD_OUTPUT:
         output.result(reports.document(found.record, found.verdict))
     else:
-        if found.record is not None:
+        if found.record is not None and output.verbosity >= VERBOSE:
             print_run(found.record)
             output.result("")
-        output.result("\n".join(verdict_lines(found.verdict)))
+        output.result("\n".join([*verdict_lines(found.verdict), ""]))
+        if found.record is not None:
+            output.result("\n".join(commit_lines([found.record], found.verdict)))
     reports.write(options, output, found.record, found.verdict)

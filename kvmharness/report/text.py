@@ -80,12 +80,13 @@ def remarks(record: Record, all_rows: Sequence[Row]) -> list[str]:
 
 
 def verdict_lines(verdict: Verdict) -> list[str]:
-    """The claims with their figures, then the verdict."""
+    """The claims, with one figure of each that holds and all of each that does not, then the verdict."""
     width = max((len(claim.outcome.value) for claim in verdict.claims), default=0)
     lines = []
     for claim in verdict.claims:
         lines.append(f"{claim.outcome.value:{width}}  {claim.name}: {claim.text}")
-        lines += [f"{'':{width}}    {figure}" for figure in claim.figures]
+        shown = claim.figures[:1] if claim.outcome is Outcome.PASS else claim.figures
+        lines += [f"{'':{width}}    {figure}" for figure in shown]
     return [*lines, f"{verdict.series}: {verdict.outcome.value}"]
 
 
