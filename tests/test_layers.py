@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "kvmharness"
 
 # Top-level name within the package -> layer. A new one must be placed here before it may be imported.
 LAYERS = {
-    0: ("errors", "values", "stats", "rootcache", "files", "jsonread", "record", "verdict"),
+    0: ("errors", "enums", "values", "stats", "rootcache", "files", "jsonread", "record", "verdict"),
     1: ("abi", "x86"),
     2: ("kvm", "guest", "measure", "lab"),
     3: ("workloads", "cell_guest", "experiment", "campaign", "hosts", "claims", "report", "compare"),

@@ -6,13 +6,13 @@ Where the host forbids executable anonymous memory, a loop in Python gives the s
 """
 
 from collections.abc import Callable
-from enum import IntEnum
 from errno import EINTR
 from functools import cache
 from typing import Any
 
 from kvmharness.abi.binding import IOCTLS, SystemCallError, address_of, ffi, ioctl_error, ioctl_value, lib
 from kvmharness.abi.constants import ExitReason
+from kvmharness.enums import IntEnum
 from kvmharness.guest.layout import Port
 from kvmharness.kvm.exits import Exit, decode
 from kvmharness.kvm.vcpu import Vcpu

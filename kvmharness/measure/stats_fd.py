@@ -5,7 +5,6 @@ Source: Documentation/virt/kvm/api.rst, "KVM_GET_STATS_FD".
 
 import os
 from collections.abc import Mapping, Sequence
-from enum import IntEnum
 from functools import cache
 from itertools import pairwise
 from struct import Struct
@@ -20,6 +19,7 @@ from kvmharness.abi.constants import (
     StatsType,
     StatsUnit,
 )
+from kvmharness.enums import IntEnum
 from kvmharness.errors import KvmHarnessError
 from kvmharness.values import dataclass
 

@@ -3,8 +3,10 @@
 Source: SDM vol. 2A, "CPUID-CPU Identification"; for the 0x8000_000A leaf, APM vol. 3, "Feature Identification".
 """
 
-from enum import Enum, IntEnum
+from enum import Enum
 from typing import NamedTuple
+
+from kvmharness.enums import IntEnum
 
 
 class Leaf(IntEnum):

@@ -3,8 +3,7 @@
 Source: SDM vol. 3C, "The Extended Page Table Mechanism (EPT)" and "Extended-Page-Table Pointer (EPTP)".
 """
 
-from enum import IntEnum, IntFlag
-
+from kvmharness.enums import IntEnum, IntFlag
 from kvmharness.values import dataclass
 from kvmharness.x86.radix import LEVELS, PAGE_4K, RadixTables
 

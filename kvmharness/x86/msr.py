@@ -3,7 +3,7 @@
 Source: SDM vol. 4, "Architectural MSRs"; the names are the SDM's without the IA32_ prefix where nothing is lost.
 """
 
-from enum import IntEnum, IntFlag
+from kvmharness.enums import IntEnum, IntFlag
 
 
 class Msr(IntEnum):

@@ -3,8 +3,7 @@
 Source: SDM vol. 3A, "Control Registers" and "Process-Context Identifiers (PCIDs)".
 """
 
-from enum import IntFlag
-
+from kvmharness.enums import IntFlag
 from kvmharness.values import dataclass
 
 

@@ -5,8 +5,8 @@ Source: SDM vol. 3C, "VM-Execution Control Fields", "VM-Exit Controls", "VM-Entr
 """
 
 from collections.abc import Mapping
-from enum import IntFlag
 
+from kvmharness.enums import IntFlag
 from kvmharness.errors import HostRequirementError
 from kvmharness.values import dataclass
 from kvmharness.x86.ept import Eptp, MemoryType

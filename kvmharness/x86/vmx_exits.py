@@ -4,8 +4,7 @@ Source: SDM vol. 3D, appendix "VMX Basic Exit Reasons"; vol. 3C, "Basic VM-Exit 
 Numbers", "VM-Entry Failures During or After Loading Guest State".
 """
 
-from enum import IntEnum
-
+from kvmharness.enums import IntEnum
 from kvmharness.values import dataclass
 
 ENTRY_FAILURE = 1 << 31
