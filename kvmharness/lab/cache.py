@@ -114,8 +114,19 @@ def _scratch(place: Path) -> Iterator[Path]:
         try:
             scratch.chmod(0o755)
             yield scratch
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+        except BaseException:
+            _discard(scratch)
+            raise
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _discard(folder: Path) -> None:
+    """Delete *folder* without waiting: a kernel's tree takes long, and whoever presses Ctrl-C wants out."""
+    remover = shutil.which("rm")
+    if remover is None:
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        os.posix_spawn(remover, ["rm", "-rf", str(folder)], os.environ, setsid=True)
 
 
 def keep_newest(kind: str, count: int) -> None:
