@@ -23,6 +23,7 @@ from kvmharness.workloads import Cell
 
 KVM_FOLDERS = ("arch/x86/kvm", "virt/kvm")
 _SOURCE_SUFFIXES = (".c", ".h", ".S", "Makefile", "Kbuild", "Kconfig", ".kvm")
+_MADE = (".mod.c", "kvm-asm-offsets.h")  # by the build itself
 
 
 class BisectCode(IntEnum):
@@ -157,7 +158,7 @@ def _sources(tree: Path, folder: str) -> set[str]:
     return {
         str(path.relative_to(tree))
         for path in (tree / folder).rglob("*")
-        if path.name.endswith(_SOURCE_SUFFIXES) and path.is_file() and not path.name.endswith(".mod.c")
+        if path.name.endswith(_SOURCE_SUFFIXES) and not path.name.endswith(_MADE) and path.is_file()
     }
 
 

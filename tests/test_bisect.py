@@ -78,6 +78,7 @@ def test_only_kvms_sources_that_differ_are_put_over_the_base(tmp_path):
     (base / "virt/kvm/kvm_main.c").write_text("x\n")
     (base / "arch/x86/kvm/gone.c").write_text("x\n")
     (base / "arch/x86/kvm/kvm.mod.c").write_text("made by the build\n")
+    (base / "arch/x86/kvm/kvm-asm-offsets.h").write_text("made by the build\n")
     (base / "arch/x86/kvm/same.o").write_text("made by the build\n")
     (tree / "arch/x86/kvm/new.h").write_text("new\n")
     assert kvm_overlay(tree, base) == {

@@ -5,15 +5,15 @@ import sys
 from collections.abc import Sequence
 
 from kvmharness import __version__
-from kvmharness.cli import asm, compare, doctor, lab, run, validate
+from kvmharness.cli import asm, bisect, compare, doctor, lab, run, validate
 from kvmharness.cli.errors import answer, for_bisect
 from kvmharness.cli.output import Output
 
-VERBS = (doctor, run, compare, validate, lab, asm)
+VERBS = (doctor, run, compare, validate, bisect, lab, asm)
 
 _EPILOG = """\
 exit codes: 0 pass, 1 fail, 2 usage, 3 inconclusive, 4 skipped, 5 the machine was lost or another error outside the
-kernel under test; with --bisect 0 good, 1 bad, 125 anything else"""
+kernel under test; bisect, and validate --bisect: 0 good, 1 bad, 125 anything else"""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     code = answer(lambda: _run(given))
-    return for_bisect(code) if "--bisect" in given else code
+    return for_bisect(code) if "--bisect" in given or given[:1] == ["bisect"] else code
 
 
 def _run(arguments: list[str]) -> int:
