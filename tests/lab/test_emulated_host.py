@@ -8,7 +8,7 @@ import pytest
 from kvmharness.errors import LostMachineError
 from kvmharness.lab import build, selftests
 from kvmharness.lab.emulated import emulated_host
-from kvmharness.lab.interpreter import LIBRARY
+from kvmharness.lab.interpreter import LIBRARY, PythonParts
 from kvmharness.lab.machine import HangError, Job, KernelPanicError
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs("emulated_vmx")]
@@ -68,7 +68,12 @@ def boot(machine, job):
 
 
 @pytest.fixture(scope="module")
-def events(kernel, job):
+def identity():
+    return PythonParts().identity()
+
+
+@pytest.fixture(scope="module")
+def events(identity, kernel, job):
     return boot(emulated_host(kernel=kernel), job)
 
 
@@ -121,7 +126,8 @@ def test_tracing_and_debugfs_are_there(events):
     assert "kvm_exit" in text(events, 10)
 
 
-def test_two_boots_are_the_same_to_the_nanosecond(events, kernel, job):
+def test_two_boots_are_the_same_to_the_nanosecond(identity, events, kernel, job):
+    assert PythonParts().identity() == identity, "the package was edited between the two boots"
     assert json.dumps(boot(emulated_host(kernel=kernel), job)) == json.dumps(events)
 
 
