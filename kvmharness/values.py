@@ -5,8 +5,8 @@ to do so: a fifth of all that a job executes in an emulated host before its firs
 the same keywords, puts shared methods on the class, and leaves the rest of the standard library to whoever asks for
 it: ``dataclasses.fields``, ``asdict``, ``replace`` and ``is_dataclass`` work on its classes.
 
-Objects are slower to make than with the standard library's, so this is for data, not for loops. There is no ordering,
-no ``InitVar`` and no keyword-only field.
+Two things differ. A base's own ``__repr__`` is kept, and there is no ordering, no ``InitVar`` and no keyword-only
+field. Objects that are given all their values by position are made fastest.
 """
 
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 if TYPE_CHECKING:  # to a type checker these are the standard library's
     from dataclasses import dataclass, field, fields, replace
 else:
+    from itertools import repeat
+
     _MISSING = object()
     _set = object.__setattr__
 
@@ -81,10 +83,19 @@ else:
         for base in reversed(plain.__mro__[1:]):
             inherited |= base.__dict__.get("__value_fields__", {})
         namespace["__value_fields__"] = inherited | own
+        namespace["__value_defaults__"] = {
+            name: entry.default
+            for name, entry in namespace["__value_fields__"].items()
+            if entry.default is not _MISSING
+        }
         namespace["__match_args__"] = tuple(namespace["__value_fields__"])
         namespace["__dataclass_fields__"] = _STANDARD_FIELDS
         for name, method in _FROZEN_METHODS.items() if frozen else _METHODS.items():
             namespace.setdefault(name, method)
+        if namespace["__init__"] is _init and hasattr(plain, "__post_init__"):
+            namespace["__init__"] = _init_and_check
+        if plain.__repr__ is object.__repr__:
+            namespace["__repr__"] = _repr
         if namespace["__eq__"] is _eq:
             # A class body with __eq__, or with ours alone, is given __hash__ = None by Python; frozen ones have ours.
             namespace["__hash__"] = _hash if frozen else None
@@ -125,26 +136,38 @@ else:
     _STANDARD_FIELDS = _StandardFields()
 
     def _init(self: Any, *args: Any, **given: Any) -> None:
-        known = self.__value_fields__
-        if len(args) > len(known):
-            raise TypeError(f"{type(self).__name__}() takes {len(known)} arguments, not {len(args)}")
-        values = dict(zip(known, args, strict=False))
+        names = self.__match_args__
+        if given or len(args) != len(names):
+            args = _completed(type(self), args, given)
+        any(map(_set, repeat(self), names, args))  # a loop without byte code: setting a field gives None
+
+    def _init_and_check(self: Any, *args: Any, **given: Any) -> None:
+        _init(self, *args, **given)
+        self.__post_init__()
+
+    def _completed(cls: Any, args: tuple[Any, ...], given: dict[str, Any]) -> list[Any]:
+        """All values in order, with those given by name and the defaults."""
+        names, defaults = cls.__match_args__, cls.__value_defaults__
+        if len(args) > len(names):
+            raise TypeError(f"{cls.__name__}() takes {len(names)} arguments, not {len(args)}")
+        values = list(args)
+        for name in names[len(args) :]:
+            if name in given:
+                values.append(given.pop(name))
+            elif name in defaults:
+                values.append(defaults[name])
+            else:
+                values.append(cls.__value_fields__[name].value(cls))
         for name in given:
-            if name not in known or name in values:
-                why = "twice the" if name in values else "an unexpected"
-                raise TypeError(f"{type(self).__name__}() got {why} argument {name!r}")
-        values |= given
-        for name, entry in known.items():
-            _set(self, name, values[name] if name in values else entry.value(type(self)))
-        after = getattr(self, "__post_init__", None)
-        if after is not None:
-            after()
+            why = "twice the" if name in names else "an unexpected"
+            raise TypeError(f"{cls.__name__}() got {why} argument {name!r}")
+        return values
 
     def _values(self: Any) -> tuple[Any, ...]:
-        return tuple([getattr(self, name) for name in self.__value_fields__])
+        return tuple([getattr(self, name) for name in self.__match_args__])
 
     def _repr(self: Any) -> str:
-        parts = [f"{name}={getattr(self, name)!r}" for name in self.__value_fields__]
+        parts = [f"{name}={getattr(self, name)!r}" for name in self.__match_args__]
         return f"{type(self).__qualname__}({', '.join(parts)})"
 
     def _eq(self: Any, other: object) -> bool:
@@ -162,9 +185,9 @@ else:
     def _frozen(self: Any, name: str, *_value: Any) -> None:
         from dataclasses import FrozenInstanceError
 
-        raise FrozenInstanceError(f"cannot change field {name!r}")
+        raise FrozenInstanceError(f"{type(self).__name__} is frozen: its {name!r} cannot change, use replace()")
 
-    _METHODS = {"__init__": _init, "__repr__": _repr, "__eq__": _eq, "__reduce__": _reduce, "__replace__": replace}
+    _METHODS = {"__init__": _init, "__eq__": _eq, "__reduce__": _reduce, "__replace__": replace}
     _FROZEN_METHODS = _METHODS | {"__setattr__": _frozen, "__delattr__": _frozen}
 
 __all__ = ["dataclass", "field", "fields", "replace"]

@@ -3,15 +3,15 @@
 Source: api.rst, "The kvm_run structure".
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from kvmharness.abi.binding import ffi
 from kvmharness.abi.constants import ExitReason, InternalErrorKind, IoDirection, MsrExitReason, SystemEvent
 from kvmharness.kvm.values import Value
+from kvmharness.values import dataclass
 
 
+@dataclass(frozen=True, slots=True)
 class UnknownExit(Value):
     """A reason that this package has no type for.
 
@@ -22,12 +22,14 @@ class UnknownExit(Value):
     raw: bytes
 
 
+@dataclass(frozen=True, slots=True)
 class HardwareUnknownExit(Value):
     """KVM_EXIT_UNKNOWN: the processor left the guest for a reason that KVM does not know."""
 
     hardware_exit_reason: int
 
 
+@dataclass(frozen=True, slots=True)
 class ExceptionExit(Value):
     """KVM_EXIT_EXCEPTION: an exception that KVM hands on."""
 
@@ -35,6 +37,7 @@ class ExceptionExit(Value):
     error_code: int
 
 
+@dataclass(frozen=True, slots=True)
 class IoExit(Value):
     """KVM_EXIT_IO: IN or OUT. For OUT, `data` is what the guest wrote: `count` items of `size` bytes.
 
@@ -53,6 +56,7 @@ class IoExit(Value):
         return int.from_bytes(self.data, "little")
 
 
+@dataclass(frozen=True, slots=True)
 class MmioExit(Value):
     """KVM_EXIT_MMIO: an access to a gpa without memslot, or a write to a read-only one."""
 
@@ -61,6 +65,7 @@ class MmioExit(Value):
     is_write: bool
 
 
+@dataclass(frozen=True, slots=True)
 class HypercallExit(Value):
     """KVM_EXIT_HYPERCALL: a hypercall that userspace asked to see."""
 
@@ -69,6 +74,7 @@ class HypercallExit(Value):
     longmode: bool
 
 
+@dataclass(frozen=True, slots=True)
 class DebugExit(Value):
     """KVM_EXIT_DEBUG: a breakpoint or a single step asked for by KVM_SET_GUEST_DEBUG."""
 
@@ -78,18 +84,22 @@ class DebugExit(Value):
     dr7: int
 
 
+@dataclass(frozen=True, slots=True)
 class HltExit(Value):
     """KVM_EXIT_HLT: the guest halted, and there is no local APIC in the kernel to wait in."""
 
 
+@dataclass(frozen=True, slots=True)
 class IrqWindowOpenExit(Value):
     """KVM_EXIT_IRQ_WINDOW_OPEN: the guest can take an interrupt, as `request_interrupt_window` asked."""
 
 
+@dataclass(frozen=True, slots=True)
 class ShutdownExit(Value):
     """KVM_EXIT_SHUTDOWN: a triple fault."""
 
 
+@dataclass(frozen=True, slots=True)
 class FailEntryExit(Value):
     """KVM_EXIT_FAIL_ENTRY: the processor refused to enter the guest.
 
@@ -100,14 +110,17 @@ class FailEntryExit(Value):
     cpu: int
 
 
+@dataclass(frozen=True, slots=True)
 class IntrExit(Value):
     """KVM_EXIT_INTR: a signal, or `immediate_exit`, ended the run."""
 
 
+@dataclass(frozen=True, slots=True)
 class SetTprExit(Value):
     """KVM_EXIT_SET_TPR: the guest lowered CR8."""
 
 
+@dataclass(frozen=True, slots=True)
 class TprAccessExit(Value):
     """KVM_EXIT_TPR_ACCESS: the guest touched the task-priority register."""
 
@@ -115,10 +128,12 @@ class TprAccessExit(Value):
     is_write: bool
 
 
+@dataclass(frozen=True, slots=True)
 class NmiExit(Value):
     """KVM_EXIT_NMI: an NMI of the host."""
 
 
+@dataclass(frozen=True, slots=True)
 class InternalErrorExit(Value):
     """KVM_EXIT_INTERNAL_ERROR: KVM could not go on.
 
@@ -138,6 +153,7 @@ class InternalErrorExit(Value):
             return str(self.suberror)
 
 
+@dataclass(frozen=True, slots=True)
 class SystemEventExit(Value):
     """KVM_EXIT_SYSTEM_EVENT: the guest asked for a reset, a shutdown, and the like."""
 
@@ -153,12 +169,14 @@ class SystemEventExit(Value):
             return str(self.type)
 
 
+@dataclass(frozen=True, slots=True)
 class IoapicEoiExit(Value):
     """KVM_EXIT_IOAPIC_EOI: an end of interrupt for the I/O APIC that userspace emulates."""
 
     vector: int
 
 
+@dataclass(frozen=True, slots=True)
 class HypervExit(Value):
     """KVM_EXIT_HYPERV, with the hypercall's or MSR's data as it was."""
 
@@ -166,6 +184,7 @@ class HypervExit(Value):
     raw: bytes
 
 
+@dataclass(frozen=True, slots=True)
 class XenExit(Value):
     """KVM_EXIT_XEN: a Xen hypercall."""
 
@@ -174,6 +193,7 @@ class XenExit(Value):
     params: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
 class MsrExit(Value):
     """KVM_EXIT_X86_RDMSR or _WRMSR: an MSR access left to userspace by KVM_CAP_X86_USER_SPACE_MSR."""
 
@@ -183,24 +203,29 @@ class MsrExit(Value):
     reason: MsrExitReason
 
 
+@dataclass(frozen=True, slots=True)
 class DirtyRingFullExit(Value):
     """KVM_EXIT_DIRTY_RING_FULL: collect the dirty ring, then go on."""
 
 
+@dataclass(frozen=True, slots=True)
 class ApResetHoldExit(Value):
     """KVM_EXIT_AP_RESET_HOLD: an SEV-ES vCPU waits for SIPI."""
 
 
+@dataclass(frozen=True, slots=True)
 class BusLockExit(Value):
     """KVM_EXIT_X86_BUS_LOCK: the guest locked the bus."""
 
 
+@dataclass(frozen=True, slots=True)
 class NotifyExit(Value):
     """KVM_EXIT_NOTIFY: the guest opened no event window for too long."""
 
     flags: int
 
 
+@dataclass(frozen=True, slots=True)
 class MemoryFaultExit(Value):
     """KVM_EXIT_MEMORY_FAULT: arrives with EFAULT from KVM_RUN. Needs KVM_CAP_MEMORY_FAULT_INFO (Linux 6.8)."""
 

@@ -1,7 +1,5 @@
 """CPUID tables and MSR lists: the ioctls whose struct ends in an array of a length that the caller chooses."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from errno import E2BIG
 from typing import Any
@@ -9,6 +7,7 @@ from typing import Any
 from kvmharness.abi.binding import IOCTLS, Fd, Ioctl, ffi, ioctl, ioctl_error, ioctl_raw
 from kvmharness.abi.errors import MsrError
 from kvmharness.kvm.values import Value
+from kvmharness.values import dataclass
 
 _ENTRIES_FIRST = 256  # KVM_MAX_CPUID_ENTRIES of Linux 5.10 and later
 _MSRS_FIRST = 512
@@ -20,6 +19,7 @@ _cpuid2 = ffi.typeof("struct kvm_cpuid2 *")
 _msrs = ffi.typeof("struct kvm_msrs *")
 
 
+@dataclass(frozen=True, slots=True)
 class CpuidEntry(Value):
     """``struct kvm_cpuid_entry2``: one leaf or subleaf; `flags` are :class:`CpuidFlag` bits."""
 

@@ -1,28 +1,28 @@
 """The parts of a vCPU's state as objects: read one, change a field, write it back. Names are the kernel's."""
 
-from __future__ import annotations
-
 from typing import Any, ClassVar, Self
 
 from kvmharness.abi.binding import ffi
-from kvmharness.kvm.values import Struct, Value
+from kvmharness.kvm.values import Value
+from kvmharness.values import dataclass
 from kvmharness.x86.segments import Segment
 
 _CData = ffi.CData
 _SEGMENTS = ("cs", "ds", "es", "fs", "gs", "ss", "tr", "ldt")
 
 
-class _KernelStruct(Struct):
+class _KernelStruct(Value):
     """Conversion from and to the struct with the same field names; padding is left out, and written as zero."""
 
-    _nested: ClassVar[dict[str, type[_KernelStruct]]] = {}  # by field name: the structs inside this one
+    __slots__ = ()
+    _nested: ClassVar[dict[str, type["_KernelStruct"]]] = {}  # by field name: the structs inside this one
 
     @classmethod
     def from_struct(cls, source: Any) -> Self:
         """Copies the fields out of the kernel's struct."""
         nested = cls._nested
         values = []
-        for name in cls._names:
+        for name in cls.__match_args__:
             value = getattr(source, name)
             if isinstance(value, _CData):
                 value = nested[name].from_struct(value) if name in nested else tuple(value)
@@ -31,7 +31,7 @@ class _KernelStruct(Struct):
 
     def to_struct(self, target: Any) -> None:
         """Copies the fields into the kernel's struct."""
-        for name in self._names:
+        for name in self.__match_args__:
             value = getattr(self, name)
             if isinstance(value, _KernelStruct):
                 value.to_struct(getattr(target, name))
@@ -39,6 +39,7 @@ class _KernelStruct(Struct):
                 setattr(target, name, value)
 
 
+@dataclass(slots=True)
 class Regs(_KernelStruct):
     """``struct kvm_regs``: general registers. RFLAGS bit 1 is always set in a processor."""
 
@@ -62,6 +63,7 @@ class Regs(_KernelStruct):
     rflags: int = 2
 
 
+@dataclass(slots=True)
 class DescriptorTable(_KernelStruct):
     """``struct kvm_dtable``: GDTR or IDTR. `limit` is the offset of the last byte."""
 
@@ -89,17 +91,19 @@ def _read_segment(source: Any) -> Segment:
 class _SegmentedStruct(_KernelStruct):
     """A struct that begins with the eight segment registers and the two descriptor-table registers."""
 
+    __slots__ = ()
+
     @classmethod
     def from_struct(cls, source: Any) -> Self:
         values: list[Any] = [_read_segment(getattr(source, name)) for name in _SEGMENTS]
         values += [DescriptorTable.from_struct(source.gdt), DescriptorTable.from_struct(source.idt)]
-        for name in cls._names[len(values) :]:
+        for name in cls.__match_args__[len(values) :]:
             value = getattr(source, name)
             values.append(tuple(value) if isinstance(value, _CData) else value)
         return cls(*values)
 
     def to_struct(self, target: Any) -> None:
-        for name in self._names:
+        for name in self.__match_args__:
             value = getattr(self, name)
             if isinstance(value, Segment):
                 setattr(target, name, value.kvm_fields())
@@ -109,6 +113,7 @@ class _SegmentedStruct(_KernelStruct):
                 setattr(target, name, value)
 
 
+@dataclass(slots=True)
 class Sregs(_SegmentedStruct):
     """``struct kvm_sregs``: segment, control and system registers."""
 
@@ -132,6 +137,7 @@ class Sregs(_SegmentedStruct):
     interrupt_bitmap: tuple[int, ...] = (0, 0, 0, 0)
 
 
+@dataclass(slots=True)
 class Sregs2(_SegmentedStruct):
     """``struct kvm_sregs2``: as Sregs, with the PDPTRs of PAE paging in place of the interrupt bitmap."""
 
@@ -156,6 +162,7 @@ class Sregs2(_SegmentedStruct):
     pdptrs: tuple[int, ...] = (0, 0, 0, 0)
 
 
+@dataclass(slots=True)
 class Fpu(_KernelStruct):
     """``struct kvm_fpu``: x87 and SSE state. Each register of `fpr` and `xmm` is 16 bytes."""
 
@@ -172,12 +179,13 @@ class Fpu(_KernelStruct):
     @classmethod
     def from_struct(cls, source: Any) -> Self:
         values: list[Any] = []
-        for name in cls._names:
+        for name in cls.__match_args__:
             value = getattr(source, name)
             values.append(tuple(map(bytes, value)) if isinstance(value, _CData) else value)
         return cls(*values)
 
 
+@dataclass(slots=True)
 class DebugRegs(_KernelStruct):
     """``struct kvm_debugregs``."""
 
@@ -187,6 +195,7 @@ class DebugRegs(_KernelStruct):
     flags: int = 0
 
 
+@dataclass(slots=True)
 class ExceptionEvent(_KernelStruct):
     """``kvm_vcpu_events.exception``."""
 
@@ -197,6 +206,7 @@ class ExceptionEvent(_KernelStruct):
     error_code: int = 0
 
 
+@dataclass(slots=True)
 class InterruptEvent(_KernelStruct):
     """``kvm_vcpu_events.interrupt``."""
 
@@ -206,6 +216,7 @@ class InterruptEvent(_KernelStruct):
     shadow: int = 0
 
 
+@dataclass(slots=True)
 class NmiEvent(_KernelStruct):
     """``kvm_vcpu_events.nmi``."""
 
@@ -214,6 +225,7 @@ class NmiEvent(_KernelStruct):
     masked: int = 0
 
 
+@dataclass(slots=True)
 class SmiEvent(_KernelStruct):
     """``kvm_vcpu_events.smi``."""
 
@@ -223,12 +235,14 @@ class SmiEvent(_KernelStruct):
     latched_init: int = 0
 
 
+@dataclass(slots=True)
 class TripleFaultEvent(_KernelStruct):
     """``kvm_vcpu_events.triple_fault``."""
 
     pending: int = 0
 
 
+@dataclass(slots=True)
 class VcpuEvents(_KernelStruct):
     """``struct kvm_vcpu_events``: what is pending or injected; `flags` are :class:`VcpuEventValid` bits."""
 
@@ -242,7 +256,7 @@ class VcpuEvents(_KernelStruct):
     exception_has_payload: int = 0
     exception_payload: int = 0
 
-    _nested: ClassVar[dict[str, type[_KernelStruct]]] = {
+    _nested: ClassVar[dict[str, type["_KernelStruct"]]] = {
         "exception": ExceptionEvent,
         "interrupt": InterruptEvent,
         "nmi": NmiEvent,
@@ -251,6 +265,7 @@ class VcpuEvents(_KernelStruct):
     }
 
 
+@dataclass(slots=True)
 class ClockData(_KernelStruct):
     """``struct kvm_clock_data``: kvmclock in ns; `flags` are :class:`ClockFlag` bits and say what else is valid."""
 
@@ -260,6 +275,7 @@ class ClockData(_KernelStruct):
     host_tsc: int = 0
 
 
+@dataclass(frozen=True, slots=True)
 class Translation(Value):
     """What KVM_TRANSLATE found: the gpa of a gva, or `valid` False. KVM does not fill in the rights on x86."""
 

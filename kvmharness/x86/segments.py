@@ -6,7 +6,7 @@ Source: SDM vol. 3A, "Segment Descriptors", "64-Bit Task State Segment", "64-Bit
 
 import struct
 
-from kvmharness.values import dataclass, fields
+from kvmharness.values import dataclass
 
 CODE_SELECTOR = 0x08
 DATA_SELECTOR = 0x10
@@ -53,7 +53,7 @@ class Segment:
 
     def kvm_fields(self) -> dict[str, int]:
         """Name to value, ready for `struct kvm_segment`."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: getattr(self, name) for name in self.__match_args__}
 
     @property
     def access_rights(self) -> int:

@@ -16,7 +16,7 @@ def test_the_default_rflags_is_the_reset_value():
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [({}, "needs clock"), ({"clock": 1, "clocks": 2}, "does not take clocks")],
+    [({}, "missing the argument 'clock'"), ({"clock": 1, "clocks": 2}, "an unexpected argument 'clocks'")],
 )
 def test_wrong_fields(arguments, words):
     with pytest.raises(TypeError, match=words):
@@ -24,7 +24,7 @@ def test_wrong_fields(arguments, words):
 
 
 def test_too_many_fields():
-    with pytest.raises(TypeError, match="has 2 fields, not 3"):
+    with pytest.raises(TypeError, match="takes 2 arguments, not 3"):
         FailEntryExit(1, 2, 3)
 
 
