@@ -163,7 +163,8 @@ def run_in(
     collector = _Collector(sum(len(turn.cells) for turn in planned), on_result)
     started = _Clock()
     machine.run(job, collector.event)
-    collector.host["emulator"] = machine.description
+    if collector.host.get("emulated") is not None:
+        collector.host["emulator"] = machine.description
     return collector.record(command, started, tuple(variant.id for variant in variants))
 
 

@@ -21,16 +21,20 @@ PACKAGES = {
     "dpkg-deb": "dpkg",
     "flex": "flex",
     "gcc": "gcc",
+    "insmod": "kmod",
     "ldd": "libc-bin",
     "lz4": "lz4",
     "make": "make",
+    "modprobe": "kmod",
     "qemu-system-x86_64": "qemu-system-x86",
+    "rmmod": "kmod",
     "tar": "tar",
     "xorriso": "xorriso",
     "zstd": "zstd",
     "ld": "binutils",
     "nice": "coreutils",
 }
+_SYSTEM_PATH = "/usr/sbin:/sbin"  # not in everybody's PATH, and not in that of root after a plain `su`
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 # How programs say it: with the system's words, and xorriso with its own.
 _FULL_DISK_WORDS = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT), "exceeds free space on media")
@@ -56,7 +60,7 @@ def find(program: str) -> str:
     Raises:
         MissingToolError: it is not installed; names the package.
     """
-    path = shutil.which(program)
+    path = shutil.which(program) or shutil.which(program, path=_SYSTEM_PATH)
     if path is None:
         raise MissingToolError(program, PACKAGES.get(program, program))
     return path
