@@ -160,7 +160,7 @@ def run_in(
     for turn in planned:
         steps += _steps(turn, by_name[turn.variant].id, plan, images)
     job = Job(tuple(steps), modules={name: v.modules for name, v in by_name.items()}, timeout_s=_timeout_s(planned))
-    collector = _Collector(sum(len(turn.cells) for turn in planned), on_result)
+    collector = _Collector(sum(len(turn.cells) for turn in planned), on_result, steps)
     started = _Clock()
     machine.run(job, collector.event)
     if collector.host.get("emulated") is not None:
@@ -200,15 +200,21 @@ class _Clock:
 
 
 class _Collector:
-    """Takes what a run sends, in order, and makes the record of it."""
+    """Takes what a run sends, in order, and makes the record of it.
 
-    def __init__(self, total: int, on_result: OnResult) -> None:
+    Args:
+        total: how many results will come.
+        on_result: takes each of them.
+        steps: of the job, each with its turn.
+    """
+
+    def __init__(self, total: int, on_result: OnResult, steps: Sequence[Mapping[str, Any]] = ()) -> None:
         self.host: dict[str, Any] = {}
-        self._total, self._on_result = total, on_result
+        self._total, self._on_result, self._steps = total, on_result, steps
         self._results: list[CellResult] = []
         self._dmesg: list[str] = []
-        self._kind, self._turn = "", 0
         self._first_of_turn = 0
+        self._log: tuple[str, ...] = ()  # what the kernel's log gained in this turn
 
     def take(self, data: Mapping[str, Any]) -> None:
         """What :func:`run_cells` emits."""
@@ -225,22 +231,24 @@ class _Collector:
         Raises:
             StepFailedError: a step failed.
         """
+        step = self._steps[int(str(event["step"]))] if "step" in event else {}
         match event.get("event"):
-            case "begin":
-                self._kind = str(event.get("do"))
-                self._first_of_turn = len(self._results)
+            case "begin" if step["do"] == "load":
+                self._first_of_turn, self._log = len(self._results), ()
             case "data":
                 self.take(event["data"])  # type: ignore[arg-type]
             case "dmesg":
-                self._log([str(line) for line in event["lines"]])  # type: ignore[attr-defined]
+                self._log += tuple(str(line) for line in event["lines"])  # type: ignore[attr-defined]
+            case "end" if step["do"] == "unload":
+                self._end_turn()
             case "error":
-                raise StepFailedError(event, self._kind, self._results[-1].turn if self._results else 0)
+                raise StepFailedError(event, step["do"], step["turn"])
 
-    def _log(self, lines: list[str]) -> None:
-        """Lines gained during a step belong to the results that the step gave, and to the run."""
-        self._dmesg += lines
+    def _end_turn(self) -> None:
+        """What the kernel said while a variant was loaded, used and unloaded goes with each result of that turn."""
+        self._dmesg += self._log
         for i in range(self._first_of_turn, len(self._results)):
-            self._results[i] = replace(self._results[i], dmesg=(*self._results[i].dmesg, *lines))
+            self._results[i] = replace(self._results[i], dmesg=self._log)
 
     def record(self, command: Sequence[str], started: _Clock, variants: tuple[VariantId, ...]) -> Record:
         return Record(
