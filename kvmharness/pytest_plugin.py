@@ -113,13 +113,20 @@ def _mark_needs(item: pytest.Item) -> None:
     fixtures = _FIXTURE_NEEDS.keys() & getattr(item, "fixturenames", ())
     if not fixtures:
         return
-    definitions = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
-    # A suite may have fixtures of its own by the same names: those say nothing about hardware.
-    own = [
-        name for name in sorted(fixtures) if any(one.func.__module__ == __name__ for one in definitions.get(name, ()))
-    ]
+    own = [name for name in sorted(fixtures) if _is_own(item, name)]
     if own:
         item.add_marker(pytest.mark.needs(*(_FIXTURE_NEEDS[name] for name in own)))
+
+
+def _is_own(item: pytest.Item, fixture: str) -> bool:
+    """Whether a fixture is this plugin's: a suite may have one of its own by the same name, on top of it or instead."""
+    definitions = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
+    for definition in reversed(definitions.get(fixture, ())):
+        if definition.func.__module__ == __name__:
+            return True
+        if fixture not in definition.argnames:
+            return False
+    return False
 
 
 def _place(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from kvmharness.abi.constants import Cap
 from kvmharness.guest.image import Image, Line
 from kvmharness.guest.layout import VMCS_TABLE_END, Doorbell, Place, Port
 from kvmharness.kvm.exits import Exit, HardwareUnknownExit, IoExit, decode
@@ -151,8 +152,9 @@ def _disassembled(match: re.Match[str]) -> str:
 
 
 def _nested(vm: Vm, vcpu: Vcpu) -> Iterator[str]:
-    blob = vcpu.get_nested_state()
-    state = nested_state.decode(bytes(blob))
+    if not vcpu.kvm.check_extension(Cap.NESTED_STATE):
+        return
+    state = nested_state.decode(vcpu.get_nested_state())
     if state.vmxon_pa is None and not state.flags:
         return  # the guest is no hypervisor
     yield f"nested state: {state}"

@@ -1,6 +1,6 @@
 """What a test needs of its host, and where it is therefore to run."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -112,7 +112,8 @@ def place(needs: tuple[str, ...], here: HostFacts, emulated: str, wanted_host: s
         params, missing = _offer(emulated, needs)
         if not missing:
             return Place(lacks, emulated, params)
-    return Place(lacks, why_not="; ".join(_sentence(lack, emulated) for lack in lacks))
+    sentences = [f"{lack.need}: {lack.reason}" + (f"; {lack.fix}" if lack.fix else "") for lack in lacks]
+    return Place(lacks, why_not="; ".join([*sentences, *_way_out(needs, emulated)]))
 
 
 def header(config: pytest.Config, places: Iterable[Place]) -> list[str]:
@@ -177,10 +178,9 @@ def _offer(host: str, needs: tuple[str, ...]) -> tuple[Params, tuple[str, ...]]:
     return tuple(sorted(params.items())), tuple(missing)
 
 
-def _sentence(lack: Unmet, emulated: str) -> str:
-    advice = [lack.fix] if lack.fix else []
-    if lack.hosts and not emulated:
-        advice.append(f"pytest --kvm-host {lack.hosts[0]} runs it in an emulated host")
-    elif emulated:
-        advice.append(f"the emulated host {emulated} does not offer all that the test needs either")
-    return f"{lack.need}: {lack.reason}" + "".join(f"; {text}" for text in advice)
+def _way_out(needs: tuple[str, ...], emulated: str) -> Iterator[str]:
+    """The emulated host that has everything, or that the given one has not."""
+    if emulated:
+        yield f"the emulated host {emulated} does not offer {', '.join(_offer(emulated, needs)[1])} either"
+    elif found := next((host for host in VMX_HOSTS if not _offer(host, needs)[1]), None):
+        yield f"pytest --kvm-host {found} runs it in an emulated host"

@@ -104,8 +104,10 @@ def decode(blob: bytes) -> NestedState:
 
 
 def differences(loaded: Mapping[int, int], now: Mapping[Field, int]) -> list[tuple[Field, int, int]]:
-    """Fields that L1 loaded with another value than they have now: (field, loaded, now)."""
-    return [(field, loaded[field], value) for field, value in sorted(now.items()) if loaded.get(field, value) != value]
+    """Fields that have another value than L1 loaded, 0 where it loaded none: (field, loaded, now)."""
+    return [
+        (field, loaded.get(field, 0), value) for field, value in sorted(now.items()) if loaded.get(field, 0) != value
+    ]
 
 
 def _address(value: int) -> int | None:

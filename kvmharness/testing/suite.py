@@ -91,10 +91,11 @@ def _closure(root: Path, start: Iterable[Path], pythonpath: Iterable[Path]) -> t
         if path.suffix != ".py":
             continue
         for name in _imports(path):
-            local = _local(name, [_import_base(path), *bases])
-            if local:
-                wanted += local
-            elif _is_package(top := name.partition(".")[0]):
+            folders = [_import_base(path), *bases]
+            top = name.partition(".")[0]
+            wanted += _local(name, folders)
+            # `from a import b` gives a.b, which may be a name in a rather than a module.
+            if not _local(top, folders) and _is_package(top):
                 packages.add(top)
     return files, packages
 
