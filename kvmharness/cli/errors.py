@@ -90,7 +90,7 @@ def _forget_stdout() -> None:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """SIGTERM unwinds the stack like Ctrl-C does, so that emulators are stopped and files removed."""
+    """SIGTERM and SIGHUP unwind the stack like Ctrl-C does: emulators are stopped, files removed, modules put back."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -98,8 +98,11 @@ def _terminable() -> Iterator[None]:
     def terminate(number: int, frame: FrameType | None) -> None:
         raise SystemExit(_SIGNAL_BASE + number)
 
-    before = signal.signal(signal.SIGTERM, terminate)
+    # Who started us with nohup wants a closed terminal to mean nothing.
+    heard = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, terminate) for number in heard}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

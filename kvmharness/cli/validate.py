@@ -76,8 +76,10 @@ def _check_local(options: argparse.Namespace) -> None:
     """What it takes to change this machine's modules, before anything is built.
 
     Raises:
-        UsageError: it was not allowed, or the kernel's tree is not named.
+        UsageError: it was not allowed, the kernel's tree is not named, or it is not the running kernel's.
     """
+    from kvmharness.lab.running import running_kernel
+
     if not options.reload_modules:
         raise UsageError(
             "on this machine validate replaces KVM's modules by each variant in turn",
@@ -85,6 +87,7 @@ def _check_local(options: argparse.Namespace) -> None:
         )
     if options.source is None:
         raise UsageError("--host local needs --source", "Name the tree that the running kernel was built in.")
+    running_kernel(options.source)
 
 
 def _validate(options: argparse.Namespace, cells: tuple[Cell, ...], task: Task) -> Validation:

@@ -31,6 +31,9 @@ _KEPT_VARIANTS = 64
 # Folders in which a variant's own objects are made.
 _KVM_FOLDERS = ("arch/x86/kvm", "virt/kvm")
 # Of a built tree, what neither a variant nor a selftest needs.
+# What KVM's modules depend on, where that is made of modules too.
+_BELOW = ("virt/lib/irqbypass.ko", "drivers/crypto/ccp/ccp.ko")
+_TREE_STATE = (".config", "Module.symvers", "include/config/kernel.release")
 _SPENT = """
     block certs crypto drivers fs init io_uring ipc kernel lib mm net rust samples security sound
     arch/x86/kernel arch/x86/mm arch/x86/boot/compressed vmlinux vmlinux.o vmlinux.a
@@ -131,12 +134,12 @@ def variant(tree: Path, overlay: Overlay, *, name: str = "variant", progress: Pr
     """KVM's modules for the built kernel *tree*, with the files of *overlay* in place of its own; cached.
 
     Args:
-        tree: :attr:`Kernel.tree`; it is not written to.
+        tree: :attr:`Kernel.tree`, or another built tree; it is not written to.
         overlay: content by path relative to the tree; None removes a file.
         name: how to call it in messages.
 
     Returns:
-        A folder with kvm.ko, kvm-intel.ko, kvm-amd.ko and irqbypass.ko.
+        A folder with kvm.ko, kvm-intel.ko, kvm-amd.ko and what they depend on.
 
     Raises:
         UsageError: the overlay changes what is built into the kernel: that takes ``kernel(overlay=...)``.
@@ -145,9 +148,11 @@ def variant(tree: Path, overlay: Overlay, *, name: str = "variant", progress: Pr
     builtin = [path for path in overlay if not is_modules_only(path)]
     if builtin:
         raise UsageError(f"{name}: {', '.join(builtin)} is not part of KVM's modules", "build a whole kernel for it")
-    if not overlay:
+    cached = tree.parent.parent == cache.root() / "kernels"
+    if cached and not overlay:
         return tree.parent / "modules"
-    key = cache.digest(_RECIPE, tree.parent.name, *_overlay_facts(overlay))
+    base = tree.parent.name if cached else _tree_facts(tree)
+    key = cache.digest(_RECIPE, base, *_overlay_facts(overlay))
 
     def build(folder: Path) -> None:
         check_tools()
@@ -207,6 +212,14 @@ def _write_overlay(tree: Path, overlay: Overlay) -> None:
                 place.write_bytes(data)
 
 
+def _tree_facts(tree: Path) -> list[object]:
+    """What modules built in *tree* come from, as far as somebody works on it: unlike a cached one, it changes."""
+    inside = (path for folder in _KVM_FOLDERS for path in (tree / folder).rglob("*"))
+    files = [path for path in (*inside, *(tree / name for name in _TREE_STATE)) if path.is_file()]
+    stats = ((str(path.relative_to(tree)), path.stat()) for path in sorted(files))
+    return [str(tree.resolve()), _compiler(), *((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)]
+
+
 def _overlay_facts(overlay: Overlay) -> list[object]:
     return [(path, None if data is None else cache.digest(data)) for path, data in sorted(overlay.items())]
 
@@ -233,7 +246,9 @@ def _collect_modules(tree: Path, base: Path, target: Path) -> None:
     target.mkdir(exist_ok=True)
     for path in (tree / "arch/x86/kvm").glob("*.ko"):
         shutil.copy2(path, target)
-    shutil.copy2(base / "virt/lib/irqbypass.ko", target)
+    for name in _BELOW:
+        if (base / name).exists():  # else it is built in, or load_order says that it is missing
+            shutil.copy2(base / name, target)
     load_order(target)
 
 

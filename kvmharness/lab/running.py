@@ -7,7 +7,14 @@ from kvmharness.errors import UsageError
 from kvmharness.lab import cache
 from kvmharness.lab.build import Kernel
 
-_NEEDED = ("Module.symvers", "scripts/mod/modpost", "arch/x86/kvm/Makefile")
+_NEEDED = (
+    "Makefile",
+    ".config",
+    "Module.symvers",
+    "scripts/mod/modpost",
+    "arch/x86/kvm/Makefile",
+    "virt/kvm/kvm_main.c",
+)
 
 
 def running_kernel(tree: Path) -> Kernel:
@@ -32,11 +39,10 @@ def running_kernel(tree: Path) -> Kernel:
             f"{tree} is kernel {release or 'unknown'}, this machine runs {here}",
             "Boot the kernel that was built there, or use an emulated host: --host vmx.",
         )
-    config = tree / ".config"
     return Kernel(
         image=tree / "arch/x86/boot/bzImage",
         modules=tree / "arch/x86/kvm",
-        config_hash=cache.digest(config.read_bytes()) if config.is_file() else "",
+        config_hash=cache.digest((tree / ".config").read_bytes()),
         source=f"running kernel {release}",
         tree=tree,
     )

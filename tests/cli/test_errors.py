@@ -110,6 +110,18 @@ sys.exit(answer(command))"""
     assert done.stderr == "taken down\n"
 
 
+def test_a_closed_terminal_is_like_sigterm_unless_nobody_cares():
+    script = """
+import os, signal
+signal.signal(signal.SIGHUP, signal.{handler})
+def command():
+    os.kill(os.getpid(), signal.SIGHUP)
+    return 7
+sys.exit(answer(command))"""
+    assert run(script.format(handler="SIG_DFL")).returncode == 128 + signal.SIGHUP
+    assert run(script.format(handler="SIG_IGN")).returncode == 7
+
+
 def test_the_handler_of_sigterm_is_put_back():
     before = signal.getsignal(signal.SIGTERM)
     assert answer(lambda: 0) == 0

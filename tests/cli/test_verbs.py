@@ -4,11 +4,13 @@ import json
 
 import pytest
 
+from kvmharness.cli import machine
 from kvmharness.cli.main import main
 from kvmharness.record import save
 from kvmharness.workloads import Cell, Setup, matrix
 from tests import builders
 
+LOCAL = ("validate", "fast-cr3-switch", "--host", "local")
 CELLS = (Cell(Setup.NO_EPT, 1, 1), Cell(Setup.NO_EPT, 3, 3))
 
 
@@ -45,11 +47,15 @@ def test_list_of_one_set_up(capsys):
         (["validate", "nix"], "no series 'nix'"),
         (["validate", "fast-cr3-switch", "z"], "no workload matches 'z'"),
         (["validate", "fast-cr3-switch", "--host", "486"], "no host is called '486'"),
+        ([*LOCAL], "validate replaces KVM's modules"),
+        ([*LOCAL, "--reload-modules"], "--host local needs --source"),
+        ([*LOCAL, "--reload-modules", "--source", "/nowhere"], "/nowhere is not a built kernel tree"),
         (["lab", "exec", "/nowhere/x"], "/nowhere/x: No such file or directory"),
         (["lab", "boot", "--host", "nix"], "no host is called 'nix'"),
     ],
 )
-def test_what_is_refused(arguments, says, capsys):
+def test_what_is_refused(arguments, says, capsys, monkeypatch):
+    monkeypatch.setattr(machine, "put_back_modules", lambda output: None)
     assert main(arguments) == 2
     out, err = capsys.readouterr()
     assert out == ""

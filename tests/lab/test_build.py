@@ -1,6 +1,7 @@
 """Variants and builds, on a tree of a few files; the real kernel is built by the emulated host's tests."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from kvmharness.errors import UsageError
 from kvmharness.lab import build
 from kvmharness.lab.machine import MissingToolError
 from kvmharness.lab.make import KernelBuildError, check_tools, make
+from kvmharness.lab.module_order import load_order, name_of
 from kvmharness.lab.tools import silent
 
 
@@ -73,8 +75,54 @@ def test_a_variant_that_changes_the_kernel_proper_is_refused(tree):
         build.variant(tree, {"mm/memory.c": b""}, name="series")
 
 
-def test_no_change_is_the_kernels_own_modules(tree):
+def test_no_change_is_a_cached_kernels_own_modules(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    tree = tmp_path / "kvmharness/kernels/0123/tree"
     assert build.variant(tree, {}) == tree.parent / "modules"
+
+
+@pytest.fixture
+def made(monkeypatch, tmp_path):
+    """Variants without a compiler: a list of the trees that make was started in."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    farms = []
+    for name, replacement in (
+        ("check_tools", lambda: None),
+        ("make", lambda farm, *targets, **options: farms.append(farm)),
+        ("_collect_modules", lambda farm, base, target: None),
+    ):
+        monkeypatch.setattr(build, name, replacement)
+    return farms
+
+
+def test_a_tree_that_somebody_works_on_is_built_without_change_too(tree, made):
+    assert build.variant(tree, {}).is_dir()
+    assert len(made) == 1
+
+
+def test_an_edited_tree_gives_a_variant_anew_an_unchanged_one_does_not(tree, made):
+    overlay = {"arch/x86/kvm/mmu/mmu.c": b"new"}
+    first = build.variant(tree, overlay)
+    assert build.variant(tree, overlay) == first
+    (tree / "virt/kvm/kvm_main.c").write_text("edited")
+    assert build.variant(tree, overlay) != first
+    assert len(made) == 2
+
+
+def test_two_trees_side_by_side_are_not_taken_for_each_other(tree, made):
+    other = tree.with_name("other")
+    shutil.copytree(tree, other)
+    overlay = {"arch/x86/kvm/mmu/mmu.c": b"new"}
+    assert build.variant(tree, overlay) != build.variant(other, overlay)
+
+
+@pytest.mark.slow
+@pytest.mark.needs("emulated_vmx")
+def test_modules_of_a_tree_outside_the_cache(tmp_path):
+    kernel = build.kernel()
+    (tmp_path / "linux").symlink_to(kernel.tree)
+    found = build.variant(tmp_path / "linux", {})
+    assert [name_of(path) for path in load_order(found)] == ["irqbypass", "kvm", "kvm_intel", "kvm_amd"]
 
 
 def test_a_given_kernel_must_be_there(tmp_path):
