@@ -44,13 +44,19 @@ def commit_lines(records: Sequence[Record], verdict: Verdict | None = None, cell
     return [*lines, "", "Reproduce with:", *_command(verdict.command if verdict else records[0].command)]
 
 
+# Marks of a cell's id that belong to its set-up: the order of the EPTPs, and an L0 without EPT or NPT.
+_PLAIN = {"ABAB", "AABB", "ept=0", "ept=N", "npt=0", "npt=N"}
+
+
 def telling(all_rows: Iterable[Row], names: Sequence[str]) -> list[Cells]:
     """Of each set-up without special marks, the cell with the most to say and, where variants differ, its control."""
     families: dict[str, list[Cells]] = {}
     for cells in by_cell(all_rows).values():
         row = next(iter(cells.values()))
-        if set(names) <= set(cells) and row.family in (row.label, f"{row.label}/ABAB", f"{row.label}/AABB"):
+        if set(names) <= set(cells) and set(row.cell.id.split("/")[1:]) <= _PLAIN:
             families.setdefault(row.family, []).append(cells)
+    if any(family.startswith("d/") for family in families):
+        families.pop("d", None)  # where L0 has EPT, MOV-CR3 does not even exit
     chosen = []
     for members in families.values():
         best = max(members, key=lambda cells: _interest(cells, names))
