@@ -1,0 +1,295 @@
+"""Measures the harness side by side with a C program that is compiled on the spot, and how soon an emulated host is up.
+
+Both sides take turns, A B A B, so that whatever else the machine does meets both of them; the figure is the median of
+the ratios of neighbours. Needs /dev/kvm and a C compiler. Ends with 0 when every target is met, with 1 otherwise, and
+with 4 when nothing could be measured.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+
+from kvmharness.abi.binding import ffi
+from kvmharness.errors import ExitCode, HostRequirementError, KvmHarnessError
+from kvmharness.guest import loader, programs, spaces
+from kvmharness.guest.assembler import encode
+from kvmharness.guest.image import Image
+from kvmharness.guest.layout import MEMORY_BYTES, Place
+from kvmharness.guest.runloop import RunLoop
+from kvmharness.kvm.exits import HltExit, IoExit
+from kvmharness.kvm.system import Kvm
+
+ROOT = Path(__file__).resolve().parent.parent
+
+EXITS_AT_LEAST = 0.95
+LIFECYCLE_AT_MOST = 1.5
+EMULATED_AT_MOST_S = 10.0
+
+# Runs inside the emulated host: what a run does up to the guest's first doorbell, and nothing more.
+PROBE = b"""
+def first_doorbell(emit, images, cell):
+    import kvmharness.experiment
+    from kvmharness.cell_guest import cell_guest
+    from kvmharness.guest.programs import unpack
+    from kvmharness.kvm.system import Kvm
+    from kvmharness.workloads import Cell
+    unpack(images)
+    with Kvm.open() as kvm, cell_guest(kvm, Cell.from_json(cell)) as guest:
+        guest.session.start()
+        emit({"ready": True})
+"""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One figure against its target.
+
+    Attributes:
+        value: None when it could not be measured; `note` says why.
+        met: whether the target is met, None without a value.
+    """
+
+    name: str
+    value: float | None
+    target: str
+    met: bool | None
+    ours: str = ""
+    c: str = ""
+    note: str = ""
+
+
+class CSide:
+    """The C program, kept running; it answers each request with nanoseconds."""
+
+    def __init__(self, guest: Path, folder: Path) -> None:
+        program = folder / "bench"
+        source = Path(__file__).with_name("bench.c")
+        subprocess.run(["cc", "-O2", "-Wall", "-o", str(program), str(source)], check=True)
+        self._process = subprocess.Popen(
+            [program, guest], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        )
+
+    def __call__(self, what: str, count: int) -> float:
+        """Seconds for so many of them."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{what} {count}\n")
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise SystemExit("bench: the C program ended; what it said is above")
+        return int(answer) / 1e9
+
+    def close(self) -> None:
+        """Lets it end."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+
+@contextmanager
+def ticking(kvm: Kvm):  # noqa: ANN201
+    """A vCPU that exits as fast as it can, and the same guest as a file for the C program."""
+    tick = programs.image("tick")
+    tables = spaces.build(1, 0, 0)
+    with kvm.create_vm() as vm, tempfile.TemporaryDirectory(prefix="kvmharness-bench-") as name:
+        memory = loader.add_memory(vm, tick)
+        loader.write_pages(memory, tables.pages)
+        vcpu = vm.create_vcpu()
+        vcpu.set_cpuid2(kvm.get_supported_cpuid())
+        loader.enter_long_mode(vcpu, memory, tick, cr3=tables.host_cr3[0])
+        regs, sregs = ffi.new("struct kvm_regs *"), ffi.new("struct kvm_sregs *")
+        vcpu.get_regs().to_struct(regs)
+        vcpu.get_sregs().to_struct(sregs)
+        guest = Path(name) / "guest"
+        guest.write_bytes(bytes(ffi.buffer(regs)) + bytes(ffi.buffer(sregs)) + memory.read(0, MEMORY_BYTES))
+        yield RunLoop(vcpu), guest, Path(name)
+
+
+def our_exits(loop: RunLoop) -> Callable[[int], float]:
+    """Seconds for so many exits through the run loop."""
+
+    def run(count: int) -> float:
+        began = time.perf_counter()
+        found = loop.run(max_ticks=count)
+        took = time.perf_counter() - began
+        assert isinstance(found, IoExit)
+        return took
+
+    return run
+
+
+def our_lifecycles(kvm: Kvm) -> Callable[[int], float]:
+    """Seconds for so many VMs, from their creation over their first exit to their end."""
+    header = {"in": "none", "memory": "0x0 MEMORY_BYTES everything"}
+    halt = Image("halt", Place.REAL_MODE_CODE, encode("hlt", 16), {"entry": int(Place.REAL_MODE_CODE)}, header)
+
+    def run(count: int) -> float:
+        began = time.perf_counter()
+        for _ in range(count):
+            with kvm.create_vm() as vm:
+                loader.add_memory(vm, halt)
+                vcpu = vm.create_vcpu()
+                loader.enter_real_mode(vcpu, halt)
+                if vcpu.run() != HltExit():
+                    raise SystemExit("bench: the guest did not halt")
+        return time.perf_counter() - began
+
+    return run
+
+
+def side_by_side(
+    ours: Callable[[int], float], theirs: Callable[[int], float], rounds: int, seconds: float
+) -> tuple[float, float, float]:
+    """Median seconds of one, here and in C, and the median of (ours / C) of neighbours; rounds last `seconds` each."""
+    count = 1
+    while (took := theirs(count)) < seconds / 4 and count < 10_000_000:
+        count = max(count * 2, int(count * seconds / 2 / max(took, 1e-9)))
+    ours(count)  # warm
+    pairs = []
+    for turn in range(rounds):
+        # ABBA: whichever comes second finds the caches as the first one left them.
+        if turn % 2:
+            c = theirs(count)
+            pairs.append((ours(count), c))
+        else:
+            own = ours(count)
+            pairs.append((own, theirs(count)))
+    return (
+        median(own for own, _ in pairs) / count,
+        median(c for _, c in pairs) / count,
+        median(own / c for own, c in pairs),
+    )
+
+
+def local(rounds: int, seconds: float) -> list[Result]:
+    """What is measured on this machine's own /dev/kvm."""
+    with Kvm.open() as kvm, ticking(kvm) as (loop, guest, folder):
+        c_side = CSide(guest, folder)
+        try:
+            exits = side_by_side(our_exits(loop), lambda n: c_side("exits", n), rounds, seconds)
+            lives = side_by_side(our_lifecycles(kvm), lambda n: c_side("lifecycle", n), rounds, seconds)
+        finally:
+            c_side.close()
+        rate = 1 / exits[2]
+        return [
+            Result(
+                f"exits per second, {'assembled' if loop.native else 'Python'} loop, against C",
+                round(rate, 3),
+                f">= {EXITS_AT_LEAST}",
+                rate >= EXITS_AT_LEAST,
+                f"{1 / exits[0]:,.0f}/s",
+                f"{1 / exits[1]:,.0f}/s",
+                loop.fallback_reason,
+            ),
+            Result(
+                "VM from creation over its first exit to its end, against C",
+                round(lives[2], 3),
+                f"<= {LIFECYCLE_AT_MOST}",
+                lives[2] <= LIFECYCLE_AT_MOST,
+                f"{lives[0] * 1e6:,.0f} us",
+                f"{lives[1] * 1e6:,.0f} us",
+            ),
+        ]
+
+
+def emulated(runs: int) -> Result:
+    """Seconds from starting the emulated host to the first doorbell of a nested guest's L1 in there."""
+    from kvmharness.lab import build
+    from kvmharness.lab.emulated import emulated_host
+    from kvmharness.lab.interpreter import LIBRARY
+    from kvmharness.lab.machine import Job
+    from kvmharness.workloads import Cell, Setup
+
+    name, target = "emulated host, seconds from its start to the first guest instruction", f"<= {EMULATED_AT_MOST_S:g}"
+    arguments = {"cell": Cell(Setup.NO_EPT, 3, 3).to_json(), "images": programs.pack()}
+    try:
+        kernel = build.kernel(progress=lambda line: print(line, file=sys.stderr))
+        machine = emulated_host(kernel=kernel)
+        job = Job(
+            (
+                {"do": "load", "variant": "stock"},
+                {"do": "call", "function": "bench_probe:first_doorbell", "args": arguments, "required": True},
+            ),
+            files={f"{LIBRARY.lstrip('/')}/bench_probe.py": PROBE},
+            modules={"stock": kernel.modules},
+            timeout_s=200,
+        )
+        times, processor_s = [], []
+        for _ in range(runs + 1):  # the first one makes the image that the others find in the cache
+            began, used = time.perf_counter(), children_s()
+            seen: list[float] = []
+
+            def listen(event: dict[str, object], seen: list[float] = seen) -> None:
+                if event.get("event") == "data":
+                    seen.append(time.perf_counter())
+                elif event.get("event") == "error":
+                    raise SystemExit(f"bench: in the emulated host: {event.get('message')}")
+
+            machine.run(job, listen)
+            times.append(seen[0] - began)
+            processor_s.append(children_s() - used)
+    except HostRequirementError as e:
+        return Result(name, None, target, None, note=f"skipped: {e}; {e.hint}")
+    value = median(times[1:])
+    note = f"{median(processor_s[1:]):.1f} s of processor time: what it takes on a machine that does nothing else"
+    return Result(name, round(value, 2), target, value <= EMULATED_AT_MOST_S, f"{value:.1f} s", note=note)
+
+
+def children_s() -> float:
+    """Processor seconds of all child processes that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def table(results: list[Result]) -> str:
+    """A line a figure."""
+    lines = []
+    for result in results:
+        word = {True: "met", False: "MISSED", None: "-"}[result.met]
+        sides = f"  ({result.ours}{f' against {result.c}' if result.c else ''})" if result.ours else ""
+        figure = "-" if result.value is None else f"{result.value:.3g}"
+        lines.append(f"{word:6}  {figure:>6}  {result.target:7}  {result.name}{sides}")
+        if result.note:
+            lines.append(f"{'':25}{result.note}")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Measures what the options ask for, prints it, and says by the exit code whether the targets are met."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=15, help="pairs of measurements (default 15)")
+    parser.add_argument("--seconds", type=float, default=0.1, help="how long each one lasts, about (default 0.1)")
+    parser.add_argument("--boots", type=int, default=3, help="times the emulated host is started; 0 leaves it out")
+    parser.add_argument("--json", action="store_true", help="the results as JSON")
+    options = parser.parse_args()
+    results: list[Result] = []
+    try:
+        results += local(options.rounds, options.seconds)
+    except HostRequirementError as e:
+        results.append(Result("run loop and VM lifecycle", None, "", None, note=f"skipped: {e}; {e.hint}"))
+    if options.boots:
+        results.append(emulated(options.boots))
+    if options.json:
+        print(json.dumps([asdict(result) for result in results], indent=2))
+    else:
+        print(table(results))
+    measured = [result for result in results if result.met is not None]
+    if not measured:
+        return ExitCode.SKIPPED
+    return ExitCode.PASS if all(result.met for result in measured) else ExitCode.FAIL
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KvmHarnessError as e:
+        sys.exit(f"bench: {e}\n{e.hint}")
