@@ -65,33 +65,32 @@ else:
         return decorate if cls is None else decorate(cls)
 
     def _made(plain: type, frozen: bool, slots: bool) -> type:
-        namespace = dict(plain.__dict__)
+        namespace = {**(_FROZEN_METHODS if frozen else _METHODS), **plain.__dict__}
         own = {}
         for name, annotation in _annotations(plain).items():
-            if getattr(annotation, "__origin__", annotation) is ClassVar:
+            if _is_class_variable(annotation):
                 continue
             given = namespace.get(name, _MISSING)
-            own[name] = given if isinstance(given, Field) else Field(given, _MISSING)
-            own[name].name = name
-            if slots or own[name].default is _MISSING:
-                namespace.pop(name, None)
+            entry = own[name] = given if type(given) is Field else Field(given, _MISSING)
+            entry.name = name
+            if given is not _MISSING and (slots or entry is given):
+                del namespace[name]
+                if not slots and entry.default is not _MISSING:
+                    namespace[name] = entry.default
         if slots:
             namespace["__slots__"] = tuple(own)
             namespace.pop("__dict__", None)
             namespace.pop("__weakref__", None)
-        inherited = {}
-        for base in reversed(plain.__mro__[1:]):
-            inherited |= base.__dict__.get("__value_fields__", {})
-        namespace["__value_fields__"] = inherited | own
+        known = {}
+        for base in plain.__mro__[-2:0:-1]:
+            known |= base.__dict__.get("__value_fields__", ())
+        known |= own
+        namespace["__value_fields__"] = known
         namespace["__value_defaults__"] = {
-            name: entry.default
-            for name, entry in namespace["__value_fields__"].items()
-            if entry.default is not _MISSING
+            n: entry.default for n, entry in known.items() if entry.default is not _MISSING
         }
-        namespace["__match_args__"] = tuple(namespace["__value_fields__"])
+        namespace["__match_args__"] = tuple(known)
         namespace["__dataclass_fields__"] = _STANDARD_FIELDS
-        for name, method in _FROZEN_METHODS.items() if frozen else _METHODS.items():
-            namespace.setdefault(name, method)
         if namespace["__init__"] is _init and hasattr(plain, "__post_init__"):
             namespace["__init__"] = _init_and_check
         if plain.__repr__ is object.__repr__:
@@ -102,6 +101,11 @@ else:
         made = type(plain)(plain.__name__, plain.__bases__, namespace)
         made.__qualname__ = plain.__qualname__
         return made
+
+    def _is_class_variable(annotation: Any) -> bool:
+        if type(annotation) is str:  # of a module that evaluates none
+            return annotation.startswith("ClassVar")
+        return getattr(annotation, "__origin__", annotation) is ClassVar
 
     def _annotations(cls: type) -> dict[str, Any]:
         """The class's own; unlike its attribute this does not fall over names that only type checkers see."""

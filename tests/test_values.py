@@ -117,6 +117,35 @@ def test_open(made):
         hash(point)
 
 
+def without_slots(kind):
+    @kind.dataclass
+    class Plain:
+        x: int = kind.field(default=4)
+
+    return Plain
+
+
+def unevaluated(kind):
+    namespace = {"dataclass": kind.dataclass, "ClassVar": ClassVar, "__name__": __name__}
+    exec(
+        "from __future__ import annotations\n@dataclass(slots=True)\nclass Later:\n"
+        "    x: list[Unknown]\n    y: ClassVar[int] = 3\n",
+        namespace,
+    )
+    return namespace["Later"]
+
+
+@both(without_slots)
+def test_a_default_given_by_field_is_the_classs_too(made):
+    assert (made.x, made().x) == (4, 4)
+
+
+@both(unevaluated)
+def test_annotations_may_be_text(made):
+    assert made.__match_args__ == ("x",)
+    assert (made(1).x, made.y) == (1, 3)
+
+
 @both(derived)
 def test_fields_of_the_base_come_first(made):
     assert made(1, z=5) == made(1, 1, 5)
@@ -138,6 +167,18 @@ def test_own_replace_and_fields():
     assert [entry.name for entry in values.fields(Pickled)] == ["x"]
     with pytest.raises(TypeError, match="'y'"):
         values.replace(Pickled(1), y=2)
+
+
+def test_a_bases_own_repr_is_kept():
+    class Base:
+        def __repr__(self):
+            return "<base>"
+
+    @values.dataclass
+    class Derived(Base):
+        x: int = 0
+
+    assert repr(Derived()) == "<base>"
 
 
 def test_matched_by_position():

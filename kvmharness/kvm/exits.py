@@ -3,6 +3,8 @@
 Source: api.rst, "The kvm_run structure".
 """
 
+from __future__ import annotations
+
 from typing import Any
 
 from kvmharness.abi.binding import ffi

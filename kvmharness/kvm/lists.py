@@ -1,5 +1,7 @@
 """CPUID tables and MSR lists: the ioctls whose struct ends in an array of a length that the caller chooses."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping
 from errno import E2BIG
 from typing import Any

@@ -1,5 +1,7 @@
 """The parts of a vCPU's state as objects: read one, change a field, write it back. Names are the kernel's."""
 
+from __future__ import annotations
+
 from typing import Any, ClassVar, Self
 
 from kvmharness.abi.binding import ffi
@@ -15,7 +17,7 @@ class _KernelStruct(Value):
     """Conversion from and to the struct with the same field names; padding is left out, and written as zero."""
 
     __slots__ = ()
-    _nested: ClassVar[dict[str, type["_KernelStruct"]]] = {}  # by field name: the structs inside this one
+    _nested: ClassVar[dict[str, type[_KernelStruct]]] = {}  # by field name: the structs inside this one
 
     @classmethod
     def from_struct(cls, source: Any) -> Self:
@@ -256,7 +258,7 @@ class VcpuEvents(_KernelStruct):
     exception_has_payload: int = 0
     exception_payload: int = 0
 
-    _nested: ClassVar[dict[str, type["_KernelStruct"]]] = {
+    _nested: ClassVar[dict[str, type[_KernelStruct]]] = {
         "exception": ExceptionEvent,
         "interrupt": InterruptEvent,
         "nmi": NmiEvent,
