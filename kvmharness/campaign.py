@@ -260,4 +260,5 @@ class _Collector:
             variants=variants,
             results=tuple(self._results),
             dmesg=tuple(self._dmesg),
+            notes=tuple(filter(None, [str(self.host.get("tsc_problem") or "")])),
         )
