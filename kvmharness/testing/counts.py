@@ -55,12 +55,11 @@ class ExitCounts(_Counting):
     """VM exits by reason.
 
     Args:
-        reasons: as in :class:`kvmharness.x86.vmx_exits.VmxExit`.
+        reasons: as in :class:`kvmharness.x86.vmx_exits.VmxExit`, or :class:`kvmharness.x86.svm.SvmExit`.
         svm: the host's processor has SVM.
 
     Raises:
         UsageError: there is no such reason.
-        HostRequirementError: the host's processor has SVM.
     """
 
     def __init__(self, reasons: Sequence[str], *, svm: bool) -> None:
@@ -113,7 +112,9 @@ class RootLoads(_Counting):
 
 def _exit_reasons(svm: bool) -> "type[IntEnum]":
     if svm:
-        raise HostRequirementError("exits cannot be counted by reason on a host with SVM", "Use root_loads there.")
+        from kvmharness.x86.svm import SvmExit
+
+        return SvmExit
     from kvmharness.x86.vmx_exits import VmxExit
 
     return VmxExit

@@ -109,7 +109,7 @@ class Guests:
             UsageError: no such program, or one that is only a part of a nested pair.
         """
         image = programs.image(program) if isinstance(program, str) else program
-        if image.name in ("l2", "run_loop") or image.name.startswith("l1_"):
+        if image.name == "run_loop" or image.name.startswith(("l1_", "l2")):
             raise UsageError(f"{image.name} is no guest by itself", "The fixture `nested` makes an L1 with its L2.")
         vm = self._stack.enter_context(self._kvm.create_vm())
         self._watched.add(vm, image)
@@ -144,7 +144,9 @@ class Guests:
             raise UsageError("a cell with L1 alone has no L2", 'Use guest("mov_cr3").')
         made = self._stack.enter_context(cell_guest(self._kvm, cell, timeout_s=timeout_s))
         made.loop.on_exit = self._watched.exits.append
-        self._watched.add(made.vm, programs.image("l1_vmx"), programs.image("l2"))
+        assert made.hypervisor is not None
+        images = (made.hypervisor.program, made.hypervisor.l2_program)
+        self._watched.add(made.vm, *map(programs.image, images))
         return Nested(cell, made)
 
     def __enter__(self) -> Self:

@@ -46,3 +46,6 @@ def install() -> None:
         if name not in sys.modules:
             sys.modules[name] = module = _StandIn(name)
             vars(module).update(known)
+            package, _, own_name = name.rpartition(".")
+            if package in sys.modules:  # what the import system does when it has loaded a module
+                setattr(sys.modules[package], own_name, module)
