@@ -140,8 +140,21 @@ def test_amd(machine):
     found = read(machine)
     assert found.vendor_module == "kvm_amd"
     assert all_unmet(("nested_svm", "nested", "npt", "tdp_mmu"), found) == ()
+    assert all_unmet(("tdp", "tlb_tags"), found) == (), "NPT and ASIDs, where VMX has EPT and VPIDs"
+    assert lacks(machine, "invept").reason == "INVEPT is an instruction of VMX, SVM has none"
     assert lacks(machine, "nested_vmx").reason == "the CPU (EPYC) does not offer vmx"
     assert lacks(machine, "ept").way_out == "kvmharness run --host vmx"
+
+
+def test_amd_without_npt(machine):
+    machine.amd()
+    machine.module("kvm_amd", npt="N")
+    assert lacks(machine, "tdp").reason == lacks(machine, "npt").reason == "/sys/module/kvm_amd/parameters/npt is N"
+    assert unmet("tlb_tags", read(machine)) is None
+
+
+def test_svm_is_had_from_the_emulated_svm_host(machine):
+    assert lacks(machine, "nested_svm").way_out == lacks(machine, "npt").way_out == "kvmharness run --host svm"
 
 
 def test_without_ept(machine):
@@ -149,6 +162,8 @@ def test_without_ept(machine):
     machine.module("kvm_intel", ept="N", vpid="0")
     assert unmet("no_ept", read(machine)) is None
     assert lacks(machine, "ept").reason == "/sys/module/kvm_intel/parameters/ept is N"
+    assert lacks(machine, "tdp").reason == lacks(machine, "invept").reason == lacks(machine, "ept").reason
+    assert lacks(machine, "tlb_tags").reason == lacks(machine, "vpid").reason
     assert lacks(machine, "vpid").reason == "/sys/module/kvm_intel/parameters/vpid is N"
     # The parameter still says Y, but kvm_mmu_init_tdp_mmu() wants EPT.
     assert lacks(machine, "tdp_mmu").reason == "/sys/module/kvm_intel/parameters/ept is N"

@@ -14,6 +14,9 @@ from kvmharness.values import dataclass
 VMX_HOSTS = ("vmx:skylake", "vmx:haswell", "vmx:sandybridge", "vmx:lynnfield", "vmx:penryn")
 """The emulated VMX hosts, the default one first."""
 
+SVM_HOSTS = ("svm", "svm:epyc-nonpt")
+"""The emulated SVM hosts, the default one first."""
+
 Check = Callable[[HostFacts], tuple[str, str] | None]
 """Gives (reason, fix) when the host lacks something, None when it has it."""
 
@@ -241,10 +244,25 @@ def _no_ept(facts: HostFacts) -> tuple[str, str] | None:
     return None
 
 
+def _either(vmx: Check, svm: Check) -> Check:
+    """What the vendors call differently, or only one of them has."""
+    return lambda facts: (svm if facts.svm else vmx)(facts)
+
+
+_tdp = _either(_vendor_parameter("kvm_intel", "ept"), _vendor_parameter("kvm_amd", "npt"))
+
+
 def _tdp_mmu(facts: HostFacts) -> tuple[str, str] | None:
     """Without EPT or NPT the parameter may say Y and mean nothing: kvm_mmu_init_tdp_mmu()."""
-    tdp = _vendor_parameter("kvm_amd", "npt") if facts.svm else _vendor_parameter("kvm_intel", "ept")
-    return tdp(facts) or _parameter_need("kvm.tdp_mmu", "Y").check(facts)
+    return _tdp(facts) or _parameter_need("kvm.tdp_mmu", "Y").check(facts)
+
+
+def _always(facts: HostFacts) -> tuple[str, str] | None:
+    return None
+
+
+def _no_invept(facts: HostFacts) -> tuple[str, str] | None:
+    return "INVEPT is an instruction of VMX, SVM has none", ""
 
 
 def _perf(facts: HostFacts) -> tuple[str, str] | None:
@@ -297,11 +315,18 @@ NEEDS: dict[str, Need] = {
     "kvm": Need("/dev/kvm can be used", _kvm, VMX_HOSTS),
     "nested": Need("nested virtualization of either vendor", _any_nested, VMX_HOSTS),
     "nested_vmx": Need("guests get VMX", _nested("kvm_intel", "vmx"), VMX_HOSTS),
-    "nested_svm": Need("guests get SVM", _nested("kvm_amd", "svm")),
+    "nested_svm": Need("guests get SVM", _nested("kvm_amd", "svm"), SVM_HOSTS),
     "ept": Need("KVM uses EPT", _vendor_parameter("kvm_intel", "ept"), _EPT_HOSTS),
-    "npt": Need("KVM uses NPT", _vendor_parameter("kvm_amd", "npt")),
+    "npt": Need("KVM uses NPT", _vendor_parameter("kvm_amd", "npt"), SVM_HOSTS[:1]),
+    "tdp": Need("KVM uses EPT or NPT", _tdp, _EPT_HOSTS),
     "no_ept": Need("KVM shadows page tables: neither EPT nor NPT", _no_ept, VMX_HOSTS[-1:]),
     "vpid": Need("KVM uses VPIDs", _vendor_parameter("kvm_intel", "vpid"), _EPT_HOSTS),
+    "tlb_tags": Need(
+        "L2's translations have a tag of their own: VPID or ASID",
+        _either(_vendor_parameter("kvm_intel", "vpid"), _always),
+        _EPT_HOSTS,
+    ),
+    "invept": Need("L1 can execute INVEPT", _either(_vendor_parameter("kvm_intel", "ept"), _no_invept), _EPT_HOSTS),
     "shadow_vmcs": Need(
         "VMREAD and VMWRITE of L1 need no exit", _vendor_parameter("kvm_intel", "enable_shadow_vmcs"), VMX_HOSTS[:2]
     ),
