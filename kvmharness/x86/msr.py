@@ -1,6 +1,7 @@
 """Indices of the model-specific registers that the harness reads or sets.
 
-Source: SDM vol. 4, "Architectural MSRs"; the names are the SDM's without the IA32_ prefix where nothing is lost.
+Source: SDM vol. 4, "Architectural MSRs"; APM vol. 2, "SVM Related MSRs". The names are the SDM's without the IA32_
+prefix where nothing is lost.
 """
 
 from kvmharness.enums import IntEnum, IntFlag
@@ -52,6 +53,7 @@ class Msr(IntEnum):
     GS_BASE = 0xC000_0101
     KERNEL_GS_BASE = 0xC000_0102
     TSC_AUX = 0xC000_0103
+    VM_HSAVE_PA = 0xC001_0117  # AMD only
 
 
 class FeatureControl(IntFlag):
