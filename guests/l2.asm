@@ -6,10 +6,6 @@
 # memory: 0x0 MEMORY_BYTES everything, shared with L1
 # exits: none to the host; vmcall to L1 at hypercall
 # source: SDM Vol. 3, 26.1.2 Instructions That Cause VM Exits Unconditionally
-entry:              test    r9, FLAG_L2_MOVES_CR3
-                    jz      probe
-                    mov     cr3, rsi
-probe:              mov     rax, [r13]
-                    inc     rbp
+                    .include "l2.inc"
 hypercall:          vmcall
                     ud2                                 # L1 enters at `entry` each time, never behind the hypercall

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from kvmharness.guest import loader, rows, spaces
-from kvmharness.guest.hypervisor import hypervisor
+from kvmharness.guest.hypervisor import Hypervisor, hypervisor
 from kvmharness.guest.layout import Action, Flag, Place
 from kvmharness.guest.programs import image
 from kvmharness.guest.runloop import RunLoop
@@ -29,6 +29,7 @@ class CellGuest:
         session: drives it; the first phase starts it.
         flags: what :meth:`Session.phase` is to be given.
         period: round trips until the operands repeat.
+        hypervisor: what L1 is; None where there is no L2.
     """
 
     vm: Vm
@@ -37,6 +38,7 @@ class CellGuest:
     session: Session
     flags: Flag
     period: int
+    hypervisor: Hypervisor | None
 
 
 @contextmanager
@@ -53,13 +55,14 @@ def cell_guest(kvm: Kvm, cell: Cell, *, timeout_s: float = TIMEOUT_S) -> Iterato
         IoctlError: KVM refuses something.
     """
     order = rotation(cell)
+    l2 = hypervisor(kvm) if cell.nested else None
     tables = spaces.build(
         host_roots=1 + max(root for root, _ in order.host),
         guest_roots=1 + max((root for root, _ in order.guest), default=-1),
         epts=cell.eptps,
+        nested_space=l2.nested_space if l2 else spaces.ept_space,
     )
     operands = round_trips(order, tables)
-    l2 = hypervisor() if cell.nested else None
     with kvm.create_vm() as vm:
         # Every vCPU starts in real mode, for which KVM needs a TSS of its own on Intel without unrestricted guest.
         vm.set_tss_addr(_TSS_GPA)
@@ -78,7 +81,7 @@ def cell_guest(kvm: Kvm, cell: Cell, *, timeout_s: float = TIMEOUT_S) -> Iterato
         loader.enter_long_mode(vcpu, memory, l1, cr3=tables.host_cr3[0], cr4=cr4)
         loop = RunLoop(vcpu)
         session = Session(loop, memory, len(operands), timeout_s=timeout_s)
-        yield CellGuest(vm, vcpu, loop, session, _flags(cell), order.period)
+        yield CellGuest(vm, vcpu, loop, session, _flags(cell), order.period, l2)
 
 
 def round_trips(order: Rotation, tables: Spaces) -> list[rows.RoundTrip]:

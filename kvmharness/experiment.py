@@ -17,6 +17,7 @@ from kvmharness.guest.hypervisor import exit_reasons
 from kvmharness.guest.programs import unpack
 from kvmharness.hosts import HostFacts, all_unmet, facts
 from kvmharness.kvm.system import Kvm
+from kvmharness.measure.clock import tsc_facts
 from kvmharness.measure.perf import (
     NESTED_EXITS,
     ROOT_SWITCHES,
@@ -102,7 +103,7 @@ def run_cells(
     """
     unpack(images or {})
     here = facts()
-    emit({"host": here.to_json()})
+    emit({"host": here.to_json() | {"tsc_problem": tsc_facts(emulator=here.emulated or "").problem}})
     patches = rootcache.Patches(oracle["p1"], oracle["p2"]) if oracle else None
     runner = _Runner(here, Plan(**plan), variant, turn, patches)
     wanted = [Cell.from_json(dict(data)) for data in cells]
@@ -184,7 +185,7 @@ class _Runner:
             counts={name: count for name, count in counts.items() if not name.startswith("kvm_exit ")},
             missing=_missing(counters),
             stats={name: value for name, value in stats.items() if value},
-            predicted=self._predict(cell, warmup, counted),
+            predicted=self._predict(guest, cell, warmup, counted),
         )
 
     def _time(self, attempt: _Attempt) -> None:
@@ -199,11 +200,13 @@ class _Runner:
             attempt.result, batch_round_trips=batch, samples=samples, probes=Probes(checked=checked)
         )
 
-    def _predict(self, cell: Cell, warmup: int, counted: int) -> Prediction | None:
+    def _predict(self, guest: CellGuest, cell: Cell, warmup: int, counted: int) -> Prediction | None:
         """What the oracle says; nothing where it does not know the kernel or its MMU."""
         if self.patches is None or self.host.l0_tdp is None:
             return None
-        expected = rootcache.predict(scenario(cell, l0_tdp=self.host.l0_tdp), self.patches, warmup, counted)
+        l1_mov_cr3 = guest.hypervisor is not None and guest.hypervisor.l1_moves_cr3
+        told = scenario(cell, l0_tdp=self.host.l0_tdp, l1_mov_cr3=l1_mov_cr3)
+        expected = rootcache.predict(told, self.patches, warmup, counted)
         return Prediction(expected.loads, expected.switches)
 
 

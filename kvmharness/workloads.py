@@ -90,8 +90,9 @@ class Cell:
         wanted = {
             "kvm": True,
             "nested": self.nested,
-            "ept": self.eptps > 0,
-            "vpid": self.nested and self.vpid,
+            "tdp": self.eptps > 0,
+            "invept": self.invept_every > 0,
+            "tlb_tags": self.nested and self.vpid,
             "pcid": self.pcid,
         }
         return tuple(name for name, needed in wanted.items() if needed)
@@ -152,12 +153,13 @@ def _cr3_order(count: int, pcid: bool) -> tuple[tuple[int, int], ...]:
     return tuple((0, PCID_FIRST + i) if pcid else (i, 0) for i in range(count))
 
 
-def scenario(cell: Cell, *, l0_tdp: bool) -> Scenario:
+def scenario(cell: Cell, *, l0_tdp: bool, l1_mov_cr3: bool = False) -> Scenario:
     """The cell as the oracle sees it; the numbers stand for roots and only their being equal matters.
 
     Args:
         cell: the cell.
         l0_tdp: whether L0 uses EPT or NPT for L1.
+        l1_mov_cr3: whether L1 moves to its next CR3 before it enters L2, as it must on SVM.
     """
     order = rotation(cell)
     return Scenario(
@@ -168,6 +170,7 @@ def scenario(cell: Cell, *, l0_tdp: bool) -> Scenario:
         eptp=tuple((3 << 32) + (i << 12) for i in order.ept),
         invept_every=cell.invept_every,
         l2_mov_cr3=tuple(_pgd(2, root, pcid) for root, pcid in order.l2_moves),
+        l1_mov_cr3=l1_mov_cr3,
         pcid=cell.pcid,
         boot_cr3=_pgd(1, 0, 0),
     )

@@ -80,8 +80,9 @@ def test_needs_are_names_that_hosts_know(cell):
     assert cell.needs[0] == "kvm"
     assert ("nested" in cell.needs) is (cell.id[0] != "d")
     assert ("pcid" in cell.needs) is ("pcid" in cell.id)
-    assert ("ept" in cell.needs) is (cell.id[0] in "bc")
-    assert ("vpid" in cell.needs) is (cell.id[0] != "d" and "novpid" not in cell.id)
+    assert ("tdp" in cell.needs) is (cell.id[0] in "bc")
+    assert ("invept" in cell.needs) is ("invept" in cell.id)
+    assert ("tlb_tags" in cell.needs) is (cell.id[0] != "d" and "novpid" not in cell.id)
 
 
 def test_orders():
@@ -144,6 +145,16 @@ def test_l1_alone_without_ept_is_the_negative_control(count):
     told = scenario(select((f"d:{count}",))[0], l0_tdp=False)
     misses = 0 if count <= 4 else 1
     assert rootcache.steady(told, rootcache.NONE) == rootcache.steady(told, rootcache.BOTH) == misses
+
+
+def test_l1_of_svm_moves_to_its_cr3_itself():
+    """Which costs nothing with NPT, and exits and searches the cache without it, as soon as the CR3 changes."""
+    cell, alone = Cell(Setup.NO_EPT, 3, 3), Cell(Setup.NO_EPT)
+    with_npt = scenario(cell, l0_tdp=True, l1_mov_cr3=True)
+    assert rootcache.predict(with_npt, rootcache.BOTH, 6, 30) == (0, 60)
+    assert rootcache.steady(with_npt, rootcache.NONE) == 2
+    assert rootcache.predict(scenario(cell, l0_tdp=False, l1_mov_cr3=True), rootcache.BOTH, 6, 30) == (60, 90)
+    assert rootcache.predict(scenario(alone, l0_tdp=False, l1_mov_cr3=True), rootcache.BOTH, 6, 30) == (0, 60)
 
 
 def test_select():

@@ -54,7 +54,7 @@ class StaleTranslation(GuestFailure):
 
 
 class EntryRefused(GuestFailure):
-    """VMLAUNCH or VMRESUME ended in VMfail, or VM entry failed on L2's state.
+    """VMLAUNCH or VMRESUME ended in VMfail, VM entry failed on L2's state, or VMRUN refused its VMCB.
 
     Attributes:
         instruction_error: number of the VM-instruction error, or 0.
@@ -107,6 +107,8 @@ def read_failure(read: Callable[[Mailbox], int]) -> GuestFailure:
             return StaleTranslation(level, round_trip, read(Mailbox.EXPECTED), read(Mailbox.SEEN))
         case Error.UNEXPECTED_EXIT:
             return _unexpected_exit(read, round_trip)
+        case Error.UNEXPECTED_VMEXIT:
+            return _unexpected_vmexit(read, round_trip)
         case Error.EXCEPTION:
             return _exception(read, round_trip)
         case _:
@@ -157,6 +159,21 @@ def _unexpected_exit(read: Callable[[Mailbox], int], round_trip: int) -> GuestFa
     unexpected = UnexpectedL2Exit(Error.UNEXPECTED_EXIT, round_trip, text)
     unexpected.exit_reason, unexpected.exit_qualification = reason, qualification
     return unexpected
+
+
+def _unexpected_vmexit(read: Callable[[Mailbox], int], round_trip: int) -> GuestFailure:
+    from kvmharness.x86.svm import INVALID, describe_svm_exit
+
+    code, info = read(Mailbox.EXIT_REASON), read(Mailbox.EXIT_QUALIFICATION)
+    what = describe_svm_exit(code, info, read(Mailbox.EXIT_INFO2))
+    error: EntryRefused | UnexpectedL2Exit
+    if code == INVALID:
+        error = EntryRefused(Error.UNEXPECTED_VMEXIT, round_trip, f"L1's {what}")
+    else:
+        text = f"L2 left at {read(Mailbox.GUEST_RIP):#x} for another reason than its hypercall: {what}"
+        error = UnexpectedL2Exit(Error.UNEXPECTED_VMEXIT, round_trip, text)
+    error.exit_reason, error.exit_qualification = code, info
+    return error
 
 
 def _exception(read: Callable[[Mailbox], int], round_trip: int) -> GuestFailure:

@@ -21,6 +21,8 @@ class Place(IntEnum):
     VMCS_TABLE = 0x7000  # pairs (field encoding, value) of 8 bytes each, up to an encoding of 0xffffffff
     REAL_MODE_CODE = 0x8000
     INVEPT_DESCRIPTOR = 0x9000
+    VMCB = 0xA000  # of L2, on SVM
+    HOST_SAVE_AREA = 0xB000  # the processor's, on SVM
     L1_CODE = 0x10000
     L2_CODE = 0x20000
     ROWS = 0x30000  # the operand rows: class Row
@@ -60,6 +62,7 @@ class Mailbox(IntEnum):
     STACK = 0x98  # of an exception: the error code, or RIP where the vector has none
     STACK_SECOND = 0xA0  # RIP, or CS
     CR2 = 0xA8
+    EXIT_INFO2 = 0xB0  # on SVM, whose EXITINFO1 is the qualification
 
 
 class Row(IntEnum):
@@ -119,6 +122,7 @@ class Error(IntEnum):
     STALE_L1 = 8  # L1 read another tag than its new CR3 maps
     STALE_L2 = 9
     EXCEPTION = 10  # in L1
+    UNEXPECTED_VMEXIT = 11  # on SVM: VMRUN was refused, or L2 left for another reason than its hypercall
 
 
 # VMCS fields that the guest code names itself; everything else comes to it as the field table.
@@ -134,8 +138,15 @@ _FIELDS = (
 )
 
 
+# VMCB fields, likewise: everything else is in the VMCB from the beginning.
+_VMCB = ("CR3", "RIP", "RAX", "N_CR3", "EXITCODE", "EXITINFO1", "EXITINFO2")
+
+
 def symbols() -> dict[str, int]:
     """All names that guest sources may use, with their values."""
+    from kvmharness.x86.msr import Msr
+    from kvmharness.x86.registers import Efer
+    from kvmharness.x86.svm import SvmExit, Vmcb
     from kvmharness.x86.vmcs import Field
     from kvmharness.x86.vmx_exits import VmxExit
 
@@ -152,4 +163,11 @@ def symbols() -> dict[str, int]:
     ):
         names |= {f"{prefix}_{member.name}": int(member) for member in members}
     names |= {f"FIELD_{name}": int(Field[name]) for name in _FIELDS}
-    return names | {"EXIT_VMCALL": int(VmxExit.VMCALL)}
+    names |= {f"VMCB_{name}": int(Vmcb[name]) for name in _VMCB}
+    return names | {
+        "EXIT_VMCALL": int(VmxExit.VMCALL),
+        "EXIT_VMMCALL": int(SvmExit.VMMCALL),
+        "MSR_EFER": int(Msr.EFER),
+        "MSR_VM_HSAVE_PA": int(Msr.VM_HSAVE_PA),
+        "EFER_SVME": int(Efer.SVME),
+    }

@@ -21,6 +21,8 @@ _ORIGINS = {
     "tick": Place.L1_CODE,
     "l1_vmx": Place.L1_CODE,
     "l2": Place.L2_CODE,
+    "l1_svm": Place.L1_CODE,
+    "l2_svm": Place.L2_CODE,
     "run_loop": 0,  # host code without absolute addresses: runs wherever it is mapped
 }
 

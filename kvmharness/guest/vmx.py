@@ -4,12 +4,14 @@ Policy is computed here; the guest program only copies the table of fields into 
 """
 
 import struct
+from collections.abc import Sequence
 
 from kvmharness.guest.image import Image
 from kvmharness.guest.layout import VMCS_TABLE_END, Place
 from kvmharness.guest.loader import TABLES, write_pages
 from kvmharness.guest.programs import image
 from kvmharness.guest.rows import RoundTrip
+from kvmharness.guest.spaces import Range, ept_space
 from kvmharness.kvm.memory import Memory
 from kvmharness.kvm.vcpu import Vcpu
 from kvmharness.x86.msr import VMX_CAPABILITIES
@@ -45,10 +47,16 @@ class Vmx:
     """L1 as a VMX hypervisor, see :class:`kvmharness.guest.hypervisor.Hypervisor`."""
 
     program = "l1_vmx"
+    l2_program = "l2"
+    l1_moves_cr3 = False  # HOST_CR3 says where the exit goes
 
     def cr4(self, *, pcid: bool) -> int:
         """CR4 of L1, and of L2, which the fixed bits force to be alike."""
         return int(VMX_CR4) | (Cr4.PCIDE if pcid else 0)
+
+    def nested_space(self, base_gpa: int, ranges: Sequence[Range]) -> tuple[bytes, int]:
+        """EPT tables, and their EPTP."""
+        return ept_space(base_gpa, ranges)
 
     def place(self, vcpu: Vcpu, memory: Memory, l1: Image, first: RoundTrip, *, pcid: bool, vpid: bool) -> None:
         """Places L2 and everything that L1 needs to enter it.
@@ -57,7 +65,7 @@ class Vmx:
             HostRequirementError: the vCPU has no VMX, or its VMX lacks EPT or VPID.
         """
         caps = VmxCaps.from_msrs(vcpu.get_msrs(VMX_CAPABILITIES))
-        l2 = image("l2")
+        l2 = image(self.l2_program)
         memory.write(l2.origin, l2.code)
         write_pages(memory, pages(caps, l1, l2, first, cr4=self.cr4(pcid=pcid), vpid=vpid))
 

@@ -59,6 +59,22 @@ def test_another_exit_of_l2():
     assert "vector 14" in str(error)
 
 
+def test_vmrun_that_refused_the_vmcb():
+    error = failure(Error.UNEXPECTED_VMEXIT, EXIT_REASON=(1 << 64) - 1)
+    assert isinstance(error, EntryRefused)
+    assert "L1's VMRUN refused the VMCB" in str(error)
+
+
+def test_another_exit_of_l2_on_svm():
+    error = failure(
+        Error.UNEXPECTED_VMEXIT, EXIT_REASON=0x400, EXIT_QUALIFICATION=4, EXIT_INFO2=0x5000, GUEST_RIP=0x2000A
+    )
+    assert isinstance(error, UnexpectedL2Exit)
+    assert (error.exit_reason, error.exit_qualification) == (0x400, 4)
+    assert "L2 left at 0x2000a" in str(error)
+    assert "NPF (0x400): error code 0x4, gpa 0x5000" in str(error)
+
+
 def test_triple_fault_of_l2():
     error = failure(Error.UNEXPECTED_EXIT, EXIT_REASON=2)
     assert isinstance(error, UnexpectedL2Exit)

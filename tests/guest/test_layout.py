@@ -18,6 +18,8 @@ REGIONS = {
     "vmcs table": (Place.VMCS_TABLE, PAGE_BYTES),
     "real mode": (Place.REAL_MODE_CODE, PAGE_BYTES),
     "invept": (Place.INVEPT_DESCRIPTOR, 16),
+    "vmcb": (Place.VMCB, PAGE_BYTES),
+    "host save area": (Place.HOST_SAVE_AREA, PAGE_BYTES),
     "l1": (Place.L1_CODE, 0x10000),
     "l2": (Place.L2_CODE, 0x10000),
     "rows": (Place.ROWS, layout.ROWS_MAX * Row.BYTES),

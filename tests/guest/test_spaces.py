@@ -4,6 +4,7 @@ import pytest
 
 from kvmharness.guest import spaces
 from kvmharness.guest.layout import MEMORY_BYTES, PAGE_BYTES, PROBE_GVA, Place
+from kvmharness.guest.svm import Svm
 from kvmharness.x86.walker import WalkError, walk, walk_ept
 
 SHAPES = [(1, 0, 0), (8, 0, 0), (1, 1, 0), (3, 3, 0), (4, 4, 0), (5, 1, 1), (1, 1, 8), (3, 2, 3)]
@@ -95,6 +96,26 @@ def test_walks_write_nothing(built, memory):
         assert found.accessed
         assert found.dirty
         assert all(step.entry & 1 << 5 for step in found.steps)
+
+
+@pytest.mark.parametrize("shape", [(5, 1, 1), (1, 1, 8), (3, 2, 3)], ids=str)
+def test_nested_page_tables_in_the_place_of_ept(shape):
+    built = spaces.build(*shape, nested_space=Svm().nested_space)
+    memory = Memory(built.pages)
+    assert len(set(built.eptp)) == shape[2]
+    for j, cr3 in enumerate(built.guest_cr3):
+        for k, n_cr3 in enumerate(built.eptp):
+            used = []
+
+            def through(gpa, n_cr3=n_cr3, used=used):
+                used.append(walk(memory.u64, n_cr3, gpa))
+                return used[-1].gpa
+
+            found = walk(lambda gpa, through=through: memory.u64(through(gpa)), cr3, PROBE_GVA)
+            assert memory.u64(through(found.gpa)) == spaces.guest_tag(j, k)
+            # To nested paging all accesses are user accesses, and those of L2's page walk are writes.
+            assert all(each.user and each.writable and each.accessed and each.dirty for each in used)
+            assert walk(memory.u64, n_cr3, Place.L2_CODE).executable
 
 
 @pytest.mark.parametrize("shape", [(16, 1, 0), (1, 16, 0), (1, 1, 16)])

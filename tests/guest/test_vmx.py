@@ -82,4 +82,4 @@ def test_exit_reasons_are_the_manuals():
     reasons = exit_reasons("kvm_intel")
     assert (reasons["VMRESUME"], reasons["VMCALL"], reasons["VMWRITE"], reasons["VMREAD"]) == (24, 18, 25, 23)
     assert (reasons["CR_ACCESS"], reasons["EXTERNAL_INTERRUPT"], reasons["INVEPT"]) == (28, 1, 50)
-    assert exit_reasons("kvm_amd") == exit_reasons(None) == {}
+    assert exit_reasons(None) == {}
