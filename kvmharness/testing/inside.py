@@ -52,7 +52,16 @@ def run(
     unpack(images)
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     os.chdir(os.path.join(folder, invoked_in))
-    command = ["--rootdir", folder, "--confcutdir", folder, "-c", os.path.join(folder, INI), *arguments]
+    command = [
+        "--continue-on-collection-errors",
+        "--rootdir",
+        folder,
+        "--confcutdir",
+        folder,
+        "-c",
+        os.path.join(folder, INI),
+        *arguments,
+    ]
     command += [word for name in _LEFT_OUT for word in ("-p", f"no:{name}")]
     command += [word for name in plugins for word in ("-p", name)]
     reporter = Reporter(emit, nodeids, options, timeout_s)

@@ -25,11 +25,12 @@ _SLOWDOWN = 2.0  # wall seconds for one of the emulated host's, at most
 
 # Options that are about the session outside, or that are given to the inside in another way.
 _OWN_OPTIONS = """
-    basetemp cacheclear cacheshow capture collectonly confcutdir deselect disable_plugin_autoload durations
-    durations_min failedfirst file_or_dir help ignore ignore_glob importmode inifilename invert keepduplicates keyword
-    last_failed_no_failures lf log_file markers markexpr maxfail newfirst noconftest override_ini pastebin plugins
-    pyargs pythonwarnings rootdir show_fixtures_per_test showfixtures stepwise stepwise_reset stepwise_skip strict
-    strict_config strict_markers trace traceconfig version xmlpath kvm_host kvm_kernel kvm_modules kvm_timeout
+    basetemp cacheclear cacheshow capture collectonly confcutdir continue_on_collection_errors deselect
+    disable_plugin_autoload durations durations_min failedfirst file_or_dir help ignore ignore_glob importmode
+    inifilename invert keepduplicates keyword last_failed_no_failures lf log_file markers markexpr maxfail newfirst
+    noconftest override_ini pastebin plugins pyargs pythonwarnings rootdir show_fixtures_per_test showfixtures
+    stepwise stepwise_reset stepwise_skip strict strict_config strict_markers trace traceconfig version xmlpath
+    kvm_host kvm_kernel kvm_modules kvm_timeout
 """
 # Settings that are about finding tests, plugins and files outside.
 _OWN_SETTINGS = """

@@ -98,7 +98,7 @@ class Replay:
             raise self._session.Interrupted(self._session.shouldstop)
 
     def _on_collect(self, data: dict[str, Any]) -> None:
-        self._collect_errors[data["nodeid"]] = data["text"]
+        self._collect_errors[data["nodeid"].partition("::")[0]] = data["text"]
 
     def _on_internal_error(self, data: dict[str, Any]) -> None:
         self._output.append(data["text"])

@@ -22,7 +22,7 @@ ROOT = "suite"
 # nothing inside, so of pygments only what is imported at once comes along.
 PYTEST = (
     *("pytest", "_pytest", "py", "pluggy", "iniconfig", "packaging", "pygments.token"),
-    *("gettext", "csv", "socket", "zipfile"),
+    *("gettext", "csv", "socket", "zipfile", "encodings.unicode_escape", "encodings.utf_8_sig"),
     *("kvmharness.testing", "kvmharness.pytest_plugin"),
 )
 _CARRIED_ANYWAY = frozenset(name.partition(".")[0] for name in PYTEST)
