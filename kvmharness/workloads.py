@@ -208,12 +208,19 @@ def matrix() -> tuple[Cell, ...]:
     return tuple(cells)
 
 
-def validation_matrix() -> tuple[Cell, ...]:
+NO_TDP = {"kvm_intel": {"kvm_intel.ept": "0"}, "kvm_amd": {"kvm_amd.npt": "0"}}
+"""The module parameters that make L0 shadow page tables, by the vendor's KVM module."""
+
+
+def validation_matrix(vendor_module: str = "kvm_intel") -> tuple[Cell, ...]:
     """The cells that a series is validated with: a choice of the whole matrix, and more module parameters.
 
-    With L0's EPT off, (a) becomes (e), and (d) exits: these are the negative controls.
+    With L0's EPT or NPT off, (a) becomes (e), and (d) exits: these are the negative controls.
+
+    Args:
+        vendor_module: of the host; it names the parameter that switches EPT or NPT off.
     """
-    no_ept, no_tdp_mmu = {"kvm_intel.ept": "0"}, {"kvm.tdp_mmu": "N"}
+    no_ept, no_tdp_mmu = NO_TDP[vendor_module], {"kvm.tdp_mmu": "N"}
     pairs = [(n, 1) for n in COUNTS] + list(PAIRS)
     cells = [Cell(Setup.NO_EPT, n1, n2) for n1, n2 in pairs]
     cells += [replace(Cell(Setup.NO_EPT, n, n), pcid=True) for n in (1, 3)]

@@ -18,6 +18,7 @@ from kvmharness.workloads import (
     rotation,
     scenario,
     select,
+    validation_matrix,
     with_params,
 )
 
@@ -155,6 +156,15 @@ def test_l1_of_svm_moves_to_its_cr3_itself():
     assert rootcache.steady(with_npt, rootcache.NONE) == 2
     assert rootcache.predict(scenario(cell, l0_tdp=False, l1_mov_cr3=True), rootcache.BOTH, 6, 30) == (60, 90)
     assert rootcache.predict(scenario(alone, l0_tdp=False, l1_mov_cr3=True), rootcache.BOTH, 6, 30) == (0, 60)
+
+
+def test_what_validates_a_series_has_its_negative_controls_under_both_vendors():
+    """The same cells, but for the name of the parameter that takes L0's EPT or NPT away."""
+    vmx, svm = validation_matrix("kvm_intel"), validation_matrix("kvm_amd")
+    assert [cell.id.replace("ept=0", "npt=0") for cell in vmx] == [cell.id for cell in svm]
+    assert {"a:3x3/npt=0", "d:5/npt=0"} < {cell.id for cell in svm}
+    assert {name for cell in svm for name, _ in cell.params} == {"kvm_amd.npt", "kvm.tdp_mmu"}
+    assert validation_matrix() == vmx
 
 
 def test_select():

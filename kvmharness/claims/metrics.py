@@ -25,6 +25,19 @@ _OTHERS = ("time", "probe_failures", "dmesg", "errors")
 _SAID_ALWAYS = (
     "module taints kernel",  # modules built outside the kernel's own build always do
     "VM_EXIT_LOAD_IA32_PERF_GLOBAL_CTRL does not work properly",  # an erratum of Nehalem processors
+    # What kvm_amd finds.
+    "Nested Virtualization enabled",
+    "Nested Paging enabled",
+    "Nested Paging disabled",
+    "PMU virtualization is disabled",
+    "LBR virtualization supported",
+    "Virtual GIF supported",
+    "Virtual VMLOAD VMSAVE supported",
+    "TSC scaling supported",
+    "AVIC enabled",
+    # The kernel has watched its clocks for long enough, which may fall into any step.
+    "clocksource: tsc: mask",
+    "Switched to clocksource tsc",
 )
 
 

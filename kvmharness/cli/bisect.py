@@ -32,7 +32,7 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
 
 def run(options: argparse.Namespace, output: Output) -> int:
     """Builds, runs, answers."""
-    question = Question.of(_cell(options.cell), options.metric, options.bound)
+    question = Question.of(_cell(options.cell, options.host), options.metric, options.bound)
     machine.cpu_of(options.host)
     with output.task("Bisect") as task:
         kernel = machine.kernel_of(options, task)
@@ -41,8 +41,8 @@ def run(options: argparse.Namespace, output: Output) -> int:
     return answer.code
 
 
-def _cell(name: str) -> Cell:
-    cells = {cell.id: cell for cell in (*matrix(), *validation_matrix())}
+def _cell(name: str, host: str) -> Cell:
+    cells = {cell.id: cell for cell in (*matrix(), *validation_matrix(machine.vendor_module(host)))}
     if name not in cells:
         raise UsageError(f"there is no cell {name!r}", "`kvmharness run --list` shows them, for example a:3x3.")
     return cells[name]

@@ -43,6 +43,15 @@ def cpu_of(host: str) -> str:
     return cpu or _DEFAULT_CPU[kind]
 
 
+def vendor_module(host: str) -> str:
+    """The vendor's KVM module on a host; Intel's where this machine has none."""
+    if host != LOCAL:
+        return "kvm_amd" if host.partition(":")[0] == "svm" else "kvm_intel"
+    from kvmharness.hosts import facts
+
+    return "kvm_amd" if facts().svm else "kvm_intel"
+
+
 def add_kernel_options(parser: argparse.ArgumentParser) -> None:
     """Options that say which kernel the emulated host runs."""
     group = parser.add_argument_group("the emulated host's kernel", "By default Debian's linux-source-6.1, built once.")

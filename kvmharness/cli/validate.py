@@ -65,7 +65,8 @@ def run(options: argparse.Namespace, output: Output) -> int:
         _check_local(options)
     else:
         machine.cpu_of(options.host)
-    cells = select(tuple(options.workloads)) if options.workloads else validation_matrix()
+    usual = validation_matrix(machine.vendor_module(options.host))
+    cells = select(tuple(options.workloads)) if options.workloads else usual
     with output.task("Validate") as task:
         found = _validate(options, cells, task)
     _show(found, options, output)

@@ -26,6 +26,14 @@ def test_list_needs_no_kvm(capsys):
     assert capsys.readouterr().out.splitlines() == [cell.id for cell in matrix()]
 
 
+@pytest.mark.parametrize(
+    ("host", "module"),
+    [("vmx", "kvm_intel"), ("vmx:penryn", "kvm_intel"), ("svm", "kvm_amd"), ("svm:epyc-nonpt", "kvm_amd")],
+)
+def test_the_vendor_of_an_emulated_host(host, module):
+    assert machine.vendor_module(host) == module
+
+
 def test_list_of_one_set_up(capsys):
     assert main(["run", "--list", "d"]) == 0
     assert {line[0] for line in capsys.readouterr().out.splitlines()} == {"d"}
