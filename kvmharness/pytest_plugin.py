@@ -49,7 +49,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--kvm-host",
         metavar="HOST",
         default="",
-        help="run the tests whose needs this machine lacks in an emulated host: vmx, or with a CPU vmx:penryn",
+        help="run the tests whose needs this machine lacks in an emulated host: vmx or svm, or with a CPU vmx:penryn",
     )
     group.addoption(
         "--kvm-require",

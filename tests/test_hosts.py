@@ -14,6 +14,7 @@ import pytest
 from kvmharness.errors import UsageError
 from kvmharness.hosts import NEEDS, DeviceState, all_unmet, check_names, facts, unmet
 from kvmharness.hosts.tools import install_command, missing
+from kvmharness.lab import bochs, qemu
 from tests.hostfiles import TOGETHER, HostFiles
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -155,6 +156,11 @@ def test_amd_without_npt(machine):
 
 def test_svm_is_had_from_the_emulated_svm_host(machine):
     assert lacks(machine, "nested_svm").way_out == lacks(machine, "npt").way_out == "kvmharness run --host svm"
+
+
+def test_every_emulated_host_that_a_need_names_can_be_started():
+    named = {host for need in NEEDS.values() for host in need.hosts}
+    assert named == {f"vmx:{cpu}" for cpu in bochs.CPUS} | {f"svm:{cpu}" for cpu in qemu.CPUS}
 
 
 def test_without_ept(machine):

@@ -14,8 +14,10 @@ from kvmharness.values import dataclass
 VMX_HOSTS = ("vmx:skylake", "vmx:haswell", "vmx:sandybridge", "vmx:lynnfield", "vmx:penryn")
 """The emulated VMX hosts, the default one first."""
 
-SVM_HOSTS = ("svm", "svm:epyc-nonpt")
+SVM_HOSTS = ("svm:epyc", "svm:epyc-nonpt")
 """The emulated SVM hosts, the default one first."""
+
+EMULATED_HOSTS = (*VMX_HOSTS, *SVM_HOSTS)
 
 Check = Callable[[HostFacts], tuple[str, str] | None]
 """Gives (reason, fix) when the host lacks something, None when it has it."""
@@ -44,7 +46,8 @@ class Unmet:
         """The command that goes on without changing this machine, empty when there is none."""
         if not self.hosts:
             return ""
-        spec = self.hosts[0].removesuffix(f":{VMX_HOSTS[0].partition(':')[2]}")
+        first = self.hosts[0]
+        spec = first.partition(":")[0] if first in (VMX_HOSTS[0], SVM_HOSTS[0]) else first
         return f"kvmharness run --host {spec}"
 
     def __str__(self) -> str:
@@ -310,32 +313,33 @@ def _bare_metal(facts: HostFacts) -> tuple[str, str] | None:
 
 
 _EPT_HOSTS = VMX_HOSTS[:-1]  # Penryn came before EPT and VPID
+_TDP_HOSTS = (*_EPT_HOSTS, SVM_HOSTS[0])
 
 NEEDS: dict[str, Need] = {
-    "kvm": Need("/dev/kvm can be used", _kvm, VMX_HOSTS),
-    "nested": Need("nested virtualization of either vendor", _any_nested, VMX_HOSTS),
+    "kvm": Need("/dev/kvm can be used", _kvm, EMULATED_HOSTS),
+    "nested": Need("nested virtualization of either vendor", _any_nested, EMULATED_HOSTS),
     "nested_vmx": Need("guests get VMX", _nested("kvm_intel", "vmx"), VMX_HOSTS),
     "nested_svm": Need("guests get SVM", _nested("kvm_amd", "svm"), SVM_HOSTS),
     "ept": Need("KVM uses EPT", _vendor_parameter("kvm_intel", "ept"), _EPT_HOSTS),
     "npt": Need("KVM uses NPT", _vendor_parameter("kvm_amd", "npt"), SVM_HOSTS[:1]),
-    "tdp": Need("KVM uses EPT or NPT", _tdp, _EPT_HOSTS),
-    "no_ept": Need("KVM shadows page tables: neither EPT nor NPT", _no_ept, VMX_HOSTS[-1:]),
+    "tdp": Need("KVM uses EPT or NPT", _tdp, _TDP_HOSTS),
+    "no_ept": Need("KVM shadows page tables: neither EPT nor NPT", _no_ept, (VMX_HOSTS[-1], SVM_HOSTS[-1])),
     "vpid": Need("KVM uses VPIDs", _vendor_parameter("kvm_intel", "vpid"), _EPT_HOSTS),
     "tlb_tags": Need(
         "L2's translations have a tag of their own: VPID or ASID",
         _either(_vendor_parameter("kvm_intel", "vpid"), _always),
-        _EPT_HOSTS,
+        (*_EPT_HOSTS, *SVM_HOSTS),
     ),
     "invept": Need("L1 can execute INVEPT", _either(_vendor_parameter("kvm_intel", "ept"), _no_invept), _EPT_HOSTS),
     "shadow_vmcs": Need(
         "VMREAD and VMWRITE of L1 need no exit", _vendor_parameter("kvm_intel", "enable_shadow_vmcs"), VMX_HOSTS[:2]
     ),
-    "tdp_mmu": Need("KVM uses its TDP MMU", _tdp_mmu, _EPT_HOSTS),
+    "tdp_mmu": Need("KVM uses its TDP MMU", _tdp_mmu, _TDP_HOSTS),
     "pcid": Need("guests get PCIDs", _guest_feature("pcid"), VMX_HOSTS),
     "invpcid": Need("guests get INVPCID", _guest_feature("invpcid"), VMX_HOSTS[:2]),
-    "perf": Need("KVM's tracepoints can be counted", _perf, VMX_HOSTS),
-    "kprobes": Need("calls of kernel functions can be counted", _kprobes, VMX_HOSTS),
-    "root": Need("the effective user is root", _root, VMX_HOSTS),
+    "perf": Need("KVM's tracepoints can be counted", _perf, EMULATED_HOSTS),
+    "kprobes": Need("calls of kernel functions can be counted", _kprobes, EMULATED_HOSTS),
+    "root": Need("the effective user is root", _root, EMULATED_HOSTS),
     "emulated_vmx": Need("an emulated VMX host can be built and started", _emulated("BOCHS")),
     "emulated_svm": Need("an emulated SVM host can be built and started", _emulated("QEMU")),
     "bare_metal": Need("no hypervisor and no emulator below", _bare_metal),

@@ -7,7 +7,7 @@ import pytest
 
 from kvmharness.errors import UsageError
 from kvmharness.hosts import NEEDS, HostFacts, Unmet, all_unmet, check_names, facts
-from kvmharness.hosts.needs import VMX_HOSTS
+from kvmharness.hosts.needs import EMULATED_HOSTS, SVM_HOSTS, VMX_HOSTS
 
 ALIASES = ("kvm", "nested_vmx", "nested_svm")
 """Markers that stand for the need of the same name."""
@@ -19,8 +19,8 @@ _SHOWN = ("kvm_intel.nested", "kvm_intel.ept", "kvm_intel.vpid", "kvm_amd.nested
 
 Params = tuple[tuple[str, str], ...]
 
-# What a host that lacks it can be given by loading KVM with a parameter.
-_BY_PARAMETER = {"no_ept": ("kvm_intel.ept", "0")}
+# What a host that lacks it can be given by loading KVM with a parameter: need and kind of host.
+_BY_PARAMETER = {("no_ept", "vmx"): ("kvm_intel.ept", "0"), ("no_ept", "svm"): ("kvm_amd.npt", "0")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +48,14 @@ def host_facts(config: pytest.Config) -> HostFacts:
 
 
 def host_name(spec: str) -> str:
-    """The full name of an emulated host: ``vmx`` is the first VMX host.
+    """The full name of an emulated host: ``vmx`` is the first VMX host, ``svm`` the first SVM host.
 
     Raises:
         UsageError: there is no such host.
     """
-    name = VMX_HOSTS[0] if spec == VMX_HOSTS[0].partition(":")[0] else spec
-    if name not in VMX_HOSTS:
-        raise UsageError(f"no emulated host is called {spec!r}", f"There are: vmx, {', '.join(VMX_HOSTS)}.")
+    name = {"vmx": VMX_HOSTS[0], "svm": SVM_HOSTS[0]}.get(spec, spec)
+    if name not in EMULATED_HOSTS:
+        raise UsageError(f"no emulated host is called {spec!r}", f"There are: vmx, svm, {', '.join(EMULATED_HOSTS)}.")
     return name
 
 
@@ -164,14 +164,15 @@ def _offer(host: str, needs: tuple[str, ...]) -> tuple[Params, tuple[str, ...]]:
     """What KVM must be loaded with there, and what the host does not offer."""
     params: dict[str, str] = {}
     missing = []
+    kind = host.partition(":")[0]
     for need in needs:
         entry = NEEDS.get(need)
         if entry is not None and host in entry.hosts:
             continue
-        if entry is not None and need not in _BY_PARAMETER:
+        if entry is not None and (need, kind) not in _BY_PARAMETER:
             missing.append(need)
         elif entry is not None:
-            params.update([_BY_PARAMETER[need]])
+            params.update([_BY_PARAMETER[need, kind]])
         elif not need.startswith("kernel"):  # the kernel's version is for the other side to judge
             name, _, value = need.partition("=")
             params[name] = value
@@ -182,5 +183,5 @@ def _way_out(needs: tuple[str, ...], emulated: str) -> Iterator[str]:
     """The emulated host that has everything, or that the given one has not."""
     if emulated:
         yield f"the emulated host {emulated} does not offer {', '.join(_offer(emulated, needs)[1])} either"
-    elif found := next((host for host in VMX_HOSTS if not _offer(host, needs)[1]), None):
+    elif found := next((host for host in EMULATED_HOSTS if not _offer(host, needs)[1]), None):
         yield f"pytest --kvm-host {found} runs it in an emulated host"
