@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -96,7 +96,7 @@ class CSide:
 
 
 @contextmanager
-def ticking(kvm: Kvm):  # noqa: ANN201
+def ticking(kvm: Kvm) -> Iterator[tuple[RunLoop, Path, Path]]:
     """A vCPU that exits as fast as it can, and the same guest as a file for the C program."""
     tick = programs.image("tick")
     tables = spaces.build(1, 0, 0)

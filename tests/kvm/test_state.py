@@ -186,9 +186,8 @@ def test_translate_without_paging(vcpu):
     assert (found.physical_address, found.valid) == (0x1234, True)
 
 
+@pytest.mark.needs("nested")
 def test_nested_state_round_trip(kvm, vcpu):
-    if not kvm.check_extension(Cap.NESTED_STATE):
-        pytest.skip("KVM_CAP_NESTED_STATE: this KVM has no nesting")
     vcpu.set_cpuid2(kvm.get_supported_cpuid())
     state = vcpu.get_nested_state()
     assert len(state) >= 128
