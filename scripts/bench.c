@@ -122,6 +122,12 @@ static void lifecycle(long count)
 	}
 }
 
+static void vms(long count)
+{
+	while (count--)
+		close(check(ioctl(kvm, KVM_CREATE_VM, 0), "KVM_CREATE_VM"));
+}
+
 int main(int argc, char **argv)
 {
 	struct timespec from, to;
@@ -138,6 +144,8 @@ int main(int argc, char **argv)
 		clock_gettime(CLOCK_MONOTONIC, &from);
 		if (!strcmp(what, "exits"))
 			exits(&guest, count);
+		else if (!strcmp(what, "vms"))
+			vms(count);
 		else
 			lifecycle(count);
 		clock_gettime(CLOCK_MONOTONIC, &to);

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
+from textwrap import dedent
 
 from kvmharness.abi.binding import ffi
 from kvmharness.errors import ExitCode, HostRequirementError, KvmHarnessError
@@ -201,6 +202,66 @@ def local(rounds: int, seconds: float) -> list[Result]:
         ]
 
 
+def fixtures(count: int = 300) -> list[Result]:
+    """What the pytest plugin adds: one session with plain tests, tests with a VM, and tests with a small guest."""
+    suite = f"""
+        import pytest
+        many = pytest.mark.parametrize("n", range({count}))
+
+        @many
+        def test_plain(n): pass
+
+        @many
+        def test_vm(n, vm): pass
+
+        @many
+        def test_guest(n, guest): guest("hello").run()
+    """
+    hook = """
+        import json
+        seconds = {}
+
+        def pytest_runtest_logreport(report):
+            assert not report.failed, report.longreprtext
+            name = report.location[2].partition("[")[0]
+            around = seconds.setdefault(name, {"around": 0.0, "all": 0.0})
+            around["all"] += report.duration
+            if report.when != "call":
+                around["around"] += report.duration
+
+        def pytest_unconfigure(config):
+            with open("seconds", "w") as file:
+                json.dump(seconds, file)
+    """
+    with tempfile.TemporaryDirectory(prefix="kvmharness-bench-") as name:
+        folder = Path(name)
+        (folder / "test_suite.py").write_text(dedent(suite))
+        (folder / "conftest.py").write_text(dedent(hook))
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+        subprocess.run(command, cwd=folder, check=True, capture_output=True)
+        seconds = json.loads((folder / "seconds").read_text())
+        with Kvm.open() as kvm, ticking(kvm) as (_, guest, place):
+            c_side = CSide(guest, place)
+            try:
+                c_side("vms", count)  # warm
+                c = c_side("vms", count) / count
+            finally:
+                c_side.close()
+    ours = (seconds["test_vm"]["around"] - seconds["test_plain"]["around"]) / count
+    rate = count / seconds["test_guest"]["all"]
+    return [
+        Result(
+            "the vm fixture's set-up and tear-down, against KVM_CREATE_VM and close in C",
+            round(ours / c, 3),
+            "",
+            None,
+            f"{ours * 1e6:,.0f} us",
+            f"{c * 1e6:,.0f} us",
+        ),
+        Result("tests a second, each with a guest of its own", round(rate), "", None),
+    ]
+
+
 def emulated(runs: int) -> Result:
     """Seconds from starting the emulated host to the first doorbell of a nested guest's L1 in there."""
     from kvmharness.lab import build
@@ -274,6 +335,7 @@ def main() -> int:
     results: list[Result] = []
     try:
         results += local(options.rounds, options.seconds)
+        results += fixtures()
     except HostRequirementError as e:
         results.append(Result("run loop and VM lifecycle", None, "", None, note=f"skipped: {e}; {e.hint}"))
     if options.boots:
