@@ -9,7 +9,6 @@ from kvmharness.guest.layout import Place, symbols
 from kvmharness.kvm.memory import Memory
 from kvmharness.kvm.vcpu import Vcpu
 from kvmharness.kvm.vm import Vm
-from kvmharness.values import replace
 from kvmharness.x86.registers import LONG_MODE_CR0, LONG_MODE_CR4, LONG_MODE_EFER, Rflags
 from kvmharness.x86.segments import gdt, idt, long_mode_segments, tss
 from kvmharness.x86.vmcs12 import DescriptorTables
@@ -65,27 +64,27 @@ def enter_long_mode(vcpu: Vcpu, memory: Memory, image: Image, *, cr3: int, cr4: 
     vectors = image.symbols.get("exception_vectors")
     handlers = {} if vectors is None else {v: vectors + _EXCEPTION_STUB_BYTES * v for v in range(_VECTORS)}
     write_pages(memory, {_GDT: gdt(_TSS), _TSS: tss(rsp0=Place.STACK_TOP), _IDT: idt(handlers, vectors=_VECTORS)})
-    sregs = vcpu.get_sregs()
+    sregs = vcpu.get_struct("KVM_GET_SREGS")  # edited in place, here and below: a VM is made often
     for name, segment in long_mode_segments(_TSS).items():
-        setattr(sregs, name, segment)
+        setattr(sregs, name, segment.kvm_fields())
     sregs.gdt.base, sregs.gdt.limit = TABLES.gdt_base, TABLES.gdt_limit
     sregs.idt.base, sregs.idt.limit = TABLES.idt_base, TABLES.idt_limit
     sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer = int(LONG_MODE_CR0), cr3, cr4, int(LONG_MODE_EFER)
-    vcpu.set_sregs(sregs)
+    vcpu.set_struct("KVM_SET_SREGS", sregs)
     _set_registers(vcpu, image)
 
 
 def enter_real_mode(vcpu: Vcpu, image: Image) -> None:
     """Makes the vCPU start at the program's ``entry`` in real mode, all segments based at 0."""
-    sregs = vcpu.get_sregs()
-    sregs.cs = replace(sregs.cs, base=0, selector=0)
-    vcpu.set_sregs(sregs)
+    sregs = vcpu.get_struct("KVM_GET_SREGS")
+    sregs.cs.base = sregs.cs.selector = 0
+    vcpu.set_struct("KVM_SET_SREGS", sregs)
     _set_registers(vcpu, image)
 
 
 def _set_registers(vcpu: Vcpu, image: Image) -> None:
-    regs = vcpu.get_regs()
+    regs = vcpu.get_struct("KVM_GET_REGS")
     regs.rip, regs.rflags = image.symbols["entry"], int(Rflags.FIXED)
     for name, value in contract.registers(image, names()).items():
         setattr(regs, name, value)
-    vcpu.set_regs(regs)
+    vcpu.set_struct("KVM_SET_REGS", regs)
