@@ -43,3 +43,19 @@ def test_the_true_series_fails_nothing():
 )
 def test_each_fault_is_caught_by_the_right_claim(fault, caught_by):
     assert caught_by <= failing(str(FAULTS / fault))
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [("panics-at-load", "KVM panics when loaded"), ("refuses-to-load", "No such device")],
+)
+def test_a_variant_that_does_not_load_fails_the_series(fault, said):
+    """Not an error of the tool, and not a lost machine: the series is what took the kernel, or itself, out."""
+    built = prepare(load(str(FAULTS / fault)), debian(), ("none", "p1"))
+    cells = [cell for cell in validation_matrix() if cell.id == "a:1x1"]
+    found = validate(built, lambda kernel: emulated_host(kernel=kernel), cells)
+    assert found.verdict.outcome is Outcome.FAIL
+    (answer,) = [claim for claim in found.verdict.claims if claim.name == "modules-load-and-unload"]
+    assert answer.outcome is Outcome.FAIL
+    assert answer.figures[0].startswith("variant p1: ")
+    assert any(said in figure for figure in answer.figures)
