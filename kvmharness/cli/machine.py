@@ -170,7 +170,7 @@ def parameter(text: str) -> tuple[str, str]:
 
 
 def add_parameter_option(parser: argparse.ArgumentParser) -> None:
-    """The option that sets module parameters in an emulated host."""
+    """The option that sets KVM's module parameters."""
     parser.add_argument(
         "--param",
         metavar="MODULE.NAME=VALUE",

@@ -13,7 +13,7 @@ from kvmharness.lab.build import Kernel
 from kvmharness.lab.source import Source
 from kvmharness.record import CellResult
 from kvmharness.validate import MachineFor, Validation, prepare, validate
-from kvmharness.workloads import Cell, select, validation_matrix
+from kvmharness.workloads import Cell, select, validation_matrix, with_params
 
 
 def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
@@ -47,6 +47,7 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
     made.add_argument("--variants", metavar="NAME", nargs="+", default=[], help="only these variants")
     made.add_argument("--turns", metavar="N", type=_turns, default=2, help="how often each variant is loaded: A B B A")
     made.add_argument("--bisect", action="store_true", help="exit codes for git bisect run: 0, 1, or 125")
+    machine.add_parameter_option(made)
     reports.add_options(made)
 
 
@@ -66,7 +67,8 @@ def run(options: argparse.Namespace, output: Output) -> int:
     else:
         machine.cpu_of(options.host)
     usual = validation_matrix(machine.vendor_module(options.host))
-    cells = select(tuple(options.workloads)) if options.workloads else usual
+    chosen = select(tuple(options.workloads)) if options.workloads else usual
+    cells = tuple(with_params(cell, dict(options.param)) for cell in chosen)
     with output.task("Validate") as task:
         found = _validate(options, cells, task)
     _show(found, options, output)

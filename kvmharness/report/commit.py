@@ -39,8 +39,10 @@ def commit_lines(records: Sequence[Record], verdict: Verdict | None = None, cell
         shown += chosen
     lines += ["", *_legend(legend, shown)]
     if verdict:
-        held = sum(claim.outcome is Outcome.PASS for claim in verdict.claims)
-        lines += ["", f"{verdict.series}: {verdict.outcome.value} ({held} of {len(verdict.claims)} claims hold)"]
+        answered = [claim.outcome for claim in verdict.claims if claim.outcome is not Outcome.SKIPPED]
+        held = f"{answered.count(Outcome.PASS)} of {len(answered)} claims hold"
+        unasked = len(verdict.claims) - len(answered)
+        lines += ["", f"{verdict.series}: {verdict.outcome.value} ({held}{f', {unasked} skipped' if unasked else ''})"]
     return [*lines, "", "Reproduce with:", *_command(verdict.command if verdict else records[0].command)]
 
 
@@ -49,12 +51,14 @@ _PLAIN = {"ABAB", "AABB", "ept=0", "ept=N", "npt=0", "npt=N"}
 
 
 def telling(all_rows: Iterable[Row], names: Sequence[str]) -> list[Cells]:
-    """Of each set-up without special marks, the cell with the most to say and, where variants differ, its control."""
+    """Of each set-up the cell with the most to say and, where variants differ, its control.
+
+    Cells with special marks count only where there are no others.
+    """
+    everywhere = [cells for cells in by_cell(all_rows).values() if set(names) <= set(cells)]
     families: dict[str, list[Cells]] = {}
-    for cells in by_cell(all_rows).values():
-        row = next(iter(cells.values()))
-        if set(names) <= set(cells) and set(row.cell.id.split("/")[1:]) <= _PLAIN:
-            families.setdefault(row.family, []).append(cells)
+    for cells in [cells for cells in everywhere if _is_plain(cells)] or everywhere:
+        families.setdefault(next(iter(cells.values())).family, []).append(cells)
     if any(family.startswith("d/") for family in families):
         families.pop("d", None)  # where L0 has EPT, MOV-CR3 does not even exit
     chosen = []
@@ -64,6 +68,10 @@ def telling(all_rows: Iterable[Row], names: Sequence[str]) -> list[Cells]:
             chosen.append(members[0])
         chosen.append(best)
     return chosen
+
+
+def _is_plain(cells: Cells) -> bool:
+    return set(next(iter(cells.values())).cell.id.split("/")[1:]) <= _PLAIN
 
 
 def _interest(cells: Cells, names: Sequence[str]) -> tuple[float, float, bool]:

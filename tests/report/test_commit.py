@@ -4,7 +4,7 @@ import pytest
 
 from kvmharness.report.commit import commit_lines
 from kvmharness.verdict import ClaimResult, Outcome, Verdict
-from kvmharness.workloads import Cell, Setup, matrix, select
+from kvmharness.workloads import Cell, Setup, matrix, select, with_params
 from tests import builders
 
 GOLDEN = """\
@@ -78,3 +78,28 @@ def test_a_long_command_is_broken_so_that_it_can_be_pasted():
     assert all(line.endswith(" \\") for line in command[:-1])
     assert "'a b'" in command[0]
     assert max(map(len, command)) <= 72
+
+
+def test_marked_cells_are_shown_where_there_are_no_others():
+    marked = [with_params(Cell(Setup.NO_EPT, n, n), {"kvm_intel.enable_shadow_vmcs": "N"}) for n in (1, 3)]
+    lines = commit_lines([builders.record(marked)])
+    assert any(line.startswith("a:3x3/enable_shadow_vmcs=N") for line in lines)
+    both = commit_lines([builders.record([*marked, Cell(Setup.NO_EPT, 3, 3)])])
+    assert any(line.startswith("a:3x3 ") for line in both)
+    assert not any("enable_shadow_vmcs" in line for line in both)
+
+
+def test_shadow_paging_has_its_rows_and_idle_moves_give_way_to_them():
+    no_ept = {"kvm_intel.ept": "0"}
+    cells = [with_params(Cell(Setup.NO_EPT, 3, 3), no_ept), Cell(Setup.L1_ALONE, 5, 0)]
+    cells.append(with_params(Cell(Setup.L1_ALONE, 5, 0), no_ept))
+    shown = [line.split()[0] for line in commit_lines([builders.record(cells)]) if "ept=0" in line or "d:5" in line]
+    assert shown == ["e:3x3/ept=0", "d:5/ept=0"]
+
+
+def test_skipped_claims_are_no_broken_ones():
+    claims = (ClaimResult("a", "A.", Outcome.PASS), ClaimResult("b", "B.", Outcome.SKIPPED))
+    answered = Verdict.of("some", claims, builders.VARIANTS, ("kvmharness",))
+    assert "some: PASS (1 of 1 claims hold, 1 skipped)" in commit_lines(
+        [builders.record([Cell(Setup.NO_EPT)])], answered
+    )
