@@ -36,21 +36,7 @@ n_cr3_written:      mov     rsi, [rbx + ROW_L2_CR3]
                     cmp     rbp, rcx
                     jne     no_hypercall
                     mov     rax, [r11 + VMCB_RAX]       # RAX itself is L1's again
-                    cmp     rax, [rbx + ROW_GUEST_TAG]
-                    jne     stale_l2
-                    mov     rax, [r13]
-                    cmp     rax, [rbx + ROW_HOST_TAG]
-                    je      next_round_trip
-
-                    mov     rcx, [rbx + ROW_HOST_TAG]
-                    mov     edx, ERROR_STALE_L1
-                    jmp     stale
-stale_l2:           mov     rcx, [rbx + ROW_GUEST_TAG]
-                    mov     edx, ERROR_STALE_L2
-stale:              mov     [rdi + MAIL_SEEN], rax
-                    mov     [rdi + MAIL_EXPECTED], rcx
-                    mov     eax, edx
-                    jmp     fail
+                    .include "probes.inc"
 
 # What follows only runs on the way to the host with an error.
 no_hypercall:       mov     rax, [r11 + VMCB_EXITCODE]

@@ -59,21 +59,7 @@ first_entry:        inc     r11d
 vm_exit:            lea     rcx, [r12 + 0x1]            # HOST_RIP. r12 round trips are done: L2 must have run once more
                     cmp     rbp, rcx
                     jne     no_hypercall
-                    cmp     rax, [rbx + ROW_GUEST_TAG]
-                    jne     stale_l2
-                    mov     rax, [r13]
-                    cmp     rax, [rbx + ROW_HOST_TAG]
-                    je      next_round_trip
-
-                    mov     rcx, [rbx + ROW_HOST_TAG]
-                    mov     edx, ERROR_STALE_L1
-                    jmp     stale
-stale_l2:           mov     rcx, [rbx + ROW_GUEST_TAG]
-                    mov     edx, ERROR_STALE_L2
-stale:              mov     [rdi + MAIL_SEEN], rax
-                    mov     [rdi + MAIL_EXPECTED], rcx
-                    mov     eax, edx
-                    jmp     fail
+                    .include "probes.inc"
 
 invalidate:         mov     rax, [rbx + ROW_EPTP]
                     mov     ecx, INVEPT_DESCRIPTOR
