@@ -16,6 +16,7 @@ from kvmharness.guest.program import AssembleError, Program, Statement
 _NAME = re.compile(r"(?<![\w.$])[A-Za-z_]\w*")
 _STRING = re.compile(r'("(?:[^"\\]|\\.)*")')
 _WORD_BYTES = 8
+_ENGINES_TRIED = 64
 
 
 def assemble(program: Program, values: Mapping[str, int], origin: int) -> Image:
@@ -68,19 +69,25 @@ def _engine(bits: int) -> Any:
     """A Keystone engine whose number syntax was seen to be right.
 
     A fresh process reads a bare 10 as decimal, but after any assignment to ``syntax``, even one made by somebody else
-    on an engine long gone, as hexadecimal. Everything else it reads is then suspect too.
+    on an engine long gone, as hexadecimal: an engine does not set the base, it finds what was in its memory. Everything
+    else it reads is then suspect too. So engines are made, and kept away from the next one, until one is right.
     """
     import keystone
 
-    engine = keystone.Ks(keystone.KS_ARCH_X86, keystone.KS_MODE_64 if bits == 64 else keystone.KS_MODE_16)
-    probe, expected = engine.asm("mov eax, 10", 0, True)[0], b"\xb8\x0a\0\0\0" if bits == 64 else b"\x66\xb8\x0a\0\0\0"
-    if bytes(probe or b"") != expected:
-        raise AssembleError(
-            "the assembler's self-test failed: it reads numbers in an unexpected base",
-            "keystone",
-            hint="Some code of this process has set keystone's `syntax`; run the harness in a process of its own.",
-        )
-    return engine
+    mode, expected = (
+        (keystone.KS_MODE_64, b"\xb8\x0a\0\0\0") if bits == 64 else (keystone.KS_MODE_16, b"\x66\xb8\x0a\0\0\0")
+    )
+    unfit = []
+    for _ in range(_ENGINES_TRIED):
+        engine = keystone.Ks(keystone.KS_ARCH_X86, mode)
+        if bytes(engine.asm("mov eax, 10", 0, True)[0] or b"") == expected:
+            return engine
+        unfit.append(engine)
+    raise AssembleError(
+        "the assembler's self-test failed: it reads numbers in an unexpected base",
+        "keystone",
+        hint="Some code of this process has set keystone's `syntax`; run the harness in a process of its own.",
+    )
 
 
 def _keystone(program: Program, text: str, origin: int, values: Mapping[str, int], labels: list[str]) -> bytes:

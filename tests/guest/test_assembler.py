@@ -74,6 +74,27 @@ except AssembleError as e:
     assert "self-test failed" in done.stdout
 
 
+def test_an_unfit_engine_is_passed_over():
+    """An engine finds its number base in memory that others have used; the next one may be right."""
+    script = """
+import keystone
+made = []
+real = keystone.Ks
+def unfit_first(*arguments):
+    made.append(real(*arguments))
+    if len(made) == 1:
+        made[0].syntax = keystone.KS_OPT_SYNTAX_INTEL
+    return made[-1]
+keystone.Ks = unfit_first
+from kvmharness.guest.assembler import encode
+print(encode("mov eax, 0x1").hex(), len(made))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    code, engines = done.stdout.split()
+    assert code == "b801000000"
+    assert int(engines) > 1
+
+
 @pytest.mark.parametrize("name", programs.names())
 def test_every_encoding_is_what_capstone_reads(name):
     """Each source line, disassembled alone at its address, gives the instruction that the line says."""
