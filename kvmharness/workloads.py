@@ -4,6 +4,7 @@ A cell says which roots L1, L2 and the EPTs use and in which order; the instruct
 set-up, only the operand rows differ.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
 from math import lcm
 from typing import Any
@@ -178,6 +179,19 @@ def scenario(cell: Cell, *, l0_tdp: bool, l1_mov_cr3: bool = False) -> Scenario:
 
 def _pgd(level: int, root: int, pcid: int) -> int:
     return (level << 32) + ((root + 1) << 12) + pcid
+
+
+def l0_uses_tdp(params: Mapping[str, str], *, offered: bool) -> bool:
+    """Whether L0 uses EPT or NPT: the host may lack it, and a cell may switch it off by module parameter.
+
+    Without it set-up (a) is (e).
+
+    Args:
+        params: of the cell, by "module.name".
+        offered: whether the host has it at all.
+    """
+    asked = {name.rpartition(".")[2]: value for name, value in params.items()}
+    return offered and asked.get("ept", asked.get("npt", "Y")) not in ("0", "N", "n")
 
 
 def with_params(cell: Cell, params: dict[str, str]) -> Cell:

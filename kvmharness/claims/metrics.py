@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from kvmharness.compare import ASYNCHRONOUS
 from kvmharness.record import CellResult
+from kvmharness.workloads import l0_uses_tdp
 
 # Metric -> the counter of the counting pass that holds it.
 COUNTERS = {
@@ -110,6 +111,5 @@ def label(result: CellResult, l0_ept: bool) -> str:
         result: of the cell.
         l0_ept: whether the host offers it; the cell's own module parameters may still switch it off.
     """
-    off = {name.rpartition(".")[2]: text for name, text in result.params.items()}
-    tdp = l0_ept and off.get("ept", off.get("npt", "Y")) not in ("0", "N", "n")
+    tdp = l0_uses_tdp(result.params, offered=l0_ept)
     return result.id if tdp or not result.id.startswith("a:") else "e:" + result.id[2:]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from kvmharness import stats
 from kvmharness.record import UNIT_EMULATED, CellKey, CellResult, Record
 from kvmharness.verdict import Outcome
-from kvmharness.workloads import Cell, Setup
+from kvmharness.workloads import Cell, Setup, l0_uses_tdp
 
 LOADS = "kvm_mmu_load"
 SWITCHES = "kvm_mmu_new_pgd"
@@ -127,9 +127,10 @@ def _row(record: Record, turns: list[CellResult]) -> Row:
     predictions = [turn.predicted for turn in run if turn.predicted]
     predicted = len(predictions) == len(run) and run != []
     errors = [f"{turn.error.type}: {turn.error.message}" for turn in turns if turn.error]
+    tdp = l0_uses_tdp(dict(cell.params), offered=record.host.get("l0_ept") is not False)
     return Row(
         key=first.key,
-        label="e" if cell.setup is Setup.NO_EPT and not _l0_tdp(record, cell) else str(cell.setup),
+        label="e" if cell.setup is Setup.NO_EPT and not tdp else str(cell.setup),
         cell=cell,
         variant=first.variant,
         round_trips=trips,
@@ -145,12 +146,6 @@ def _row(record: Record, turns: list[CellResult]) -> Row:
         skipped=first.skipped if not run and not errors else None,
         error=errors[0] if errors else None,
     )
-
-
-def _l0_tdp(record: Record, cell: Cell) -> bool:
-    """Whether L0 uses EPT or NPT here: the host may lack it, and a cell may switch it off by module parameter."""
-    asked = {name.rpartition(".")[2]: value for name, value in cell.params}
-    return record.host.get("l0_ept") is not False and asked.get("ept", asked.get("npt", "Y")) not in ("0", "N", "n")
 
 
 def cell_of(result: CellResult) -> Cell:
