@@ -15,15 +15,12 @@ if TYPE_CHECKING:
     from kvmharness.kvm.system import Kvm
     from kvmharness.kvm.vcpu import Vcpu
     from kvmharness.kvm.vm import Vm
-    from kvmharness.testing.counts import ExitCounts, RootLoads
-    from kvmharness.testing.guests import Guest, Nested
-    from kvmharness.testing.inline import Assemble
+    from kvmharness.testing.fixtures.counts import ExitCounts, RootLoads
+    from kvmharness.testing.fixtures.guests import Guest, Nested
+    from kvmharness.testing.fixtures.inline import Assemble
+    from kvmharness.testing.fixtures.timing import Timing
+    from kvmharness.testing.fixtures.watched import Watched
     from kvmharness.testing.needs import Place
-    from kvmharness.testing.timing import Timing
-    from kvmharness.testing.watched import Watched
-
-INSIDE = "kvmharness-inside"
-"""Name of the plugin that is registered where the tests run inside an emulated host."""
 
 _MARKERS = (
     "needs(*names): what the host must offer, by the names that `kvmharness doctor` shows; also "
@@ -164,7 +161,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     places = {item: item.stash[_PLACE] for item in session.items if _PLACE in item.stash}
     if not any(place.host for place in places.values()) or session.config.option.collectonly:
         return None
-    from kvmharness.testing.loop import run
+    from kvmharness.testing.emulated.loop import run
 
     return run(session, places)
 
@@ -189,6 +186,7 @@ def pytest_runtest_makereport(
     report = yield
     if report.failed and (watched := item.stash.get(_WATCHED, None)) is not None:
         from kvmharness.testing.failure import add_sections
+        from kvmharness.testing.names import INSIDE
 
         add_sections(report, watched, emulated=item.config.pluginmanager.hasplugin(INSIDE))
     return report
@@ -198,7 +196,7 @@ def pytest_runtest_makereport(
 def kvm(request: pytest.FixtureRequest) -> "Iterator[Kvm]":
     """The open /dev/kvm."""
     from kvmharness.kvm.system import Kvm
-    from kvmharness.testing.watched import Watched
+    from kvmharness.testing.fixtures.watched import Watched
 
     with Watched() as watched, Kvm.open() as device:
         request.node.stash[_WATCHED] = watched
@@ -226,7 +224,7 @@ def vcpu(vm: "Vm") -> "Vcpu":
 @pytest.fixture
 def assemble() -> "Assemble":
     """Assembles a guest program that stands in the test: ``assemble("entry: hlt")`` gives an image."""
-    from kvmharness.testing.inline import assemble_inline
+    from kvmharness.testing.fixtures.inline import assemble_inline
 
     return assemble_inline
 
@@ -234,7 +232,7 @@ def assemble() -> "Assemble":
 @pytest.fixture
 def guest(kvm: "Kvm", request: pytest.FixtureRequest) -> "Iterator[Callable[..., Guest]]":
     """Puts a program into a VM of its own: ``guest("hello")`` by name, or ``guest(image)``; then ``.run()``."""
-    from kvmharness.testing.guests import Guests
+    from kvmharness.testing.fixtures.guests import Guests
 
     with Guests(kvm, request.node.stash[_WATCHED]) as guests:
         yield guests.make
@@ -243,7 +241,7 @@ def guest(kvm: "Kvm", request: pytest.FixtureRequest) -> "Iterator[Callable[...,
 @pytest.fixture
 def nested(kvm: "Kvm", request: pytest.FixtureRequest) -> "Iterator[Callable[..., Nested]]":
     """Makes an L1 with its L2, for this host's vendor: ``nested(host_cr3s=3)``; then ``.run(round_trips)``."""
-    from kvmharness.testing.guests import Guests
+    from kvmharness.testing.fixtures.guests import Guests
 
     with Guests(kvm, request.node.stash[_WATCHED]) as guests:
         yield guests.make_nested
@@ -252,7 +250,7 @@ def nested(kvm: "Kvm", request: pytest.FixtureRequest) -> "Iterator[Callable[...
 @pytest.fixture
 def exit_counts(request: pytest.FixtureRequest) -> "Callable[..., ExitCounts]":
     """Counts this thread's VM exits by reason: ``with exit_counts("CPUID") as exits:``, then ``exits["CPUID"]``."""
-    from kvmharness.testing.counts import ExitCounts
+    from kvmharness.testing.fixtures.counts import ExitCounts
     from kvmharness.testing.needs import host_facts
 
     svm = host_facts(request.config).svm
@@ -262,7 +260,7 @@ def exit_counts(request: pytest.FixtureRequest) -> "Callable[..., ExitCounts]":
 @pytest.fixture
 def root_loads() -> "type[RootLoads]":
     """Counts the root switches of KVM's MMU: ``with root_loads() as roots:``, then ``roots.loads``."""
-    from kvmharness.testing.counts import RootLoads
+    from kvmharness.testing.fixtures.counts import RootLoads
 
     return RootLoads
 
@@ -270,8 +268,8 @@ def root_loads() -> "type[RootLoads]":
 @pytest.fixture
 def timing(request: pytest.FixtureRequest) -> "Timing":
     """Takes samples, ``timing("name", pair, batches=10, round_trips=20)``; no test can pass or fail by them."""
+    from kvmharness.testing.fixtures.timing import Timing
     from kvmharness.testing.needs import host_facts
-    from kvmharness.testing.timing import Timing
 
     return Timing(request.node.user_properties, emulated=host_facts(request.config).emulated is not None)
 

@@ -21,7 +21,8 @@ from textwrap import dedent
 
 from kvmharness.abi.binding import ffi
 from kvmharness.errors import ExitCode, HostRequirementError, KvmHarnessError
-from kvmharness.guest import loader, programs, spaces
+from kvmharness.guest import loader, spaces
+from kvmharness.guest import shipped as programs
 from kvmharness.guest.assembler import encode
 from kvmharness.guest.image import Image
 from kvmharness.guest.layout import MEMORY_BYTES, Place
@@ -38,11 +39,11 @@ EMULATED_AT_MOST_S = 10.0
 # Runs inside the emulated host: what a run does up to the guest's first doorbell, and nothing more.
 PROBE = b"""
 def first_doorbell(emit, images, cell):
-    import kvmharness.experiment
-    from kvmharness.cell_guest import cell_guest
-    from kvmharness.guest.programs import unpack
+    import kvmharness.cells.experiment
+    from kvmharness.cells.guest import cell_guest
+    from kvmharness.guest.shipped import unpack
     from kvmharness.kvm.system import Kvm
-    from kvmharness.workloads import Cell
+    from kvmharness.cells.cell import Cell
     unpack(images)
     with Kvm.open() as kvm, cell_guest(kvm, Cell.from_json(cell)) as guest:
         guest.session.start()
@@ -264,11 +265,11 @@ def fixtures(count: int = 300) -> list[Result]:
 
 def emulated(runs: int) -> Result:
     """Seconds from starting the emulated host to the first doorbell of a nested guest's L1 in there."""
-    from kvmharness.lab import build
-    from kvmharness.lab.emulated import emulated_host
-    from kvmharness.lab.interpreter import LIBRARY
-    from kvmharness.lab.machine import Job
-    from kvmharness.workloads import Cell, Setup
+    from kvmharness.cells.cell import Cell, Setup
+    from kvmharness.lab.image.interpreter import LIBRARY
+    from kvmharness.lab.job import Job
+    from kvmharness.lab.kernels import build
+    from kvmharness.lab.machines.catalogue import emulated_host
 
     name, target = "emulated host, seconds from its start to the first guest instruction", f"<= {EMULATED_AT_MOST_S:g}"
     arguments = {"cell": Cell(Setup.NO_EPT, 3, 3).to_json(), "images": programs.pack()}

@@ -7,8 +7,8 @@ by hand from the series' description, so that nothing under test computes its ow
 from collections.abc import Iterable, Sequence
 from random import Random
 
-from kvmharness.record import UNIT_EMULATED, UNIT_TSC, CellResult, Prediction, Probes, Record, VariantId, When
-from kvmharness.workloads import Cell, Order, Setup
+from kvmharness.cells.cell import Cell, Order, Setup
+from kvmharness.results.record import UNIT_EMULATED, UNIT_TSC, CellResult, Prediction, Probes, Record, VariantId, When
 
 NONE, P1, P2, BOTH = "none", "p1", "p2", "both"
 VARIANTS = (NONE, P1, P2, BOTH)

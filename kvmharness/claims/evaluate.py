@@ -5,11 +5,11 @@ from fnmatch import fnmatchcase
 from fractions import Fraction
 from typing import NamedTuple
 
-from kvmharness import stats
 from kvmharness.claims.metrics import SURVIVING, Missing, expand, label, telling, value
 from kvmharness.claims.vocabulary import Check, Claim
-from kvmharness.record import UNIT_EMULATED, CellKey, CellResult, Record
-from kvmharness.verdict import ClaimResult, Outcome
+from kvmharness.results import noise as stats
+from kvmharness.results.record import UNIT_EMULATED, CellKey, CellResult, Record
+from kvmharness.results.verdict import ClaimResult, Outcome
 
 _SHOWN = 8  # figures of one claim that are listed; the rest is counted
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from kvmharness.compare import ASYNCHRONOUS
-from kvmharness.record import CellResult
-from kvmharness.workloads import l0_uses_tdp
+from kvmharness.cells.cell import l0_uses_tdp
+from kvmharness.results.compare import ASYNCHRONOUS
+from kvmharness.results.record import CellResult
 
 # Metric -> the counter of the counting pass that holds it.
 COUNTERS = {

@@ -40,7 +40,7 @@ def run(options: argparse.Namespace, output: Output) -> int:
 
 
 def _image(name: str) -> Image:
-    from kvmharness.guest import programs
+    from kvmharness.guest import shipped as programs
 
     path = Path(name)
     if path.suffix or path.exists():

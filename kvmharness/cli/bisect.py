@@ -3,12 +3,12 @@
 import argparse
 from pathlib import Path
 
-from kvmharness.bisect import Question, ask
+from kvmharness.cells.cell import Cell, matrix, validation_matrix
 from kvmharness.cli import machine
 from kvmharness.cli.options import Verbs, verb
 from kvmharness.cli.output import Output
 from kvmharness.errors import UsageError
-from kvmharness.workloads import Cell, matrix, validation_matrix
+from kvmharness.validation.bisect import Question, ask
 
 
 def add(verbs: Verbs) -> None:  # type: ignore[valid-type]

@@ -40,10 +40,10 @@ def _percent(text: str) -> float:
 
 def run(options: argparse.Namespace, output: Output) -> int:
     """Prints the comparison."""
-    from kvmharness import stats
-    from kvmharness.compare import compare, compare_variants
-    from kvmharness.record import load
     from kvmharness.report.comparison import comparison_json, comparison_lines
+    from kvmharness.results import noise as stats
+    from kvmharness.results.compare import compare, compare_variants
+    from kvmharness.results.record import load
 
     if (options.b is None) == (options.variants is None):
         raise UsageError("compare takes two records, or one record and --variants A B")

@@ -10,7 +10,7 @@ from kvmharness.cli.options import Verbs, verb
 from kvmharness.cli.output import Output
 from kvmharness.errors import ExitCode
 from kvmharness.hosts import NEEDS, HostFacts, facts, unmet
-from kvmharness.hosts.tools import BOCHS, KERNEL_BUILD, install_command, missing
+from kvmharness.system.packages import BOCHS, KERNEL_BUILD, install_command, missing
 
 EXTRAS = {
     "report": ("rich", "scipy", "matplotlib", "jinja2"),

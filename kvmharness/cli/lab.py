@@ -106,7 +106,7 @@ def run_boot(options: argparse.Namespace, output: Output) -> int:
         kernel, host = machine.chosen(options, task)
         task.step(f"booting {kernel.release} in {host.description}")
         started = time.monotonic()
-        steps = ({"do": "call", "function": "kvmharness.lab.facts:facts"},)
+        steps = ({"do": "call", "function": "kvmharness.lab.inside.facts:facts"},)
         job = machine.job(steps, kernel, dict(options.param), timeout_s=_BOOT_TIMEOUT_S)
         up: list[float] = []
         listener = machine.Listener(data=take, begun=lambda kind: up.append(time.monotonic() - started))

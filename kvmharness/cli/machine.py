@@ -7,10 +7,11 @@ from pathlib import Path
 
 from kvmharness.cli.output import Output, Task
 from kvmharness.errors import ExitCode, KvmHarnessError, UsageError
-from kvmharness.lab import bochs, build, qemu, source
-from kvmharness.lab.build import Kernel
-from kvmharness.lab.emulated import emulated_host
-from kvmharness.lab.machine import Event, Job, Machine
+from kvmharness.lab.job import Event, Job, Machine
+from kvmharness.lab.kernels import build, source
+from kvmharness.lab.kernels.build import Kernel
+from kvmharness.lab.machines import bochs, qemu
+from kvmharness.lab.machines.catalogue import emulated_host
 
 LOCAL = "local"
 EMULATED = "vmx"
@@ -102,7 +103,7 @@ def put_back_modules(output: Output) -> None:
         LostMachineError: they cannot be put back; says what to do by hand.
         HostRequirementError: another run has them now.
     """
-    from kvmharness.lab.thishost import recover
+    from kvmharness.lab.machines.thishost import recover
 
     if recover():
         output.say("an earlier run was killed before it could put KVM's modules back: done now")

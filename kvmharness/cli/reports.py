@@ -6,8 +6,8 @@ from pathlib import Path
 
 from kvmharness.cli.output import Output
 from kvmharness.errors import UsageError
-from kvmharness.record import Record, save
-from kvmharness.verdict import Verdict
+from kvmharness.results.record import Record, save
+from kvmharness.results.verdict import Verdict
 
 STANDARD_OUTPUT = "-"
 
@@ -57,7 +57,7 @@ def write(options: argparse.Namespace, output: Output, record: Record | None, ve
         WriteError: the disk is full, say.
         HostRequirementError: what a report is made with is not installed.
     """
-    from kvmharness.files import write_whole
+    from kvmharness.system.files import write_whole
 
     if options.json not in (None, STANDARD_OUTPUT):
         if record is None:

@@ -3,15 +3,15 @@
 import argparse
 import sys
 
+from kvmharness.cells.cell import Cell, select, with_params
+from kvmharness.cells.experiment import Plan
 from kvmharness.cli import machine, reports
 from kvmharness.cli.options import Verbs, verb
 from kvmharness.cli.output import Output, Task
 from kvmharness.errors import ExitCode, HostRequirementError, UsageError
-from kvmharness.experiment import Plan
 from kvmharness.guest.layout import SAMPLES_MAX
-from kvmharness.record import CellResult, Record, VariantId
-from kvmharness.verdict import Outcome
-from kvmharness.workloads import Cell, select, with_params
+from kvmharness.results.record import CellResult, Record, VariantId
+from kvmharness.results.verdict import Outcome
 
 LOCAL_TURNS = 4
 
@@ -87,7 +87,7 @@ def handler(options: argparse.Namespace, output: Output) -> int:
 def _run(cells: tuple[Cell, ...], options: argparse.Namespace, output: Output, task: Task) -> Record:
     """The record, from wherever the options say."""
     # Not at the top: `--list` and `--help` need no binding.
-    from kvmharness import campaign
+    from kvmharness.validation import campaign
 
     def on_result(result: CellResult, done: int, total: int) -> None:
         task.step(_line(result), done, total)

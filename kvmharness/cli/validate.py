@@ -4,16 +4,16 @@ import argparse
 import sys
 from pathlib import Path
 
+from kvmharness.cells.cell import Cell, select, validation_matrix, with_params
 from kvmharness.cli import machine, reports
 from kvmharness.cli.options import Verbs, verb
 from kvmharness.cli.output import VERBOSE, Output, Task
 from kvmharness.errors import UsageError
-from kvmharness.lab import series as series_files
-from kvmharness.lab.build import Kernel
-from kvmharness.lab.source import Source
-from kvmharness.record import CellResult
-from kvmharness.validate import MachineFor, Validation, prepare, validate
-from kvmharness.workloads import Cell, select, validation_matrix, with_params
+from kvmharness.lab.kernels.build import Kernel
+from kvmharness.lab.kernels.source import Source
+from kvmharness.patches import series as series_files
+from kvmharness.results.record import CellResult
+from kvmharness.validation.validate import MachineFor, Validation, prepare, validate
 
 
 def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
@@ -81,7 +81,7 @@ def _check_local(options: argparse.Namespace) -> None:
     Raises:
         UsageError: it was not allowed, the kernel's tree is not named, or it is not the running kernel's.
     """
-    from kvmharness.lab.running import running_kernel
+    from kvmharness.lab.kernels.running import running_kernel
 
     if not options.reload_modules:
         raise UsageError(
@@ -94,8 +94,8 @@ def _check_local(options: argparse.Namespace) -> None:
 
 
 def _validate(options: argparse.Namespace, cells: tuple[Cell, ...], task: Task) -> Validation:
-    from kvmharness.campaign import EMULATED_PLAN
-    from kvmharness.experiment import Plan
+    from kvmharness.cells.experiment import Plan
+    from kvmharness.validation.campaign import EMULATED_PLAN
 
     series = series_files.load(options.series, repository=options.repository, claims=options.claims)
     local = options.host == machine.LOCAL
@@ -125,15 +125,15 @@ def _validate(options: argparse.Namespace, cells: tuple[Cell, ...], task: Task) 
 
 def _this_host() -> MachineFor:
     """This machine, whichever kernel is asked for: :func:`running_kernel` has seen to it that it is the right one."""
-    from kvmharness.lab.thishost import ThisHost
+    from kvmharness.lab.machines.thishost import ThisHost
 
     host = ThisHost()
     return lambda kernel: host
 
 
 def _source(options: argparse.Namespace) -> Source | Kernel:
-    from kvmharness.lab import source
-    from kvmharness.lab.running import running_kernel
+    from kvmharness.lab.kernels import source
+    from kvmharness.lab.kernels.running import running_kernel
 
     if options.host == machine.LOCAL:
         return running_kernel(options.source)

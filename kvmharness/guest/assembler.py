@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any
 
 from kvmharness.guest.image import Image, Line
-from kvmharness.guest.program import AssembleError, Program, Statement
+from kvmharness.guest.source import AssembleError, Program, Statement
 
 _NAME = re.compile(r"(?<![\w.$])[A-Za-z_]\w*")
 _STRING = re.compile(r'("(?:[^"\\]|\\.)*")')

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from kvmharness.errors import UsageError
 from kvmharness.guest.image import Image
-from kvmharness.values import dataclass
+from kvmharness.lean.dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)

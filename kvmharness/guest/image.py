@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from kvmharness.values import dataclass
+from kvmharness.lean.dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)

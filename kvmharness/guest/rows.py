@@ -4,7 +4,7 @@ import struct
 from collections.abc import Sequence
 
 from kvmharness.guest.layout import ROWS_MAX, Row
-from kvmharness.values import dataclass
+from kvmharness.lean.dataclasses import dataclass
 
 _WORDS = struct.Struct("<7Q8x")
 

@@ -10,42 +10,16 @@ from errno import EINTR
 from functools import cache
 from typing import Any
 
-from kvmharness.abi.binding import IOCTLS, SystemCallError, address_of, ffi, ioctl_error, ioctl_value, lib
+from kvmharness.abi.binding import SystemCallError, address_of, ffi, ioctl_error, ioctl_value, lib
 from kvmharness.abi.constants import ExitReason
-from kvmharness.enums import IntEnum
 from kvmharness.guest.layout import Port
+from kvmharness.guest.loopcontext import KVM_RUN, REASONS, Context
+from kvmharness.guest.shipped import image
 from kvmharness.kvm.exits import Exit, decode
 from kvmharness.kvm.vcpu import Vcpu
 
-_REASONS = 64  # exit reasons counted; a newer one is shown to Python uncounted
 _WORD_BYTES = 8
 _NO_LIMIT = (1 << 64) - 1
-_KVM_RUN = IOCTLS["KVM_RUN"]
-
-
-class Context(IntEnum):
-    """Byte offsets of the 8-byte words that the host code works on; the counts come last."""
-
-    FD = 0x00
-    KVM_RUN = 0x08
-    TICKS_LEFT = 0x10
-    LAST_ENTRY_TSC = 0x18
-    LAST_EXIT_TSC = 0x20
-    INSIDE_TICKS = 0x28
-    COUNTS = 0x30
-
-
-def symbols() -> dict[str, int]:
-    """The names that ``run_loop.asm`` uses, with values from the ABI's own declarations."""
-    run = ffi.typeof("struct kvm_run")
-    return {f"LOOP_{word.name}": int(word) for word in Context} | {
-        "LOOP_REASONS": _REASONS,
-        "IOCTL_KVM_RUN": _KVM_RUN.number,
-        "SYSCALL_IOCTL": lib.SYS_ioctl,
-        "RUN_EXIT_REASON": ffi.offsetof(run, "exit_reason"),
-        "RUN_IO_PORT": ffi.offsetof(run, "io", "port"),
-        "REASON_IO": int(ExitReason.IO),
-    }
 
 
 class RunLoop:
@@ -64,7 +38,7 @@ class RunLoop:
         self.on_interrupted: Callable[[], None] | None = None  # called after EINTR; may raise
         self.on_exit: Callable[[Exit], None] | None = None  # sees every exit that run() answers
         self.fallback_reason = ""
-        self._words = ffi.new("uint64_t[]", Context.COUNTS // _WORD_BYTES + _REASONS)
+        self._words = ffi.new("uint64_t[]", Context.COUNTS // _WORD_BYTES + REASONS)
         self._set(Context.FD, vcpu.fd)
         self._set(Context.KVM_RUN, vcpu.kvm_run_address)
         self._code: Any = None
@@ -124,7 +98,7 @@ class RunLoop:
                     self.on_exit(found)
                 return found
             if result != -EINTR:
-                raise ioctl_error(_KVM_RUN, -result, f"on vCPU {self.vcpu.id}")
+                raise ioctl_error(KVM_RUN, -result, f"on vCPU {self.vcpu.id}")
             # Python runs its own signal handlers between these lines; what is left is the watchdog.
             if self.on_interrupted is not None:
                 self.on_interrupted()
@@ -133,10 +107,10 @@ class RunLoop:
         """The statements of ``run_loop.asm``, one for one, without the stamps."""
         run, fd, words = self.vcpu.kvm_run, self.vcpu.fd, self._words
         while True:
-            if ioctl_value(fd, _KVM_RUN.number, 0) < 0:
+            if ioctl_value(fd, KVM_RUN.number, 0) < 0:
                 return -int(ffi.errno)
             reason = run.exit_reason
-            if reason >= _REASONS:
+            if reason >= REASONS:
                 return int(reason)
             words[Context.COUNTS // _WORD_BYTES + reason] += 1
             if reason != ExitReason.IO or run.io.port != Port.TICK:
@@ -159,8 +133,6 @@ def _host_code() -> Any:
     Raises:
         SystemCallError: the host forbids it, as SELinux does without the permission execmem.
     """
-    from kvmharness.guest.programs import image
-
     code = image("run_loop").code
     size = len(code)
     memory = lib.mmap(ffi.NULL, size, lib.PROT_READ | lib.PROT_WRITE, lib.MAP_PRIVATE | lib.MAP_ANONYMOUS, -1, 0)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from kvmharness.guest.layout import MEMORY_BYTES, PAGE_BYTES, PROBE_GVA, Place
-from kvmharness.values import dataclass
+from kvmharness.lean.dataclasses import dataclass
 from kvmharness.x86.ept import EptTables
 from kvmharness.x86.paging import PAGE_2M, PageTables
 

@@ -6,8 +6,8 @@ from kvmharness.errors import HostRequirementError
 from kvmharness.guest.image import Image
 from kvmharness.guest.layout import Action, Place
 from kvmharness.guest.loader import TABLES
-from kvmharness.guest.programs import image
 from kvmharness.guest.rows import RoundTrip
+from kvmharness.guest.shipped import image
 from kvmharness.guest.spaces import Range
 from kvmharness.kvm.memory import Memory
 from kvmharness.kvm.vcpu import Vcpu

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from kvmharness.guest.image import Image
 from kvmharness.guest.layout import VMCS_TABLE_END, Place
 from kvmharness.guest.loader import TABLES, write_pages
-from kvmharness.guest.programs import image
 from kvmharness.guest.rows import RoundTrip
+from kvmharness.guest.shipped import image
 from kvmharness.guest.spaces import Range, ept_space
 from kvmharness.kvm.memory import Memory
 from kvmharness.kvm.vcpu import Vcpu

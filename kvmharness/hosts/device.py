@@ -4,7 +4,7 @@ import errno
 import os
 import stat
 
-from kvmharness.values import dataclass
+from kvmharness.lean.dataclasses import dataclass
 
 _STATES = {
     errno.ENOENT: "missing",

@@ -7,7 +7,7 @@ module is loaded in emulated hosts too, hence the few imports.
 import os
 
 from kvmharness.hosts.device import DeviceState, probe
-from kvmharness.values import dataclass, fields
+from kvmharness.lean.dataclasses import dataclass, fields
 
 LAB_MARKER = "kvmharness.lab="
 """What the lab puts on the command line of the kernels it boots, followed by the machine's short name."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 
 from kvmharness.errors import UsageError
 from kvmharness.hosts.facts import HostFacts, normal
-from kvmharness.values import dataclass
+from kvmharness.lean.dataclasses import dataclass
 
 VMX_HOSTS = ("vmx:skylake", "vmx:haswell", "vmx:sandybridge", "vmx:lynnfield", "vmx:penryn")
 """The emulated VMX hosts, the default one first."""
@@ -296,7 +296,7 @@ def _emulated(emulator: str) -> Check:
     def check(facts: HostFacts) -> tuple[str, str] | None:
         if facts.emulated:
             return f"this is itself the emulated host {facts.emulated}", "run it outside"
-        from kvmharness.hosts import tools
+        from kvmharness.system import packages as tools
 
         lacks = tools.missing(getattr(tools, emulator), tools.KERNEL_BUILD)
         return (f"not installed: {', '.join(lacks)}", tools.install_command(lacks.values())) if lacks else None

@@ -9,8 +9,8 @@ from typing import Any
 
 from kvmharness.abi.binding import ffi
 from kvmharness.abi.constants import ExitReason, InternalErrorKind, IoDirection, MsrExitReason, SystemEvent
-from kvmharness.kvm.values import Value
-from kvmharness.values import dataclass
+from kvmharness.kvm.value import Value
+from kvmharness.lean.dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)

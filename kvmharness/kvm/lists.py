@@ -8,8 +8,8 @@ from typing import Any
 
 from kvmharness.abi.binding import IOCTLS, Fd, Ioctl, ffi, ioctl, ioctl_error, ioctl_raw
 from kvmharness.abi.errors import MsrError
-from kvmharness.kvm.values import Value
-from kvmharness.values import dataclass
+from kvmharness.kvm.value import Value
+from kvmharness.lean.dataclasses import dataclass
 
 _ENTRIES_FIRST = 256  # KVM_MAX_CPUID_ENTRIES of Linux 5.10 and later
 _MSRS_FIRST = 512

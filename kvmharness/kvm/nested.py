@@ -16,7 +16,7 @@ from kvmharness.x86.cpuid import Feature, Leaf
 from kvmharness.x86.msr import VMX_CAPABILITIES, FeatureControl, Msr
 
 if TYPE_CHECKING:
-    from kvmharness.kvm.system import Kvm
+    from kvmharness.kvm.device import Device
     from kvmharness.kvm.vcpu import Vcpu
 
 _TOPOLOGY_LEAVES = (0xB, 0x1F)  # EDX is the x2APIC id of the processor that asks
@@ -35,7 +35,7 @@ _DERIVED = frozenset(
 )
 
 
-def nested_kind(kvm: Kvm) -> NestedFormat | None:
+def nested_kind(kvm: Device) -> NestedFormat | None:
     """Which vendor's nested virtualization the host can give a guest, or None."""
     entries = kvm.get_supported_cpuid()
     if _has(entries, Feature.VMX):
@@ -44,7 +44,7 @@ def nested_kind(kvm: Kvm) -> NestedFormat | None:
 
 
 def guest_cpuid(
-    kvm: Kvm, *, vcpu_id: int = 0, vmx: bool = True, pcid: bool = True, without: Iterable[Feature] = ()
+    kvm: Device, *, vcpu_id: int = 0, vmx: bool = True, pcid: bool = True, without: Iterable[Feature] = ()
 ) -> list[CpuidEntry]:
     """The supported CPUID, less some features, with the APIC ids of the vCPU instead of the asking processor's.
 
@@ -61,7 +61,7 @@ def guest_cpuid(
     return [_for_vcpu(_remove(entry, removed), vcpu_id) for entry in kvm.get_supported_cpuid()]
 
 
-def vmx_feature_msrs(kvm: Kvm) -> dict[int, int]:
+def vmx_feature_msrs(kvm: Device) -> dict[int, int]:
     """The VMX capability MSRs as KVM offers them; empty where there is no nested VMX."""
     listed = set(kvm.get_msr_feature_index_list())
     return kvm.get_feature_msrs(index for index in VMX_CAPABILITIES if index in listed)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, ClassVar, Self
 
 from kvmharness.abi.binding import ffi
-from kvmharness.kvm.values import Value
-from kvmharness.values import dataclass
+from kvmharness.kvm.value import Value
+from kvmharness.lean.dataclasses import dataclass
 from kvmharness.x86.segments import Segment
 
 _CData = ffi.CData

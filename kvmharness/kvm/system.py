@@ -1,37 +1,23 @@
-"""The device ``/dev/kvm``: what the host offers, and where VMs come from."""
+"""The device ``/dev/kvm``, opened: where VMs come from."""
 
-from collections.abc import Iterable
-from typing import Any
 from weakref import WeakSet
 
-from kvmharness.abi.binding import IOCTLS, SYSTEM, Ioctl, ioctl, lib, open_file
-from kvmharness.abi.constants import KVM_API_VERSION, Cap
+from kvmharness.abi.binding import lib, open_file
+from kvmharness.abi.constants import KVM_API_VERSION
 from kvmharness.abi.errors import DeviceError
-from kvmharness.kvm.lists import CpuidEntry, cpuid_entries, get_msrs, read_cpuid, read_msr_list
-from kvmharness.kvm.resources import FdHolder, Owner
+from kvmharness.kvm.device import DEVICE, Device
 from kvmharness.kvm.vm import Vm
 
-DEVICE = "/dev/kvm"
 
+class Kvm(Device):
+    """The open device; a context manager. Closing it closes its VMs first."""
 
-class Kvm(Owner):
-    """The open device; a context manager. Closing it closes its VMs first.
-
-    Each method named as an ioctl is that ioctl, and raises IoctlError when the kernel refuses.
-
-    Attributes:
-        handle: the fd with its owner.
-    """
-
-    __slots__ = ("_entries", "_mmap_size", "_supported", "_vms", "handle")
+    __slots__ = ("_vms",)
 
     def __init__(self, number: int, path: str = DEVICE) -> None:
-        self.handle = FdHolder(number, SYSTEM, path)
+        super().__init__(number, path)
         # Weak: a VM that its user dropped without closing warns at once, not when the device is closed.
         self._vms: WeakSet[Vm] = WeakSet()
-        self._mmap_size = 0
-        self._supported: Any = None
-        self._entries: list[CpuidEntry] = []
 
     @classmethod
     def open(cls, path: str = DEVICE) -> "Kvm":
@@ -56,67 +42,14 @@ class Kvm(Owner):
             raise
         return kvm
 
-    @property
-    def fd(self) -> int:
-        """The fd's number."""
-        return self.handle.number
-
-    def get_api_version(self) -> int:
-        """Always 12."""
-        return self._system("KVM_GET_API_VERSION")
-
-    def check_extension(self, cap: int | Cap) -> int:
-        """What the host has of a capability: 0 for nothing, otherwise 1, or a number or mask with its own meaning."""
-        return self._system("KVM_CHECK_EXTENSION", int(cap))
-
-    def get_vcpu_mmap_size(self) -> int:
-        """Length in bytes of what mmap() of a vCPU fd shares."""
-        if not self._mmap_size:
-            self._mmap_size = self._system("KVM_GET_VCPU_MMAP_SIZE")
-        return self._mmap_size
-
     def create_vm(self, vm_type: int = 0) -> Vm:
         """A VM without memory, vCPUs or devices."""
-        vm = Vm(self._system("KVM_CREATE_VM", vm_type), self)
+        vm = Vm(self.system_ioctl("KVM_CREATE_VM", vm_type), self)
         self._vms.add(vm)
         return vm
-
-    def supported_cpuid(self) -> Any:
-        """The supported CPUID as ``struct kvm_cpuid2 *``, asked once. Not to be changed."""
-        if self._supported is None:
-            self._supported = read_cpuid(self.handle, IOCTLS["KVM_GET_SUPPORTED_CPUID"])
-        return self._supported
-
-    def get_supported_cpuid(self) -> list[CpuidEntry]:
-        """What KVM can give a guest as CPUID, on this processor."""
-        if not self._entries:
-            self._entries = cpuid_entries(self.supported_cpuid())
-        return list(self._entries)
-
-    def get_emulated_cpuid(self) -> list[CpuidEntry]:
-        """What KVM can emulate, slowly, beyond what the processor has. Needs KVM_CAP_EXT_EMUL_CPUID."""
-        return cpuid_entries(read_cpuid(self.handle, IOCTLS["KVM_GET_EMULATED_CPUID"]))
-
-    def get_msr_index_list(self) -> list[int]:
-        """MSRs that make up a guest's state."""
-        return self._msr_list(IOCTLS["KVM_GET_MSR_INDEX_LIST"])
-
-    def get_msr_feature_index_list(self) -> list[int]:
-        """MSRs that say what KVM supports, the VMX capabilities among them. Needs KVM_CAP_GET_MSR_FEATURES."""
-        return self._msr_list(IOCTLS["KVM_GET_MSR_FEATURE_INDEX_LIST"])
-
-    def get_feature_msrs(self, indices: Iterable[int]) -> dict[int, int]:
-        """Values of feature MSRs: the most that a guest can be given. Raises: MsrError."""
-        return get_msrs(self.handle, indices)
 
     def close(self) -> None:
         """Closes the VMs that are still open, then the device; harmless when called again."""
         for vm in list(self._vms):
             vm.close()
-        self.handle.close()
-
-    def _msr_list(self, op: Ioctl) -> list[int]:
-        return read_msr_list(self.handle, op)
-
-    def _system(self, name: str, argument: int = 0) -> int:
-        return ioctl(self.handle, IOCTLS[name], argument)
+        super().close()

@@ -1,16 +1,14 @@
 """A virtual processor: its fd, the page it shares with the kernel, and KVM_RUN."""
 
 from errno import EFAULT, EINTR
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kvmharness.abi.binding import IOCTLS, VCPU, Fd, ffi, ioctl, ioctl_error, ioctl_value, lib
 from kvmharness.abi.constants import ExitReason, IoDirection
+from kvmharness.kvm.device import Device
 from kvmharness.kvm.exits import Exit, IntrExit, decode
 from kvmharness.kvm.resources import FdHolder, Mapping, Owner
 from kvmharness.kvm.vcpu_state import VcpuState
-
-if TYPE_CHECKING:
-    from kvmharness.kvm.system import Kvm
 
 _KVM_RUN = IOCTLS["KVM_RUN"]
 _RUN_NUMBER = _KVM_RUN.number
@@ -28,7 +26,7 @@ class Vcpu(VcpuState, Owner):
 
     __slots__ = ("_mapping", "_stats", "id", "kvm", "kvm_run")
 
-    def __init__(self, number: int, vcpu_id: int, kvm: "Kvm", vm: Fd) -> None:
+    def __init__(self, number: int, vcpu_id: int, kvm: Device, vm: Fd) -> None:
         self.handle = FdHolder(number, VCPU, f"vCPU {vcpu_id}")
         self.id = vcpu_id
         self.kvm = kvm

@@ -1,16 +1,14 @@
 """A virtual machine: memslots, vCPUs, devices in the kernel. It owns all of them."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kvmharness.abi.binding import IOCTLS, VM, ffi, ioctl
 from kvmharness.abi.constants import PAGE_BYTES, Cap, ClockFlag, MemFlag
+from kvmharness.kvm.device import Device
 from kvmharness.kvm.memory import Memory
 from kvmharness.kvm.resources import FdHolder, Owner
 from kvmharness.kvm.state import ClockData
 from kvmharness.kvm.vcpu import Vcpu
-
-if TYPE_CHECKING:
-    from kvmharness.kvm.system import Kvm
 
 _SET_REGION = IOCTLS["KVM_SET_USER_MEMORY_REGION"]
 _BITS_PER_LONG = 64
@@ -31,7 +29,7 @@ class Vm(Owner):
 
     __slots__ = ("__weakref__", "_page_counts", "_stats", "handle", "kvm", "memory", "vcpus")
 
-    def __init__(self, number: int, kvm: "Kvm") -> None:
+    def __init__(self, number: int, kvm: Device) -> None:
         self.handle = FdHolder(number, VM, "VM")
         self.kvm = kvm
         self.memory: dict[int, Memory] = {}

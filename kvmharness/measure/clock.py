@@ -4,7 +4,7 @@ The guests take times with RDTSC. On silicon that is a clock; in an emulator it 
 cycles or seconds would be a lie.
 """
 
-from kvmharness.values import dataclass
+from kvmharness.lean.dataclasses import dataclass
 
 TSC_CYCLES = "tsc cycles"
 INSTRUCTIONS = "instructions (emulated)"

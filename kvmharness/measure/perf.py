@@ -16,7 +16,7 @@ from typing import Any
 from kvmharness.abi.binding import ffi, ioctl_pointer, ioctl_value, lib
 from kvmharness.errors import KvmHarnessError
 from kvmharness.kvm.resources import FdHolder, Owner
-from kvmharness.values import dataclass
+from kvmharness.lean.dataclasses import dataclass
 
 OTHER = "other"
 """In :func:`exits_by_reason`: exits with a reason nobody asked for."""
@@ -61,7 +61,7 @@ class Tracepoint:
 Spec = Kprobe | Tracepoint
 
 ROOT_SWITCHES = (Kprobe("kvm_mmu_load"), Kprobe("kvm_mmu_new_pgd"))
-"""The misses of the root cache, and all its switches: see :mod:`kvmharness.rootcache`."""
+"""The misses of the root cache, and all its switches: see :mod:`kvmharness.cells.rootcache`."""
 
 NESTED_EXITS = Tracepoint("kvm:kvm_nested_vmexit")
 """Exits from L2, whether L0 or L1 handles them."""

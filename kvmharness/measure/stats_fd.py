@@ -19,9 +19,9 @@ from kvmharness.abi.constants import (
     StatsType,
     StatsUnit,
 )
-from kvmharness.enums import IntEnum
 from kvmharness.errors import KvmHarnessError
-from kvmharness.values import dataclass
+from kvmharness.lean.dataclasses import dataclass
+from kvmharness.lean.enum import IntEnum
 
 _Enum = TypeVar("_Enum", bound=IntEnum)
 

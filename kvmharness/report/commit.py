@@ -4,10 +4,10 @@ import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from textwrap import wrap
 
-from kvmharness.record import Record
 from kvmharness.report import words
 from kvmharness.report.rows import CACHED_ROOTS, Row, by_cell, rows
-from kvmharness.verdict import Outcome, Verdict
+from kvmharness.results.record import Record
+from kvmharness.results.verdict import Outcome, Verdict
 
 COLUMNS = 72
 GAP = 2

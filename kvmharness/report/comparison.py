@@ -3,9 +3,9 @@
 from math import isfinite
 from textwrap import wrap
 
-from kvmharness.compare import CellComparison, RecordComparison
 from kvmharness.report import words
-from kvmharness.verdict import Outcome
+from kvmharness.results.compare import CellComparison, RecordComparison
+from kvmharness.results.verdict import Outcome
 
 
 def comparison_lines(comparison: RecordComparison, *, width: int = 100) -> list[str]:

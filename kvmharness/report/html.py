@@ -5,15 +5,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module, resources
 
-from kvmharness import stats
-from kvmharness.compare import compare_variants
 from kvmharness.errors import HostRequirementError
-from kvmharness.record import CellKey, Record
 from kvmharness.report import words
 from kvmharness.report.commit import commit_lines, telling
 from kvmharness.report.plots import MARKERS, Panel, panels
 from kvmharness.report.rows import Row, rows
-from kvmharness.verdict import Outcome, Verdict
+from kvmharness.results import noise as stats
+from kvmharness.results.compare import compare_variants
+from kvmharness.results.record import CellKey, Record
+from kvmharness.results.verdict import Outcome, Verdict
 
 TEMPLATE = "page.html.j2"
 LONG_FACT = 160  # characters; longer facts are folded away

@@ -4,10 +4,10 @@ import re
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
-from kvmharness.record import Record
 from kvmharness.report import words
 from kvmharness.report.rows import rows
-from kvmharness.verdict import Outcome, Verdict
+from kvmharness.results.record import Record
+from kvmharness.results.verdict import Outcome, Verdict
 
 # What XML 1.0 cannot hold, not even escaped ("Characters", production [2]); a kernel log may.
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

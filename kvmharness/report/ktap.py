@@ -6,10 +6,10 @@ Source: Documentation/dev-tools/ktap.rst, "The Kernel Test Anything Protocol (KT
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from kvmharness.record import Record
 from kvmharness.report import words
 from kvmharness.report.rows import rows
-from kvmharness.verdict import Outcome, Verdict
+from kvmharness.results.record import Record
+from kvmharness.results.verdict import Outcome, Verdict
 
 INDENT = "  "
 

@@ -12,9 +12,9 @@ from itertools import combinations
 from statistics import median
 from typing import TYPE_CHECKING
 
-from kvmharness.record import Record
 from kvmharness.report import words
 from kvmharness.report.rows import CACHED_ROOTS, Row, by_cell
+from kvmharness.results.record import Record
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from kvmharness import stats
-from kvmharness.record import UNIT_EMULATED, CellKey, CellResult, Record
-from kvmharness.verdict import Outcome
-from kvmharness.workloads import Cell, Setup, l0_uses_tdp
+from kvmharness.cells.cell import Cell, Setup, l0_uses_tdp
+from kvmharness.results import noise as stats
+from kvmharness.results.record import UNIT_EMULATED, CellKey, CellResult, Record
+from kvmharness.results.verdict import Outcome
 
 LOADS = "kvm_mmu_load"
 SWITCHES = "kvm_mmu_new_pgd"

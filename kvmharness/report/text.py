@@ -6,10 +6,10 @@ from itertools import groupby
 from textwrap import wrap
 from typing import TYPE_CHECKING, TextIO
 
-from kvmharness.record import Record
 from kvmharness.report import words
 from kvmharness.report.rows import LOADS, Row, rows
-from kvmharness.verdict import Outcome, Verdict
+from kvmharness.results.record import Record
+from kvmharness.results.verdict import Outcome, Verdict
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 
-from kvmharness.record import UNIT_EMULATED, Record
+from kvmharness.results.record import UNIT_EMULATED, Record
 
 SHOWN_EXITS = 0.005  # per round trip; below, a reason is background and only its sum is shown
 

@@ -13,11 +13,11 @@ import pytest
 from kvmharness.abi.constants import Cap
 from kvmharness.guest.image import Image, Line
 from kvmharness.guest.layout import VMCS_TABLE_END, Doorbell, Place, Port
+from kvmharness.kvm import nested_state
 from kvmharness.kvm.exits import Exit, HardwareUnknownExit, IoExit, decode
 from kvmharness.kvm.vcpu import Vcpu
 from kvmharness.kvm.vm import Vm
-from kvmharness.testing import nested_state
-from kvmharness.testing.watched import Watched
+from kvmharness.testing.fixtures.watched import Watched
 from kvmharness.x86.registers import Cr0, Cr4, Efer
 
 _BEFORE, _AFTER = 4, 4  # lines of a listing around RIP

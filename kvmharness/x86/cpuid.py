@@ -6,7 +6,7 @@ Source: SDM vol. 2A, "CPUID-CPU Identification"; for the 0x8000_000A leaf, APM v
 from enum import Enum
 from typing import NamedTuple
 
-from kvmharness.enums import IntEnum
+from kvmharness.lean.enum import IntEnum
 
 
 class Leaf(IntEnum):

@@ -3,8 +3,8 @@
 Source: SDM vol. 3A, "Control Registers" and "Process-Context Identifiers (PCIDs)".
 """
 
-from kvmharness.enums import IntFlag
-from kvmharness.values import dataclass
+from kvmharness.lean.dataclasses import dataclass
+from kvmharness.lean.enum import IntFlag
 
 
 class Cr0(IntFlag):

@@ -6,7 +6,7 @@ Source: SDM vol. 3A, "Segment Descriptors", "64-Bit Task State Segment", "64-Bit
 
 import struct
 
-from kvmharness.values import dataclass
+from kvmharness.lean.dataclasses import dataclass
 
 CODE_SELECTOR = 0x08
 DATA_SELECTOR = 0x10

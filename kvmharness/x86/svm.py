@@ -10,7 +10,7 @@ Source: APM vol. 2, appendix "Layout of VMCB" and appendix "SVM Intercept Exit C
 
 import struct
 
-from kvmharness.enums import IntEnum, IntFlag
+from kvmharness.lean.enum import IntEnum, IntFlag
 from kvmharness.x86.msr import PAT_RESET
 from kvmharness.x86.registers import (
     Cr4,

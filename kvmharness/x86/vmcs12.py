@@ -8,7 +8,7 @@ L2 must keep IF = 0, because L1's interrupts would go through the IDT that both 
 Source: SDM vol. 3C, "Virtual Machine Control Structures" and "VM Entries" (the checks on each area).
 """
 
-from kvmharness.values import dataclass
+from kvmharness.lean.dataclasses import dataclass
 from kvmharness.x86.registers import (
     LONG_MODE_CR0,
     LONG_MODE_CR4,

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
+from kvmharness.cells.cell import Cell, Setup, matrix
 from kvmharness.claims import evaluate, parse_claims
-from kvmharness.lab.series import load
-from kvmharness.record import CellError, Probes
-from kvmharness.verdict import Outcome
-from kvmharness.workloads import Cell, Setup, matrix
+from kvmharness.patches.series import load
+from kvmharness.results.record import CellError, Probes
+from kvmharness.results.verdict import Outcome
 from tests.builders import BOTH, NONE, P1, P2, record
 
 SERIES = load("fast-cr3-switch")

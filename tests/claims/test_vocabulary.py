@@ -4,7 +4,7 @@ import pytest
 
 from kvmharness.claims import Check, ClaimError, check_variants, parse_claims
 from kvmharness.claims.vocabulary import expand_braces
-from kvmharness.lab.series import load
+from kvmharness.patches.series import load
 
 GOOD = {"name": "n", "text": "t", "metric": "loads", "check": "exactly", "value": 0}
 

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
+from kvmharness.cells.cell import Cell, Setup, matrix
 from kvmharness.cli import machine
 from kvmharness.cli.main import main
-from kvmharness.record import save
-from kvmharness.workloads import Cell, Setup, matrix
+from kvmharness.results.record import save
 from tests import builders
 
 LOCAL = ("validate", "fast-cr3-switch", "--host", "local")

@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 
-from kvmharness.campaign import EMULATED_PLAN
-from kvmharness.guest import programs
-from kvmharness.lab import build
-from kvmharness.lab.emulated import emulated_host
-from kvmharness.lab.interpreter import LIBRARY
-from kvmharness.lab.machine import Job, MissingToolError
-from kvmharness.record import CellResult
-from kvmharness.workloads import Cell, Setup, select
+from kvmharness.cells.cell import Cell, Setup, select
+from kvmharness.guest import shipped as programs
+from kvmharness.lab.image.interpreter import LIBRARY
+from kvmharness.lab.job import Job
+from kvmharness.lab.kernels import build
+from kvmharness.lab.machines.catalogue import emulated_host
+from kvmharness.results.record import CellResult
+from kvmharness.system.programs import MissingToolError
+from kvmharness.validation.campaign import EMULATED_PLAN
 
 SCENARIOS = Path(__file__).with_name("scenarios.py")
 BOTH = {"p1": True, "p2": True}  # the lab's kernel is 6.1 as released: it has the series
@@ -78,7 +79,7 @@ def boot(cpu, cells, *, scenarios=False):
     }
     steps = [
         {"do": "load", "variant": "stock"},
-        {"do": "call", "function": "kvmharness.experiment:run_cells", "args": arguments},
+        {"do": "call", "function": "kvmharness.cells.experiment:run_cells", "args": arguments},
     ]
     if scenarios:
         steps.append({"do": "call", "function": "nested_scenarios:run", "args": {"images": images}})

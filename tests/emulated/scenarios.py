@@ -7,13 +7,13 @@ import struct
 from collections.abc import Callable
 from contextlib import contextmanager
 
-from kvmharness.cell_guest import cell_guest
+from kvmharness.cells.cell import Cell, Setup
+from kvmharness.cells.guest import cell_guest
 from kvmharness.errors import KvmHarnessError
 from kvmharness.guest import spaces
 from kvmharness.guest.layout import VMCS_TABLE_END, Place, Row
-from kvmharness.guest.programs import unpack
+from kvmharness.guest.shipped import unpack
 from kvmharness.kvm.system import Kvm
-from kvmharness.workloads import Cell, Setup
 
 BEYOND_PHYSICAL = 1 << 51  # a bit of CR3 above what these processors can address
 

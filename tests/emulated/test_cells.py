@@ -2,7 +2,7 @@
 
 import pytest
 
-from kvmharness.campaign import EMULATED_PLAN
+from kvmharness.validation.campaign import EMULATED_PLAN
 from tests.emulated.conftest import NESTED, WITHOUT_EPT
 
 pytestmark = pytest.mark.slow

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kvmharness.workloads import Cell, Setup, select
+from kvmharness.cells.cell import Cell, Setup, select
 from tests.emulated.conftest import boot
 from tests.emulated.test_cells import check
 

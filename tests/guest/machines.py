@@ -11,9 +11,9 @@ from kvmharness.guest import loader, spaces
 from kvmharness.guest.assembler import assemble
 from kvmharness.guest.image import Image
 from kvmharness.guest.layout import Place
-from kvmharness.guest.program import parse_text
-from kvmharness.guest.programs import named_values, source_folder
 from kvmharness.guest.runloop import RunLoop
+from kvmharness.guest.shipped import named_values, source_folder
+from kvmharness.guest.source import parse_text
 from kvmharness.kvm.memory import Memory
 from kvmharness.kvm.system import Kvm
 from kvmharness.kvm.vcpu import Vcpu

@@ -6,11 +6,11 @@ import sys
 
 import pytest
 
-from kvmharness.guest import programs
+from kvmharness.guest import shipped as programs
 from kvmharness.guest.assembler import assemble, encode
 from kvmharness.guest.image import Image
-from kvmharness.guest.program import MODES, AssembleError, parse, parse_text
-from tests.guest.test_program import CONTRACT
+from kvmharness.guest.source import MODES, AssembleError, parse, parse_text
+from tests.guest.test_source import CONTRACT
 
 capstone = pytest.importorskip("capstone", reason="capstone: pip install kvmharness[dev]")
 
@@ -60,7 +60,7 @@ def test_engine_with_another_number_base_is_refused():
     script = """
 import keystone
 from kvmharness.guest.assembler import encode
-from kvmharness.guest.program import AssembleError
+from kvmharness.guest.source import AssembleError
 other = keystone.Ks(keystone.KS_ARCH_X86, keystone.KS_MODE_64)
 other.syntax = keystone.KS_OPT_SYNTAX_INTEL
 import kvmharness.guest.assembler as assembler

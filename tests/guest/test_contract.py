@@ -5,7 +5,8 @@ import re
 import pytest
 
 from kvmharness.errors import UsageError
-from kvmharness.guest import contract, programs
+from kvmharness.guest import contract
+from kvmharness.guest import shipped as programs
 from kvmharness.guest.contract import MemoryUse
 from kvmharness.guest.image import Image
 from kvmharness.kvm.state import Regs

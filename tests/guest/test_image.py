@@ -5,7 +5,7 @@ import json
 import pytest
 
 from kvmharness.errors import UsageError
-from kvmharness.guest import programs
+from kvmharness.guest import shipped as programs
 from kvmharness.guest.image import Image, Line
 
 IMAGE = Image(

@@ -5,7 +5,8 @@ from itertools import pairwise
 
 import pytest
 
-from kvmharness.guest import layout, programs
+from kvmharness.guest import layout
+from kvmharness.guest import shipped as programs
 from kvmharness.guest.layout import MEMORY_BYTES, PAGE_BYTES, Doorbell, Error, Mailbox, Place, Port, Row
 
 # Every region, from its first byte to behind its last one; the stack grows down from its place.

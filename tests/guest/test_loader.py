@@ -2,7 +2,8 @@
 
 import pytest
 
-from kvmharness.guest import loader, programs
+from kvmharness.guest import loader
+from kvmharness.guest import shipped as programs
 from kvmharness.guest.failures import GuestException
 from kvmharness.guest.layout import Doorbell, Place, Port
 from kvmharness.guest.runloop import RunLoop

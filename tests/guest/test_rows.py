@@ -4,11 +4,11 @@ import struct
 
 import pytest
 
-from kvmharness.cell_guest import round_trips
+from kvmharness.cells.cell import matrix, rotation, scenario
+from kvmharness.cells.guest import round_trips
 from kvmharness.guest import rows, spaces
 from kvmharness.guest.layout import ROWS_MAX, Action, Row
 from kvmharness.guest.rows import RoundTrip
-from kvmharness.workloads import matrix, rotation, scenario
 
 CELLS = matrix()
 

@@ -8,7 +8,8 @@ import pytest
 
 from kvmharness.abi.binding import IoctlError, SystemCallError
 from kvmharness.abi.constants import ExitReason
-from kvmharness.guest import programs, runloop
+from kvmharness.guest import loopcontext, runloop
+from kvmharness.guest import shipped as programs
 from kvmharness.guest.layout import Port
 from kvmharness.guest.runloop import RunLoop
 from kvmharness.guest.watchdog import Watchdog
@@ -26,7 +27,7 @@ def test_the_context_has_one_word_each():
 
 def test_symbols_are_the_kernels():
     """linux/kvm.h and asm/unistd_64.h."""
-    names = runloop.symbols()
+    names = loopcontext.symbols()
     assert names["IOCTL_KVM_RUN"] == 0xAE80
     assert names["SYSCALL_IOCTL"] == 16
     assert names["REASON_IO"] == 2

@@ -5,7 +5,7 @@ import pytest
 from kvmharness.guest import spaces
 from kvmharness.guest.layout import MEMORY_BYTES, PAGE_BYTES, PROBE_GVA, Place
 from kvmharness.guest.svm import Svm
-from kvmharness.x86.walker import WalkError, walk, walk_ept
+from tests.x86.walker import WalkError, walk, walk_ept
 
 SHAPES = [(1, 0, 0), (8, 0, 0), (1, 1, 0), (3, 3, 0), (4, 4, 0), (5, 1, 1), (1, 1, 8), (3, 2, 3)]
 

@@ -4,7 +4,8 @@ import pytest
 
 from kvmharness.abi.constants import NestedFormat
 from kvmharness.errors import HostRequirementError
-from kvmharness.guest import hypervisor, programs, svm
+from kvmharness.guest import hypervisor, svm
+from kvmharness.guest import shipped as programs
 from kvmharness.guest.layout import Action, Place
 from kvmharness.guest.rows import RoundTrip
 from kvmharness.guest.vmx import Vmx

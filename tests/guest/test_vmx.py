@@ -4,7 +4,8 @@ import struct
 
 import pytest
 
-from kvmharness.guest import programs, vmx
+from kvmharness.guest import shipped as programs
+from kvmharness.guest import vmx
 from kvmharness.guest.hypervisor import exit_reasons
 from kvmharness.guest.layout import PAGE_BYTES, Place
 from kvmharness.guest.rows import RoundTrip

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from kvmharness.hosts.facts import facts
-from kvmharness.lab import build
-from kvmharness.lab.machine import HangError, KernelPanicError
+from kvmharness.lab.job import HangError, KernelPanicError
+from kvmharness.lab.kernels import build
 
 # Imported here, for a session within the session forgets what it imports first.
-from kvmharness.testing import loop, needs
+from kvmharness.testing import needs
+from kvmharness.testing.emulated import loop
 from tests.hostfiles import HostFiles
 
 PANIC_LINE = "Kernel panic - not syncing: sysrq triggered crash"
@@ -38,7 +39,7 @@ for number, step in enumerate(job):
         for name, value in step["params"].items():
             files.put("sys/module/" + name.replace(".", "/parameters/"), value)
     if step["do"] == "call":
-        from kvmharness.testing.lean import run
+        from kvmharness.testing.emulated.standins import run
         sys.stdout = sys.stderr
         step["args"]["folder"] = root + step["args"]["folder"]
         try:

@@ -5,8 +5,8 @@ import xml.etree.ElementTree as xml
 import pytest
 
 from kvmharness.errors import ExitCode, LostMachineError
-from kvmharness.lab.machine import MissingToolError
-from kvmharness.testing import loop
+from kvmharness.system.programs import MissingToolError
+from kvmharness.testing.emulated import loop
 
 pytestmark = pytest.mark.slow  # each boot is a Python that starts
 
@@ -151,7 +151,7 @@ def test_a_file_that_cannot_be_imported_in_there(pytester, boots, run):
         import sys
         import pytest
         pytestmark = pytest.mark.nested_vmx
-        if "kvmharness.testing.lean" in sys.modules:
+        if "kvmharness.testing.emulated.standins" in sys.modules:
             raise ImportError("only outside")
         def test_it(): pass
     """)

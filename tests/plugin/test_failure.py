@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from kvmharness.testing import nested_state
+from kvmharness.kvm import nested_state
 from kvmharness.testing.failure import render
 from kvmharness.x86.vmcs import Field
 

@@ -5,7 +5,7 @@ import sys
 
 
 def said(program):
-    lines = ["import sys", "from kvmharness.testing.lean import install", "install()", *program]
+    lines = ["import sys", "from kvmharness.testing.emulated.standins import install", "install()", *program]
     return subprocess.run(
         [sys.executable, "-S", "-c", PATH + "\n".join(lines)], capture_output=True, text=True, check=True
     )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kvmharness.testing import suite as suites
+from kvmharness.testing.emulated import suite as suites
 
 
 def carried(pytester, *arguments):

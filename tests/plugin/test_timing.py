@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from kvmharness.errors import UsageError
-from kvmharness.testing import counts
-from kvmharness.testing.timing import Samples, Timing, TimingIsNoVerdictError
+from kvmharness.testing.fixtures import counts
+from kvmharness.testing.fixtures.timing import Samples, Timing, TimingIsNoVerdictError
 
 PAIR = SimpleNamespace(
     flags=0, session=SimpleNamespace(phase=lambda batches, round_trips, flags: tuple(range(1000, 1000 + batches)))

@@ -2,9 +2,9 @@ from dataclasses import replace
 
 import pytest
 
+from kvmharness.cells.cell import Cell, Setup, matrix, select, with_params
 from kvmharness.report.commit import commit_lines
-from kvmharness.verdict import ClaimResult, Outcome, Verdict
-from kvmharness.workloads import Cell, Setup, matrix, select, with_params
+from kvmharness.results.verdict import ClaimResult, Outcome, Verdict
 from tests import builders
 
 GOLDEN = """\

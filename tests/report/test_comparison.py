@@ -1,8 +1,8 @@
 import json
 
-from kvmharness.compare import compare, compare_variants
+from kvmharness.cells.cell import Cell, Setup
 from kvmharness.report.comparison import comparison_json, comparison_lines
-from kvmharness.workloads import Cell, Setup
+from kvmharness.results.compare import compare, compare_variants
 from tests import builders
 
 CELLS = (Cell(Setup.NO_EPT, 1, 1), Cell(Setup.NO_EPT, 3, 3))

@@ -5,11 +5,11 @@ from html.parser import HTMLParser
 
 import pytest
 
+from kvmharness.cells.cell import Cell, Setup, select
 from kvmharness.errors import HostRequirementError
-from kvmharness.record import CellError
 from kvmharness.report.rows import rows
-from kvmharness.verdict import ClaimResult, Outcome, Verdict
-from kvmharness.workloads import Cell, Setup, select
+from kvmharness.results.record import CellError
+from kvmharness.results.verdict import ClaimResult, Outcome, Verdict
 from tests import builders
 
 pytest.importorskip("jinja2")

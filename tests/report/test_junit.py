@@ -1,10 +1,10 @@
 from dataclasses import replace
 from xml.etree import ElementTree
 
-from kvmharness.record import Probes
+from kvmharness.cells.cell import Cell, Setup
 from kvmharness.report.junit import junit
-from kvmharness.verdict import ClaimResult, Outcome, Verdict
-from kvmharness.workloads import Cell, Setup
+from kvmharness.results.record import Probes
+from kvmharness.results.verdict import ClaimResult, Outcome, Verdict
 from tests import builders
 
 

@@ -1,8 +1,8 @@
 from dataclasses import replace
 
+from kvmharness.cells.cell import Cell, Setup
 from kvmharness.report.ktap import run_ktap, verdict_ktap
-from kvmharness.verdict import ClaimResult, Outcome, Verdict
-from kvmharness.workloads import Cell, Setup
+from kvmharness.results.verdict import ClaimResult, Outcome, Verdict
 from tests import builders
 
 # Written by hand from the result lines, directives and nesting that ktap.rst describes.

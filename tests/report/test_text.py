@@ -3,12 +3,12 @@ from dataclasses import replace
 
 import pytest
 
-from kvmharness.record import CellError, Probes
+from kvmharness.cells.cell import Cell, Order, Setup, matrix, with_params
 from kvmharness.report import words
 from kvmharness.report.rows import rows
 from kvmharness.report.text import print_run, run_lines, verdict_lines
-from kvmharness.verdict import ClaimResult, Outcome, Verdict
-from kvmharness.workloads import Cell, Order, Setup, matrix, with_params
+from kvmharness.results.record import CellError, Probes
+from kvmharness.results.verdict import ClaimResult, Outcome, Verdict
 from tests import builders
 
 BUSY = Cell(Setup.NO_EPT, 3, 3)

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from kvmharness.x86.ept import RWX, Epte, Eptp, EptTables, MemoryType
 from kvmharness.x86.paging import PAGE_2M, PAGE_4K
-from kvmharness.x86.walker import WalkError, walk_ept
 from tests.x86.strategies import mappings, reader
+from tests.x86.walker import WalkError, walk_ept
 
 BASE = 0x40_0000
 GOOD_ACCESS = (0b001, 0b011, 0b100, 0b101, 0b111)  # R, RW, X, RX, RWX

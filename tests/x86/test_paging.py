@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvmharness.x86.paging import KERNEL, PAGE_1G, PAGE_2M, PAGE_4K, READ_ONLY, PageTables, Pte
-from kvmharness.x86.walker import WalkError, walk
 from tests.x86.strategies import mappings, reader
+from tests.x86.walker import WalkError, walk
 
 BASE = 0x20_0000
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kvmharness.values import replace
+from kvmharness.lean.dataclasses import replace
 from kvmharness.x86.registers import LONG_MODE_CR4, LONG_MODE_EFER, Cr4, Efer
 from kvmharness.x86.segments import CODE64, DATA, NULL_LDT, tss_segment
 from kvmharness.x86.svm import INVALID, VMCB_BYTES, SvmExit, Vmcb, describe_svm_exit, segment_bytes, vmcb

@@ -1,0 +1,97 @@
+"""The programs that come with the package: where their sources are, and their images.
+
+Assembling takes Keystone, which an emulated host cannot afford to load, so images can be made on one machine
+(:func:`pack`) and used on another (:func:`unpack`).
+"""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from kvmharness.errors import UsageError
+from kvmharness.guest.image import Image
+from kvmharness.guest.layout import Place
+
+if TYPE_CHECKING:
+    from pathlib import Path  # costs a fifth of a second where images come unpacked
+
+_ORIGINS = {
+    "hello": Place.REAL_MODE_CODE,
+    "mov_cr3": Place.L1_CODE,
+    "tick": Place.L1_CODE,
+    "l1_vmx": Place.L1_CODE,
+    "l2": Place.L2_CODE,
+    "l1_svm": Place.L1_CODE,
+    "l2_svm": Place.L2_CODE,
+    "run_loop": 0,  # host code without absolute addresses: runs wherever it is mapped
+}
+
+_unpacked: dict[str, Image] = {}  # filled by unpack(), once, before anything runs
+
+
+def names() -> tuple[str, ...]:
+    """The programs that come with the package."""
+    return tuple(_ORIGINS)
+
+
+def source_folder() -> "Path":
+    """Where the ``.asm`` files are: inside an installed package, or beside it in a checkout."""
+    from pathlib import Path
+
+    package = Path(__file__).resolve().parent.parent
+    for folder in (package / "guests", package.parent / "guests"):
+        if folder.is_dir():
+            return folder
+    raise UsageError("the guests' sources are missing", f"Reinstall the package; looked in and beside {package}.")
+
+
+def origin(name: str) -> int:
+    """The gpa that a shipped program is made for; an unknown one runs as L1."""
+    return _ORIGINS.get(name, Place.L1_CODE)
+
+
+@cache
+def image(name: str) -> Image:
+    """The image of a shipped program: the one unpacked, otherwise assembled now.
+
+    Raises:
+        UsageError: no program has this name.
+        AssembleError: its source does not assemble.
+    """
+    if name not in _ORIGINS:
+        raise UsageError(f"no guest program is called {name!r}", f"There are: {', '.join(_ORIGINS)}.")
+    if name in _unpacked:
+        return _unpacked[name]
+    return assemble_file(source_folder() / f"{name}.asm")
+
+
+def assemble_file(path: "Path") -> Image:
+    """Assembles a source file for its place, with all named values.
+
+    Raises:
+        AssembleError: naming the file and the line.
+    """
+    # Not at the top: an emulated host has no Keystone and must not need it.
+    from kvmharness.guest.assembler import assemble
+    from kvmharness.guest.source import parse
+
+    program = parse(path)
+    return assemble(program, named_values(), origin(program.name))
+
+
+def named_values() -> dict[str, int]:
+    """All names that a source may use: guest layout, architecture, and the run loop's context."""
+    from kvmharness.guest import layout, loopcontext
+
+    return layout.symbols() | loopcontext.symbols()
+
+
+def pack() -> dict[str, Any]:
+    """The images of all shipped programs as plain data, for :func:`unpack` elsewhere."""
+    return {name: image(name).to_json() for name in _ORIGINS}
+
+
+def unpack(images: Mapping[str, Any]) -> None:
+    """Uses these images from now on, instead of assembling."""
+    _unpacked.update({name: Image.from_json(data) for name, data in images.items()})
+    image.cache_clear()

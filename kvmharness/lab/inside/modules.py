@@ -1,0 +1,106 @@
+"""KVM's modules inside the emulated host: loaded with their parameters, unloaded in the right order.
+
+Which order that is stands in the file ``order`` beside the modules, written when the image was made (from each
+module's own list of what it depends on), so that nothing has to be worked out in here.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+
+from kvmharness.errors import KvmHarnessError
+
+BUSYBOX = "/bin/busybox"
+_VENDOR_MODULES = ("kvm_intel", "kvm_amd")
+_OTHERS = {"kvm_intel": frozenset({"kvm_amd"}), "kvm_amd": frozenset({"kvm_intel"})}
+
+
+class ModuleError(KvmHarnessError):
+    """The kernel refused to load or to unload a module."""
+
+
+def load(folder: str, params: Mapping[str, str]) -> list[str]:
+    """Load the modules of *folder* that suit this CPU.
+
+    Args:
+        folder: holds the modules and ``order``: one file name a line, dependencies first.
+        params: module parameters as ``{"kvm.tdp_mmu": "N", "kvm_intel.nested": "1"}``. ``nested=1`` is given to the
+            vendor's module unless it is said otherwise. Parameters of the other vendor's module are left out.
+
+    Returns:
+        The names of the modules that were loaded, in order.
+    """
+    with open(f"{folder}/order") as file:
+        files = file.read().split()
+    loaded = []
+    for name, file_name, options in insertions(files, params):
+        _busybox("insmod", f"{folder}/{file_name}", *options)
+        loaded.append(name)
+    return loaded
+
+
+def insertions(files: Sequence[str], params: Mapping[str, str]) -> list[tuple[str, str, list[str]]]:
+    """What to insert on this CPU: name, file and options of each module.
+
+    Args:
+        files: in the order in which they load.
+        params: see :func:`load`.
+
+    Raises:
+        ModuleError: the vendor's module is not among the files, or one that parameters are given for.
+    """
+    vendor = vendor_module()
+    if vendor not in map(module_name, files):
+        raise ModuleError(f"the variant does not hold {vendor}, which this CPU needs")
+    suited = {name: file for name, file in ((module_name(f), f) for f in files) if name not in _OTHERS[vendor]}
+    wanted = {f"{vendor}.nested": "1", **{_canonical(name): value for name, value in params.items()}}
+    missing = {key.partition(".")[0] for key in wanted} - set(suited) - _OTHERS[vendor]
+    if missing:
+        raise ModuleError(f"parameters were given for {', '.join(sorted(missing))}, which the variant does not hold")
+    return [(name, file, _options(name, wanted)) for name, file in suited.items()]
+
+
+def _options(module: str, wanted: Mapping[str, str]) -> list[str]:
+    return [f"{key.partition('.')[2]}={value}" for key, value in wanted.items() if key.partition(".")[0] == module]
+
+
+def unload() -> list[str]:
+    """Unload every KVM module, users before what they use; returns the names.
+
+    Raises:
+        ModuleError: a module is in use: something still holds a VM open.
+    """
+    gone = []
+    for name in (*_VENDOR_MODULES, "kvm", "ccp", "irqbypass"):
+        if os.path.isdir(f"/sys/module/{name}/holders"):
+            _busybox("rmmod", name)
+            gone.append(name)
+    return gone
+
+
+def vendor_module() -> str:
+    """The vendor's KVM module for this CPU: ``kvm_intel`` or ``kvm_amd``."""
+    with open("/proc/cpuinfo") as file:
+        text = file.read()
+    for flag, name in (("vmx", "kvm_intel"), ("svm", "kvm_amd")):
+        if f" {flag} " in text:
+            return name
+    raise ModuleError("this CPU has neither VMX nor SVM", "choose another CPU model")
+
+
+def module_name(file_name: str) -> str:
+    """A module's name as the kernel writes it: ``kvm-intel.ko`` is kvm_intel."""
+    return file_name.rpartition("/")[2].partition(".")[0].replace("-", "_")
+
+
+def _canonical(key: str) -> str:
+    module, _, parameter = key.partition(".")
+    return f"{module.replace('-', '_')}.{parameter}"
+
+
+def _busybox(*command: str) -> None:
+    from kvmharness.lab.inside.execute import execute
+
+    printed: list[str] = []
+    status = execute({"argv": [BUSYBOX, *command]}, printed.append)
+    if status["status"] != 0:
+        raise ModuleError(f"{' '.join(command)}: {''.join(printed).strip() or 'failed'}")

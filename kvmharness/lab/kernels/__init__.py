@@ -1,0 +1,1 @@
+"""Kernels and KVM modules: found, configured, built, cached."""

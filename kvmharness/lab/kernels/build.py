@@ -1,0 +1,263 @@
+"""Kernels for the emulated host, and variants of KVM's modules, each built once and found again by hash.
+
+A kernel is built in a private copy of its source. A variant is a second set of KVM modules for the same kernel: a
+tree of symbolic links to the built one in which only the changed files, and KVM's own folders with their objects, are
+real. So a variant compiles what changed and its users, and the built tree stays as it was.
+"""
+
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from kvmharness.errors import UsageError
+from kvmharness.lab.kernels import config
+from kvmharness.lab.kernels.make import check_tools, make
+from kvmharness.lab.kernels.modulefiles import content, load_order, name_of
+from kvmharness.lab.kernels.source import Source, debian
+from kvmharness.system import cache
+from kvmharness.system.programs import Progress, disk_errors, find, silent
+
+KERNEL_TIMEOUT_S = 3600.0
+VARIANT_TIMEOUT_S = 600.0
+# Changes when the recipe below does, so that nothing older is taken for its result.
+_RECIPE = 1
+_KEPT_KERNELS = 4
+_KEPT_VARIANTS = 64
+
+# Folders in which a variant's own objects are made.
+_KVM_FOLDERS = ("arch/x86/kvm", "virt/kvm")
+# Of a built tree, what neither a variant nor a selftest needs.
+# What KVM's modules depend on, where that is made of modules too.
+_BELOW = ("virt/lib/irqbypass.ko", "drivers/crypto/ccp/ccp.ko")
+_TREE_STATE = (".config", "Module.symvers", "include/config/kernel.release")
+_SPENT = """
+    block certs crypto drivers fs init io_uring ipc kernel lib mm net rust samples security sound
+    arch/x86/kernel arch/x86/mm arch/x86/boot/compressed vmlinux vmlinux.o vmlinux.a
+    .tmp_vmlinux.kallsyms1 .tmp_vmlinux.kallsyms2
+"""
+
+Overlay = Mapping[str, bytes | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """A kernel that the emulated host can boot.
+
+    Attributes:
+        image: the bzImage.
+        modules: a folder with KVM's modules and what they depend on.
+        config_hash: of the ``.config``; empty if unknown.
+        source: where it came from, in words.
+        tree: the built tree that variants start from; None for a kernel that was given as it is.
+    """
+
+    image: Path
+    modules: Path
+    config_hash: str = ""
+    source: str = ""
+    tree: Path | None = None
+
+    @property
+    def release(self) -> str:
+        """The kernel release, from the image's own header.
+
+        Source: Documentation/x86/boot.rst, "Details of Header Fields", kernel_version.
+        """
+        with self.image.open("rb") as file:
+            header = file.read(0x8000)
+        if header[0x202:0x206] != b"HdrS":
+            raise UsageError(f"{self.image} is not a bzImage")
+        start = int.from_bytes(header[0x20E:0x210], "little") + 0x200
+        return header[start:].partition(b"\0")[0].decode(errors="replace").partition(" ")[0]
+
+
+def kernel(source: Source | None = None, *, overlay: Overlay | None = None, progress: Progress = silent) -> Kernel:
+    """The kernel of *source* (Debian's package if None) with the minimal configuration, built if it is not cached.
+
+    Args:
+        overlay: files that replace the source's own, by relative path (None removes one): a whole kernel as a variant.
+        progress: takes a line about once a second while it builds.
+
+    Raises:
+        MissingToolError, KernelBuildError, OptionLostError, DiskFullError.
+    """
+    source = source or debian()
+    overlay = overlay or {}
+    wanted = config.wanted_lines()
+    key = cache.digest(_RECIPE, source.identity(), wanted, _compiler(), *_overlay_facts(overlay))
+
+    def build(folder: Path) -> None:
+        check_tools()
+        tree = folder / "tree"
+        tree.mkdir()
+        progress(f"unpacking {source.name}")
+        source.unpack(tree)
+        _write_overlay(tree, overlay)
+        _build_kernel(tree, wanted, f"kernel of {source.name}", progress)
+        (folder / "config").write_bytes((tree / ".config").read_bytes())
+        shutil.copy2(tree / "arch/x86/boot/bzImage", folder / "bzImage")
+        _collect_modules(tree, tree, folder / "modules")
+        _remove_spent(tree)
+
+    folder = cache.folder_entry("kernels", key, build, progress)
+    cache.keep_newest("kernels", _KEPT_KERNELS)
+    return Kernel(
+        image=folder / "bzImage",
+        modules=folder / "modules",
+        config_hash=cache.digest((folder / "config").read_bytes()),
+        source=source.name,
+        tree=folder / "tree",
+    )
+
+
+def given(image: Path, modules: Path) -> Kernel:
+    """A kernel that exists already: a bzImage and the folder of its modules (``/lib/modules/RELEASE`` will do).
+
+    Raises:
+        UsageError: the image is none, or the folder lacks KVM's modules.
+    """
+    for path, kind in ((image, "file"), (modules, "folder")):
+        if not path.exists():
+            raise UsageError(f"no such {kind}: {path}")
+    kernel = Kernel(image.resolve(), modules.resolve(), source=str(image))
+    load_order(kernel.modules)
+    if not kernel.release:
+        raise UsageError(f"{image} does not say which kernel it is")
+    return kernel
+
+
+def variant(tree: Path, overlay: Overlay, *, name: str = "variant", progress: Progress = silent) -> Path:
+    """KVM's modules for the built kernel *tree*, with the files of *overlay* in place of its own; cached.
+
+    Args:
+        tree: :attr:`Kernel.tree`, or another built tree; it is not written to.
+        overlay: content by path relative to the tree; None removes a file.
+        name: how to call it in messages.
+
+    Returns:
+        A folder with kvm.ko, kvm-intel.ko, kvm-amd.ko and what they depend on.
+
+    Raises:
+        UsageError: the overlay changes what is built into the kernel: that takes ``kernel(overlay=...)``.
+        KernelBuildError, MissingToolError, DiskFullError.
+    """
+    builtin = [path for path in overlay if not is_modules_only(path)]
+    if builtin:
+        raise UsageError(f"{name}: {', '.join(builtin)} is not part of KVM's modules", "build a whole kernel for it")
+    cached = tree.parent.parent == cache.root() / "kernels"
+    if cached and not overlay:
+        return tree.parent / "modules"
+    base = tree.parent.name if cached else _tree_facts(tree)
+    key = cache.digest(_RECIPE, base, *_overlay_facts(overlay))
+
+    def build(folder: Path) -> None:
+        check_tools()
+        farm = folder / "tree"
+        link_tree(tree, farm, overlay)
+        make(farm, "M=arch/x86/kvm", "modules", what=name, progress=progress, timeout_s=VARIANT_TIMEOUT_S)
+        _collect_modules(farm, tree, folder)
+        shutil.rmtree(farm)
+
+    folder = cache.folder_entry("variants", key, build, progress)
+    cache.keep_newest("variants", _KEPT_VARIANTS)
+    return folder
+
+
+def is_modules_only(path: str) -> bool:
+    """Whether a change of *path* is one of KVM's modules alone (headers count: their other users keep the old ones)."""
+    return path.startswith(tuple(f"{folder}/" for folder in _KVM_FOLDERS)) or bool(
+        re.fullmatch(r"(include/|arch/x86/include/).*kvm.*\.h", path) or re.match(r"Documentation/|tools/", path)
+    )
+
+
+def modules_id(folder: Path) -> str:
+    """A short name for the code of a set of modules: equal only if the modules are."""
+    return cache.digest(*((name_of(path), cache.digest(content(path))) for path in load_order(folder)))
+
+
+def link_tree(base: Path, target: Path, overlay: Overlay, own: tuple[str, ...] = _KVM_FOLDERS) -> None:
+    """Make *target* look like *base* with *overlay* on it, sharing all but the folders *own*, which are copied."""
+    real = {str(parent) for path in (*overlay, *own) for parent in Path(path).parents}
+
+    def link(folder: str) -> None:
+        (target / folder).mkdir()
+        for child in sorted(os.listdir(base / folder)):
+            path = child if folder == "." else f"{folder}/{child}"
+            if path in own:
+                # With the objects and their times, so that make only does again what must be.
+                shutil.copytree(base / path, target / path, symlinks=True)
+            elif path in real:
+                link(path)
+            else:
+                (target / path).symlink_to(base / path)
+
+    with disk_errors(target):
+        link(".")
+        _write_overlay(target, overlay)
+
+
+def _write_overlay(tree: Path, overlay: Overlay) -> None:
+    with disk_errors(tree):
+        for path, data in overlay.items():
+            place = tree / path
+            # Not through a link: that would write to what it points at.
+            with contextlib.suppress(FileNotFoundError):
+                place.unlink()
+            if data is not None:
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_bytes(data)
+
+
+def _tree_facts(tree: Path) -> list[object]:
+    """What modules built in *tree* come from, as far as somebody works on it: unlike a cached one, it changes."""
+    inside = (path for folder in _KVM_FOLDERS for path in (tree / folder).rglob("*"))
+    files = [path for path in (*inside, *(tree / name for name in _TREE_STATE)) if path.is_file()]
+    stats = ((str(path.relative_to(tree)), path.stat()) for path in sorted(files))
+    return [str(tree.resolve()), _compiler(), *((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)]
+
+
+def _overlay_facts(overlay: Overlay) -> list[object]:
+    return [(path, None if data is None else cache.digest(data)) for path, data in sorted(overlay.items())]
+
+
+def _compiler() -> str:
+    said = subprocess.run([find("gcc"), "--version"], capture_output=True, text=True, check=False)
+    return said.stdout.partition("\n")[0]
+
+
+def _build_kernel(tree: Path, wanted: list[str], what: str, progress: Progress) -> None:
+    def step(*targets: str) -> None:
+        make(tree, *targets, what=what, progress=progress, timeout_s=KERNEL_TIMEOUT_S)
+
+    step("tinyconfig")
+    with (tree / ".config").open("a") as file:
+        file.write("\n".join(["", *wanted, ""]))
+    step("olddefconfig")
+    config.check((tree / ".config").read_text(), wanted)
+    step("bzImage", "modules")
+
+
+def _collect_modules(tree: Path, base: Path, target: Path) -> None:
+    """Copy KVM's modules of *tree*, and what else they depend on from *base*, into *target*."""
+    target.mkdir(exist_ok=True)
+    for path in (tree / "arch/x86/kvm").glob("*.ko"):
+        shutil.copy2(path, target)
+    for name in _BELOW:
+        if (base / name).exists():  # else it is built in, or load_order says that it is missing
+            shutil.copy2(base / name, target)
+    load_order(target)
+
+
+def _remove_spent(tree: Path) -> None:
+    """Make a built tree a fifth of its size; headers, scripts, tools and KVM itself stay."""
+    remove: Callable[[Path], None]
+    for name in _SPENT.split():
+        path = tree / name
+        remove = shutil.rmtree if path.is_dir() else Path.unlink
+        with contextlib.suppress(FileNotFoundError):
+            remove(path)

@@ -1,0 +1,157 @@
+"""Runs the kernel's ``make``: with progress, a time limit, and errors that show the compiler's own lines."""
+
+import contextlib
+import errno
+import os
+import re
+import selectors
+import shutil
+import signal
+import subprocess
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from kvmharness.errors import KvmHarnessError
+from kvmharness.system.programs import DiskFullError, MissingToolError, Progress, die_with_parent, find
+
+# What a kernel build needs besides make; the headers are looked for by file.
+_PROGRAMS = ("gcc", "ld", "flex", "bison", "bc", "lz4", "tar")
+_HEADERS = {"/usr/include/gelf.h": "libelf-dev"}
+_REPORT_S = 1.0
+_KEPT_LINES = 400
+_SHOWN_LINES = 16
+_TELLING = re.compile(r"\berror\b|\bError \d|undefined reference|\*\*\*|not found|No such file", re.IGNORECASE)
+_OBJECT_LINE = re.compile(r"^  [A-Z][A-Z\[\]]+ +(?:\[M\] +)?(\S+)$")
+
+# The same for every build of the same source, so that the result is; the time is any fixed one.
+_ENVIRONMENT = {
+    "LC_ALL": "C",
+    # ccache looks at the dependency files that kernel builds write anyway, and need not preprocess first.
+    "CCACHE_DEPEND": "1",
+    "KBUILD_BUILD_TIMESTAMP": "Thu Jan  1 00:00:00 UTC 2026",
+    "KBUILD_BUILD_USER": "kvmharness",
+    "KBUILD_BUILD_HOST": "lab",
+    "KBUILD_BUILD_VERSION": "1",
+}
+
+
+class KernelBuildError(KvmHarnessError):
+    """``make`` failed or took too long.
+
+    Attributes:
+        lines: what the compiler said about it.
+    """
+
+    def __init__(self, message: str, lines: Sequence[str] = ()) -> None:
+        super().__init__("\n".join([message, *lines]))
+        self.lines = tuple(lines)
+
+
+def check_tools() -> None:
+    """See to it that a kernel can be built before hours, or minutes, are spent on it.
+
+    Raises:
+        MissingToolError: names all packages that are missing, not only the first.
+    """
+    missing: list[tuple[str, str]] = []
+    for program in ("make", *_PROGRAMS):
+        try:
+            find(program)
+        except MissingToolError as error:
+            missing.append((program, error.package))
+    missing += [(path, package) for path, package in _HEADERS.items() if not Path(path).is_file()]
+    if missing:
+        names, packages = zip(*missing, strict=True)
+        raise MissingToolError(", ".join(names), " ".join(packages))
+
+
+def make(
+    tree: Path,
+    *targets: str,
+    what: str,
+    progress: Progress,
+    timeout_s: float,
+    env: Mapping[str, str] | None = None,
+) -> None:
+    """Run ``make TARGETS`` in *tree*.
+
+    Args:
+        what: what is being made, for progress and error messages.
+        progress: takes a line about once a second.
+        timeout_s: after so long it is stopped and counts as failed.
+        env: more environment variables.
+
+    Raises:
+        KernelBuildError, DiskFullError, MissingToolError.
+    """
+    # ccache makes the second build of nearly the same source a matter of seconds.
+    compiler = ["CC=ccache gcc"] if shutil.which("ccache") else []
+    jobs = f"-j{len(os.sched_getaffinity(0)) + 1}"
+    process = subprocess.Popen(
+        [*die_with_parent(), find("nice"), "-n", "5", find("make"), jobs, *compiler, *targets],
+        cwd=tree,
+        env={**_clean_environment(), **_ENVIRONMENT, **(env or {})},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        # A group of its own, so that all compilers end together, on Ctrl-C too.
+        start_new_session=True,
+    )
+    try:
+        lines, in_time = _follow(process, what, progress, timeout_s)
+    except BaseException:
+        _kill_group(process)
+        raise
+    if not in_time:
+        _kill_group(process)
+        raise KernelBuildError(f"{what}: not done after {timeout_s:g} s, stopped", list(lines)[-_SHOWN_LINES:])
+    if process.wait() != 0:
+        if any(os.strerror(errno.ENOSPC) in line for line in lines):
+            raise DiskFullError(tree)
+        telling = [line for line in lines if _TELLING.search(line)] or list(lines)
+        raise KernelBuildError(f"{what}: make failed (status {process.returncode})", telling[:_SHOWN_LINES])
+
+
+def _clean_environment() -> dict[str, str]:
+    """Ours, without what would change a kernel build behind its back."""
+    return {
+        k: v for k, v in os.environ.items() if k not in ("ARCH", "CROSS_COMPILE", "MAKEFLAGS", "KBUILD_OUTPUT", "CC")
+    }
+
+
+def _follow(
+    process: subprocess.Popen[bytes], what: str, progress: Progress, timeout_s: float
+) -> tuple[deque[str], bool]:
+    """Read make's output to its end: (the last lines, whether it ended in time)."""
+    assert process.stdout is not None
+    started = time.monotonic()
+    reported = started
+    lines: deque[str] = deque(maxlen=_KEPT_LINES)
+    rest, objects, latest = "", 0, ""
+    with process.stdout as stdout, selectors.DefaultSelector() as selector:
+        selector.register(stdout, selectors.EVENT_READ)
+        while True:
+            if selector.select(_REPORT_S):
+                chunk = os.read(stdout.fileno(), 1 << 16)
+                if not chunk:
+                    return lines, True
+                *whole, rest = (rest + chunk.decode(errors="replace")).split("\n")
+                for line in whole:
+                    match = _OBJECT_LINE.match(line)
+                    if match:
+                        objects, latest = objects + 1, match[1]
+                    lines.append(line)
+            now = time.monotonic()
+            if now - started > timeout_s:
+                return lines, False
+            if now - reported >= _REPORT_S:
+                reported = now
+                progress(f"{what}: {objects} objects in {now - started:.0f} s, {latest}")
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

@@ -1,0 +1,139 @@
+"""Where a kernel comes from: Debian's source package, another tarball, or a tree, always as a private copy.
+
+A tree that is given is never written to. What no KVM host of ours is made of (other architectures, most drivers) is
+left out of the copy, which saves a gigabyte; Kconfig files and Makefiles all stay, because they name each other.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from kvmharness.errors import UsageError
+from kvmharness.system import cache
+from kvmharness.system.programs import MissingToolError, disk_errors, find, run
+
+DEBIAN_PACKAGE = "linux-source-6.1"
+_DEBIAN_FOLDER = Path("/usr/src")
+_TARBALL_SUFFIXES = (".tar", ".tar.xz", ".tar.gz", ".tar.bz2", ".tar.zst")
+
+_UNUSED_DRIVERS = "gpu net media staging infiniband scsi isdn iio mtd bluetooth crypto"
+# Sources below these folders are left out.
+UNUSED = ("sound", *(f"drivers/{name}" for name in _UNUSED_DRIVERS.split()))
+_UNUSED_ARCH = re.compile(r"arch/(?!x86/)[^/]+/")
+_SOURCE_SUFFIXES = (".c", ".h", ".S", ".dts", ".dtsi")
+_BUILT = re.compile(
+    r"(^|/)(\.git|\.config|\.[^/]*\.cmd|[^/]*\.(o|a|ko|mod|order|symvers|cmd))$|^vmlinux|^include/(config|generated)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A kernel's source, not unpacked.
+
+    Attributes:
+        path: a tarball or a folder.
+    """
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """How to call it in messages and records."""
+        return self.path.name
+
+    def identity(self) -> str:
+        """Changes when the source does: a tarball's hash; for a tree the names, sizes and times of its files."""
+        if self.path.is_file():
+            with self.path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        facts = ((name, stat.st_size, stat.st_mtime_ns) for name, stat in _walk(self.path))
+        return cache.digest(*sorted(facts))
+
+    def unpack(self, target: Path) -> None:
+        """Fill the empty folder *target* with a private copy.
+
+        Raises:
+            ToolError, DiskFullError.
+        """
+        if self.path.is_file():
+            _unpack_tarball(self.path, target)
+            return
+        with disk_errors(target):
+            for name, _ in _walk(self.path):
+                place = target / name
+                place.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(self.path / name, place, follow_symlinks=False)
+
+
+def debian() -> Source:
+    """The kernel source of Debian's package.
+
+    Raises:
+        MissingToolError: the package is not installed.
+    """
+    path = _DEBIAN_FOLDER / f"{DEBIAN_PACKAGE}.tar.xz"
+    if not path.is_file():
+        raise MissingToolError(f"{path} (the kernel's source)", DEBIAN_PACKAGE)
+    return Source(path)
+
+
+def at(path: Path) -> Source:
+    """The source at *path*, which the user names.
+
+    Raises:
+        UsageError: it is neither a kernel tree nor a tarball.
+    """
+    if path.is_file() and path.name.endswith(_TARBALL_SUFFIXES):
+        return Source(path.resolve())
+    if (path / "arch/x86/kvm").is_dir() and (path / "Kconfig").is_file():
+        return Source(path.resolve())
+    raise UsageError(
+        f"{path} is neither a Linux source tree nor a tarball of one",
+        f"name a folder with arch/x86/kvm in it, or a file that ends in {', '.join(_TARBALL_SUFFIXES)}",
+    )
+
+
+def _unpack_tarball(tarball: Path, target: Path) -> None:
+    folders = [*UNUSED, "arch/[!x]*", "arch/xtensa"]
+    # In an exclusion * also matches slashes, so the tarball's top folder must be named.
+    top = _top_folder(tarball)
+    unused = [f"--exclude={top}/{folder}/*{suffix}" for folder in folders for suffix in _SOURCE_SUFFIXES]
+    anchored = ["--anchored", "--wildcards", "--wildcards-match-slash"]
+    strip = ["--strip-components=1", "--no-same-owner"]
+    run(["tar", "-x", "-f", str(tarball), "-C", str(target), *strip, *anchored, *unused], writes=target)
+    if not (target / "Kconfig").is_file():
+        raise UsageError(f"{tarball} does not hold a Linux source tree in one top folder")
+
+
+def _top_folder(tarball: Path) -> str:
+    """The first name in a tarball, up to its first slash; read without unpacking all of it."""
+    with subprocess.Popen(
+        [find("tar"), "-t", "-f", str(tarball)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        process.kill()
+    return first.strip().removeprefix("./").partition("/")[0]
+
+
+def _walk(tree: Path) -> list[tuple[str, os.stat_result]]:
+    """The files of *tree* that belong into a copy, by relative name."""
+    found = []
+    for folder, folders, names in os.walk(tree):
+        base = os.path.relpath(folder, tree)
+        prefix = "" if base == "." else f"{base}/"
+        folders[:] = sorted(name for name in folders if not _BUILT.search(prefix + name))
+        for name in sorted(names):
+            path = prefix + name
+            if not _BUILT.search(path) and not _is_unused(path):
+                found.append((path, os.lstat(os.path.join(folder, name))))
+    return found
+
+
+def _is_unused(path: str) -> bool:
+    below = path.startswith(tuple(f"{folder}/" for folder in UNUSED)) or _UNUSED_ARCH.match(path)
+    return bool(below) and path.endswith(_SOURCE_SUFFIXES)

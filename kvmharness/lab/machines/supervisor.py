@@ -1,0 +1,205 @@
+"""Watches one emulator process: takes its events and its console, and decides how it ended.
+
+The emulator writes frames (and noise) to its standard output and the serial console to a file. It is stopped whatever
+happens: a panic, the end of the job's time, Ctrl-C, an exception of the event handler.
+"""
+
+import os
+import selectors
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from kvmharness.errors import LostMachineError
+from kvmharness.lab.inside.frames import Decoder
+from kvmharness.lab.job import AGENT_ENDED, Event, HangError, KernelPanicError, OnEvent
+from kvmharness.system.programs import die_with_parent, find
+
+CONSOLE_LINES = 40
+_POLL_S = 0.1
+_PANIC = "Kernel panic - not syncing"
+# The last line of a panic; it may not come, when the console itself is what broke.
+_PANIC_END = "---[ end Kernel panic"
+_PANIC_WAIT_S = 3.0
+_STOP_WAIT_S = 5.0
+
+
+class Console:
+    """The serial console's file as it grows.
+
+    Attributes:
+        lines: every line so far, without colour codes or carriage returns.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+        self._rest = ""
+        self.lines: list[str] = []
+
+    def read(self) -> None:
+        """Take what was written since the last time."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._offset)
+                data = file.read()
+        except FileNotFoundError:
+            return
+        self._offset += len(data)
+        text = self._rest + data.decode(errors="backslashreplace").replace("\r", "")
+        *whole, self._rest = text.split("\n")
+        self.lines += [line for line in whole if line.strip()]
+
+    @property
+    def last(self) -> tuple[str, ...]:
+        """The last lines, the unfinished one included."""
+        return tuple([*self.lines, *([self._rest] if self._rest.strip() else [])][-CONSOLE_LINES:])
+
+    def panic(self) -> str:
+        """The kernel's own sentence about why it panicked, or an empty string."""
+        return next((line.partition(_PANIC)[2].strip(": ") or _PANIC for line in self.last if _PANIC in line), "")
+
+    @property
+    def panic_is_complete(self) -> bool:
+        """Nothing more is to be expected from a panicked kernel."""
+        return any(_PANIC_END in line for line in self.last)
+
+
+def supervise(
+    argv: Sequence[str],
+    *,
+    name: str,
+    console_path: Path,
+    folder: Path,
+    on_event: OnEvent,
+    timeout_s: float,
+    silence_s: float | None = None,
+    env: Mapping[str, str] | None = None,
+) -> None:
+    """Run the emulator *argv* in *folder* until it ends or must be ended.
+
+    Args:
+        name: what to call it in messages.
+        console_path: the file that the serial console is written to.
+        on_event: takes each event.
+        timeout_s: wall seconds until it counts as hanging.
+        silence_s: wall seconds without an event until it does.
+
+    Raises:
+        KernelPanicError, HangError, LostMachineError, MissingToolError.
+    """
+    console = Console(console_path)
+    command = [*die_with_parent(), find(argv[0]), *argv[1:]]
+    with (folder / "emulator.log").open("wb") as log:
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env={**os.environ, **(env or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            # Ctrl-C is for us; we stop the emulator ourselves.
+            start_new_session=True,
+        )
+    try:
+        assert process.stdout is not None
+        complete, noise = _watch(process.stdout, console, name, on_event, _Limits(timeout_s, silence_s))
+    finally:
+        _stop(process)
+        if process.stdout is not None:
+            process.stdout.close()
+    console.read()
+    if not complete:
+        _raise_lost(name, process.returncode, console, noise + (folder / "emulator.log").read_bytes())
+
+
+class _Limits:
+    """How long the whole job may take, and how long it may say nothing."""
+
+    def __init__(self, timeout_s: float, silence_s: float | None) -> None:
+        self._timeout_s, self._silence_s = timeout_s, silence_s
+        self._started = self._heard = time.monotonic()
+
+    def heard(self) -> None:
+        """An event has come."""
+        self._heard = time.monotonic()
+
+    def exceeded(self) -> str:
+        """Which limit was exceeded, in words; empty while none is."""
+        now = time.monotonic()
+        if now > self._started + self._timeout_s:
+            return f"not done after {self._timeout_s:g} s"
+        if self._silence_s is not None and now > self._heard + self._silence_s:
+            return f"silent for {self._silence_s:g} s"
+        return ""
+
+
+def _watch(stdout: IO[bytes], console: Console, name: str, on_event: OnEvent, limits: _Limits) -> tuple[bool, bytes]:
+    """Read until the job says bye or the emulator closes its output: (whether it said bye, what else it printed)."""
+    decoder = Decoder()
+    last_event: Event = {}
+    panic_deadline = 0.0
+    with selectors.DefaultSelector() as selector:
+        selector.register(stdout, selectors.EVENT_READ)
+        while True:
+            if selector.select(_POLL_S):
+                chunk = os.read(stdout.fileno(), 1 << 16)
+                if not chunk:
+                    return False, bytes(decoder.noise)
+                for event in decoder.feed(chunk):
+                    if event.get("event") == "bye":
+                        return True, b""
+                    last_event = event
+                    limits.heard()
+                    on_event(event)
+            console.read()
+            now = time.monotonic()
+            if console.panic():
+                panic_deadline = panic_deadline or now + _PANIC_WAIT_S
+                if console.panic_is_complete or now > panic_deadline:
+                    raise KernelPanicError(
+                        f"{name}: the kernel panicked: {console.panic()}; {_where(last_event)}",
+                        "the console's last lines say where",
+                        console.last,
+                    )
+            if any(AGENT_ENDED in line for line in console.last):
+                raise LostMachineError(f"{name}: the agent inside ended early; {_where(last_event)}", "", console.last)
+            if why := limits.exceeded():
+                raise HangError(
+                    f"{name}: {why}, stopped; {_where(last_event)}",
+                    "give the job more time, or see the console's last lines",
+                    console.last,
+                )
+
+
+def _where(event: Event) -> str:
+    """How far the job had come, for messages."""
+    if not event:
+        return "the agent had not started"
+    if "step" not in event:
+        return "no step had begun"
+    return f"last heard of in step {event['step']} ({event['event']})"
+
+
+def _raise_lost(name: str, status: int | None, console: Console, said: bytes) -> None:
+    text = [line for line in said.decode(errors="replace").splitlines() if line.strip()]
+    if console.panic():
+        raise KernelPanicError(f"{name}: the kernel panicked: {console.panic()}", "", console.last)
+    how = (
+        f"was killed by {signal.Signals(-status).name}"
+        if status is not None and status < 0
+        else f"ended (status {status})"
+    )
+    raise LostMachineError(
+        f"{name} {how} before the job was done", "\n".join(["it printed:", *text[-8:]]) if text else "", console.last
+    )
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Make sure that the emulator is gone: it has nothing worth saving."""
+    if process.poll() is None:
+        process.kill()
+    process.wait(_STOP_WAIT_S)

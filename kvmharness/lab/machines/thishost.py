@@ -1,0 +1,181 @@
+"""This machine as a host for jobs: its own KVM modules are taken out, variants loaded, its own put back.
+
+Only with the user's permission, as root, and while no VM runs. What was loaded is written down before anything is
+touched, so that whatever ends the process (Ctrl-C, an error, SIGKILL) the modules come back: at the end of the run, or
+at the next start of the tool (:func:`recover`).
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from kvmharness.errors import HostRequirementError, LostMachineError
+from kvmharness.lab.inside.agent import KernelLog
+from kvmharness.lab.inside.execute import execute
+from kvmharness.lab.inside.modules import ModuleError, vendor_module
+from kvmharness.lab.job import Job, OnEvent
+from kvmharness.lab.kernels.modulefiles import load_order
+from kvmharness.lab.machines.ownmodules import OwnModules, Saved, by_hand, uninterrupted
+from kvmharness.system.files import write_whole
+
+JOURNAL = Path("/run/kvmharness-modules.json")
+
+
+class ThisHost:
+    """The running kernel with other KVM modules (see :class:`kvmharness.lab.job.Machine`).
+
+    Unlike in an emulated host, what a ``call`` step raises is raised here, and ends the job.
+
+    Raises:
+        HostRequirementError: not root, no processor for KVM, a VM is running, or KVM is built into the kernel.
+    """
+
+    def __init__(self, journal: Path = JOURNAL, modules: OwnModules | None = None) -> None:
+        self._journal = journal
+        self._modules = modules or OwnModules()
+        if os.geteuid() != 0:
+            raise HostRequirementError("reloading KVM's modules needs root", "Run it with sudo.")
+        try:
+            vendor_module()
+        except ModuleError as e:
+            raise HostRequirementError(str(e), "Leave --host away for an emulated host.") from e
+        self._modules.check_idle()
+
+    @property
+    def description(self) -> str:
+        """For records and messages."""
+        return f"this machine ({os.uname().nodename})"
+
+    def run(self, job: Job, on_event: OnEvent) -> None:
+        """Does the steps; afterwards the modules are as they were.
+
+        Raises:
+            UsageError: the job is not one.
+            HostRequirementError: a VM is running by now.
+            LostMachineError: the modules could not be put back; the hint says how to.
+        """
+        job.check()
+        orders = {name: load_order(folder) for name, folder in job.modules.items()}
+        log = KernelLog()
+        try:
+            with borrowed_modules(self._journal, self._modules):
+                for number, step in enumerate(job.steps):
+                    if not self._step(number, step, orders, log, on_event):
+                        return
+        finally:
+            log.close()
+
+    def _step(
+        self, number: int, step: Mapping[str, Any], orders: Mapping[str, list[Path]], log: KernelLog, on_event: OnEvent
+    ) -> bool:
+        """One step and its events, in the form that an emulated host's agent gives them; False ends the job."""
+
+        def send(event: str, **more: object) -> None:
+            on_event({"step": number, "event": event, **more})
+
+        def send_log() -> None:
+            if gained := log.gained():
+                send("dmesg", lines=gained)
+
+        send("begin", do=step["do"])
+        try:
+            result = self._do(step, orders, send)
+        except ModuleError as e:
+            send_log()
+            send("error", type=type(e).__name__, message=str(e), hint=e.hint, exit_code=int(e.exit_code))
+            return False
+        send_log()
+        send("end", result=result)
+        return True
+
+    def _do(self, step: Mapping[str, Any], orders: Mapping[str, list[Path]], send: Any) -> object:
+        match step["do"]:
+            case "load":
+                self._modules.unload_all()
+                return self._modules.insert(orders[step["variant"]], step.get("params") or {})
+            case "unload":
+                return self._modules.unload_all()
+            case "call":
+                module, _, name = str(step["function"]).partition(":")
+                function = getattr(import_module(module), name)
+                return function(lambda data: send("data", data=data), **(step.get("args") or {}))
+            case _:
+                return execute(dict(step), lambda text: send("output", text=text))
+
+
+@contextmanager
+def borrowed_modules(journal: Path = JOURNAL, modules: OwnModules | None = None) -> Iterator[None]:
+    """Inside, KVM's modules are the caller's to change; afterwards they are as they were.
+
+    Raises:
+        HostRequirementError: a VM is running, or another run has the modules.
+        LostMachineError: the modules could not be put back.
+    """
+    modules = modules or OwnModules()
+    recover(journal, modules)
+    modules.check_idle()
+    saved = modules.loaded()
+    mine = {"pid": os.getpid(), "started": _started(os.getpid()), "modules": saved}
+    write_whole(journal, json.dumps(mine).encode())
+    try:
+        yield
+    finally:
+        _put_back(saved, journal, modules)
+
+
+def recover(journal: Path = JOURNAL, modules: OwnModules | None = None) -> bool:
+    """Puts back what a run that was killed had taken out; True if there was such a run.
+
+    Raises:
+        LostMachineError: it cannot be put back.
+        HostRequirementError: another run of the tool has the modules now, or this one is not root's.
+    """
+    try:
+        data = json.loads(journal.read_bytes())
+        pid, started, saved = int(data["pid"]), str(data["started"]), dict(data["modules"])
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError, TypeError, KeyError) as e:
+        raise LostMachineError(
+            f"{journal} says that KVM's modules were changed, but is not readable: {type(e).__name__}: {e}",
+            f"Load the modules by hand, then delete {journal}.",
+        ) from e
+    if pid != os.getpid() and started and _started(pid) == started:
+        raise HostRequirementError(f"process {pid} is using KVM's modules", "Wait for it to end: it puts them back.")
+    if os.geteuid() != 0:
+        raise HostRequirementError(
+            "an earlier run was killed before it could put KVM's modules back, and that needs root",
+            "Run it with sudo, once.",
+        )
+    _put_back(saved, journal, modules or OwnModules())
+    return True
+
+
+def _put_back(saved: Saved, journal: Path, modules: OwnModules) -> None:
+    with uninterrupted():
+        try:
+            modules.restore(saved)
+        except (ModuleError, HostRequirementError) as e:
+            raise LostMachineError(
+                f"KVM's modules could not be put back: {e}",
+                f"Start the tool again, or by hand: {by_hand(saved)}; their parameters are in {journal}, "
+                "which then has to be deleted.",
+            ) from e
+        journal.unlink(missing_ok=True)
+
+
+def _started(pid: int) -> str:
+    """When a process began, which tells it from a later one of the same number; empty if it is no more.
+
+    Source: proc(5), "/proc/pid/stat": fields 3 (state) and 22 (start time).
+    """
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return ""
+    state, *rest = text.rpartition(")")[2].split()
+    return "" if state in "ZX" else rest[18]

@@ -1,0 +1,62 @@
+"""A series as two revisions of a kernel's git repository."""
+
+import subprocess
+from pathlib import Path
+
+from kvmharness.patches.diff import PatchError
+from kvmharness.patches.mbox import Patch, read_patches
+
+# Each option pins down what the user's own git configuration could change.
+_FORMAT = (
+    "format-patch",
+    "--stdout",
+    "--no-attach",
+    "--no-cover-letter",
+    "--no-signature",
+    "--no-renames",
+    "--no-ext-diff",
+    "--no-textconv",
+    "--no-color",
+    "--full-index",
+    "--unified=3",
+    "--src-prefix=a/",
+    "--dst-prefix=b/",
+    "--subject-prefix=PATCH",
+    "--numbered",
+)
+
+
+def is_range(spec: str) -> bool:
+    """Whether a series is given as ``A..B``."""
+    first, dots, last = spec.partition("..")
+    return bool(dots and first and last) and not last.startswith((".", "/")) and not Path(spec).exists()
+
+
+def patches_between(repository: Path, spec: str) -> tuple[Patch, ...]:
+    """The commits of ``A..B``, oldest first. The repository and its working tree are only read.
+
+    Raises:
+        PatchError: no such revisions, a merge between them, nothing between them, or git is not installed.
+    """
+    merges = _git(repository, "rev-list", "--merges", spec, "--").split()
+    if merges:
+        raise PatchError(
+            f"{spec} contains the merge {merges[0].decode()[:12]}, which is not a patch",
+            "Give a linear range, or the merge's own branch.",
+        )
+    return read_patches([(spec, _git(repository, *_FORMAT, spec, "--"))])
+
+
+def _git(repository: Path, *arguments: str) -> bytes:
+    command = ["git", "-C", str(repository), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, check=False, stdin=subprocess.DEVNULL)
+    except FileNotFoundError as e:
+        raise PatchError("git is not installed, and the series is given as git revisions", "apt install git") from e
+    if done.returncode:
+        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        raise PatchError(
+            f"`{' '.join(command[:3])} {arguments[0]}` failed for {arguments[-2]}: {said[0] if said else 'no message'}",
+            f"Are both revisions in {repository}? Give the kernel's git repository as the source.",
+        )
+    return done.stdout

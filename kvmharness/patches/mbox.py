@@ -1,0 +1,186 @@
+"""Patches as mail: mboxes from lore or b4, single messages, plain diffs.
+
+Lore's thread mboxes hold the cover letter, replies and sometimes several versions of a series, in any order. What
+counts is what a maintainer would apply: the patches of the newest version, in the order of their subjects.
+"""
+
+import email.policy
+import gzip
+import re
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from email.header import decode_header
+from email.message import Message
+from email.parser import BytesParser
+
+from kvmharness.patches.diff import FileChange, PatchError, parse
+
+# "From mboxrd@z Thu Jan  1 00:00:00 1970", "From 3651c7fc2bf6... Mon Sep 17 00:00:00 2001"
+_SEPARATOR = re.compile(rb"From \S+ .*\d\d:\d\d:\d\d .*\d{4}\s*\n")
+_ESCAPED_FROM = re.compile(rb"^>(>*From )", re.MULTILINE)  # mboxrd
+_HEADER = re.compile(rb"[!-9;-~]+:[ \t]")
+_TAGS = re.compile(r"\s*\[([^\]]*)\]")
+_REPLY = re.compile(r"(?i)\s*(re|aw|fwd?)\s*:")
+_PATCH_TYPES = ("text/x-patch", "text/x-diff", "application/x-patch", "application/octet-stream")
+_GZIP = b"\x1f\x8b"
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """One patch.
+
+    Attributes:
+        title: its subject without the tags.
+        changes: what it does, file by file.
+        origin: where it was read, for messages.
+        commit: the commit's hash where the mail tells it, else an empty string.
+    """
+
+    title: str
+    changes: tuple[FileChange, ...]
+    origin: str
+    commit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Mail:
+    title: str
+    version: int
+    number: int | None
+    total: int | None
+    body: bytes
+    origin: str
+    commit: str
+
+
+def read_patches(files: Iterable[tuple[str, bytes]]) -> tuple[Patch, ...]:
+    """The patches in some files, in the order in which they apply.
+
+    Args:
+        files: name and content of each; a content is an mbox (possibly gzipped), one message, or a bare diff.
+
+    Raises:
+        PatchError: no patch is there, one of a numbered series is missing, or a patch cannot be read.
+    """
+    files = list(files)
+    mails = [mail for name, content in files for mail in _mails(name, content)]
+    numbered = [mail for mail in mails if mail.number]
+    bare = [mail for mail in mails if mail.number is None]
+    names = ", ".join(name for name, _ in files) or "nothing"
+    if numbered and bare:
+        raise PatchError(
+            f"{names}: patches with a number in their subject ({numbered[0].title!r}) and without ({bare[0].title!r})",
+            "Which order is meant? Give the patches of one series only.",
+        )
+    chosen = _newest_version(numbered, names) if numbered else bare
+    if not chosen:
+        raise PatchError(f"{names}: no patch in it", "An mbox, `git format-patch` files or diffs are expected.")
+    return tuple(Patch(mail.title, parse(mail.body, mail.origin), mail.origin, mail.commit) for mail in chosen)
+
+
+def _newest_version(mails: list[_Mail], names: str) -> list[_Mail]:
+    version = max(mail.version for mail in mails)
+    found: dict[int, _Mail] = {}
+    for mail in (mail for mail in mails if mail.version == version):
+        number = mail.number or 0
+        twin = found.setdefault(number, mail)
+        if twin.body.strip() != mail.body.strip() and twin.title != mail.title:
+            raise PatchError(
+                f"{names}: two patches are number {number} of version {version}: {twin.title!r} and {mail.title!r}",
+                "Give the patches of one series only.",
+            )
+    total = max(mail.total or 1 for mail in found.values())
+    if missing := [number for number in range(1, total + 1) if number not in found]:
+        raise PatchError(
+            f"{names}: patch {', '.join(map(str, missing))} of {total} is missing from version {version}",
+            "Download the whole thread, for example with `b4 am` or as lore's t.mbox.gz.",
+        )
+    if max(found) > total:
+        raise PatchError(f"{names}: patch number {max(found)} of only {total}")
+    return [found[number] for number in sorted(found)]
+
+
+def _mails(name: str, content: bytes) -> list[_Mail]:
+    """The messages that carry a patch."""
+    if content.startswith(_GZIP):
+        try:
+            content = gzip.decompress(content)
+        except (OSError, EOFError, zlib.error) as e:
+            raise PatchError(f"{name}: cannot decompress it: {e}") from e
+    mails = [mail for i, text in enumerate(_split(content), 1) if (mail := _read(text, f"{name}, message {i}"))]
+    if mails or not content.strip():
+        return mails
+    if parse(content, name):  # no mail around it: a bare diff
+        return [_Mail(name.rpartition("/")[2], 1, None, None, content, name, "")]
+    return []
+
+
+def _split(content: bytes) -> list[bytes]:
+    """The messages of an mbox; one without separators is one message."""
+    content = content.replace(b"\r\n", b"\n") if b"\nFrom " not in content[:4096] else content
+    lines = content.split(b"\n")
+    starts = [
+        i
+        for i, line in enumerate(lines)
+        if line.startswith(b"From ") and _SEPARATOR.match(line + b"\n") and (i == 0 or not lines[i - 1].strip())
+    ]
+    if not starts:
+        return [content] if _HEADER.match(content) else []
+    ends = [*starts[1:], len(lines)]
+    return [b"\n".join(lines[start:end]) for start, end in zip(starts, ends, strict=True)]
+
+
+def _read(text: bytes, origin: str) -> _Mail | None:
+    first, _, rest = text.partition(b"\n")
+    commit = ""
+    if _SEPARATOR.match(first + b"\n"):
+        word = first.split()[1].decode("ascii", "replace")
+        commit = word if re.fullmatch("[0-9a-f]{40}", word) and set(word) != {"0"} else ""
+        text = _ESCAPED_FROM.sub(rb"\1", rest) if not commit else rest  # git's own files escape nothing
+    message = BytesParser(policy=email.policy.compat32).parsebytes(text)
+    subject = _decoded(message)
+    if _REPLY.match(subject):
+        return None
+    body = _body(message)
+    tags: list[str] = []
+    title = subject
+    while match := _TAGS.match(title):
+        tags += match[1].split()
+        title = title[match.end() :]
+    numbers = next((found for tag in tags if (found := re.fullmatch(r"(\d+)/(\d+)", tag))), None)
+    if numbers and int(numbers[1]) == 0:
+        return None  # the cover letter
+    if b"\n--- " not in body and b"diff --git " not in body and not body.startswith(b"--- "):
+        return None
+    version = next((int(found[1]) for tag in tags if (found := re.fullmatch(r"(?:PATCH)?[vV](\d+)", tag))), 1)
+    number, total = (int(numbers[1]), int(numbers[2])) if numbers else (None, None)
+    return _Mail(title.strip() or "(no subject)", version, number, total, body, f"{origin} ({title.strip()})", commit)
+
+
+def _decoded(message: Message) -> str:
+    """The subject as text, in whichever charset it says it is."""
+    parts: list[str] = []
+    for raw, charset in decode_header(str(message.get("Subject", ""))):
+        if isinstance(raw, str):
+            parts.append(raw)
+            continue
+        try:
+            parts.append(raw.decode(charset or "utf-8", "replace"))
+        except LookupError:
+            parts.append(raw.decode("latin-1"))
+    return re.sub(r"\s+", " ", "".join(parts)).strip()
+
+
+def _body(message: Message) -> bytes:
+    """All text of a message, its transfer encoding undone and its charset left alone, as `git am` does."""
+    texts: list[bytes] = []
+    for part in message.walk():
+        kind = part.get_content_type()
+        if part.is_multipart() or not (kind == "text/plain" or kind in _PATCH_TYPES):
+            continue
+        payload = part.get_payload(decode=True)
+        content = payload if isinstance(payload, bytes) else b""
+        # Text in base64 travels with the mail's line ends, each part for itself.
+        texts.append(content.replace(b"\r\n", b"\n") if content.count(b"\r\n") == content.count(b"\n") else content)
+    return b"\n".join(texts)

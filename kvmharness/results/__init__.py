@@ -1,0 +1,1 @@
+"""What runs found: the record, its file, the verdict, comparisons, and what is noise."""

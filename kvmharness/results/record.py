@@ -1,0 +1,349 @@
+"""What one run found, as one JSON document: everything that is needed to judge it later, and nothing else.
+
+A record is written whole or not at all (temporary name, fsync, rename), and read strictly: an unknown schema version,
+a cut-off file, a missing, unknown or wrongly typed field is a :class:`RecordError` that names the place. Only
+``when`` differs between two runs of the same job in an emulated host; the rest is repeatable to the byte.
+
+Schema history:
+    1: first version.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+
+from kvmharness.errors import UsageError
+from kvmharness.lean.dataclasses import dataclass, field, fields
+from kvmharness.results.jsonread import (
+    Fields,
+    ShapeError,
+    an_object,
+    boolean,
+    integer,
+    integer_map,
+    list_of,
+    map_of,
+    number,
+    or_none,
+    parse,
+    text,
+    text_map,
+    texts,
+)
+from kvmharness.system.files import write_whole
+
+SCHEMA = 1
+
+UNIT_TSC = "tsc cycles"
+UNIT_EMULATED = "instructions (emulated)"
+UNITS = (UNIT_TSC, UNIT_EMULATED)
+
+CellKey = tuple[str, tuple[tuple[str, str], ...]]
+
+
+class RecordError(UsageError):
+    """A record could not be read, or does not say what a record must say."""
+
+
+@dataclass(frozen=True, slots=True)
+class When:
+    """Time of day of the run: the only part of a record that two identical runs do not share."""
+
+    started: str  # ISO 8601, with offset
+    seconds: float  # wall-clock length of the run
+
+
+@dataclass(frozen=True, slots=True)
+class VariantId:
+    """One set of KVM modules (or one kernel), named so that somebody else can make it again."""
+
+    name: str  # "none", "p1", "p2", "both", or what the series calls it; "host" for the running kernel as it is
+    source: str  # kernel tree or package with version
+    patches: tuple[str, ...] = ()
+    config_hash: str = ""
+    build_id: str = ""  # of kvm.ko, as in its .note.gnu.build-id
+    # Which of the two fast-CR3-switch patches the oracle takes as present, {"p1": ..., "p2": ...}; None: not known.
+    oracle: Mapping[str, bool] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What the oracle expects over the counted round trips of one cell, exactly."""
+
+    loads: int  # calls of kvm_mmu_load()
+    switches: int  # calls of kvm_mmu_new_pgd()
+
+
+@dataclass(frozen=True, slots=True)
+class Probes:
+    """Reads of the probe page through a table just switched to; a failure is a stale translation."""
+
+    checked: int = 0
+    failures: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CellError:
+    """Why a cell has no figures although it was tried."""
+
+    type: str  # class name of the error
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class CellResult:
+    """One cell of the matrix under one variant, in one turn of the interleaving.
+
+    ``exits``, ``counts`` and ``stats`` belong to the counting pass of ``round_trips`` round trips; ``samples`` to the
+    timing pass, in ticks of the record's unit for ``batch_round_trips`` round trips each.
+    """
+
+    id: str  # workloads.Cell.id, without variant: "a:3x3"
+    cell: Mapping[str, object]  # the fields of workloads.Cell
+    variant: str  # VariantId.name
+    turn: int = 0
+    params: Mapping[str, str] = field(default_factory=dict)  # module parameters asked for: {"kvm.tdp_mmu": "N"}
+    round_trips: int = 0
+    exits: Mapping[str, int] = field(default_factory=dict)  # by reason name, over round_trips
+    counts: Mapping[str, int] = field(default_factory=dict)  # by kernel function or tracepoint, over round_trips
+    missing: Mapping[str, str] = field(default_factory=dict)  # source that this host does not offer -> why
+    stats: Mapping[str, int] = field(default_factory=dict)  # KVM binary statistics, difference over round_trips
+    predicted: Prediction | None = None
+    batch_round_trips: int = 0
+    samples: tuple[int, ...] = ()
+    probes: Probes = Probes()
+    skipped: str | None = None
+    error: CellError | None = None
+    dmesg: tuple[str, ...] = ()  # lines gained while this cell ran
+
+    @property
+    def key(self) -> CellKey:
+        """What a result is paired by when variants or records are compared: the cell and its module parameters."""
+        return self.id, tuple(sorted(self.params.items()))
+
+    @property
+    def ticks_per_round_trip(self) -> tuple[float, ...]:
+        """The timing samples, each for one round trip, in the record's unit."""
+        return tuple(sample / self.batch_round_trips for sample in self.samples)
+
+    def per_round_trip(self, total: int) -> float:
+        """*total* of the counting pass, for one round trip."""
+        return total / self.round_trips
+
+    def to_json(self) -> dict[str, object]:
+        """Plain JSON values: how a result travels out of a host under test, one event a cell."""
+        return _plain_fields(self)
+
+    @classmethod
+    def from_json(cls, document: object) -> "CellResult":
+        """Read :meth:`to_json`'s document back.
+
+        Raises:
+            RecordError: a field is missing, unknown or of a wrong type.
+        """
+        try:
+            return _result(document, "result")
+        except ShapeError as error:
+            raise RecordError(str(error)) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One run.
+
+    ``host`` holds plain JSON: kernel_release, config_hash, module_parameters, cpu, microcode, mitigations, emulator
+    (None on bare metal), l0_ept, ...
+    """
+
+    tool_version: str
+    command: tuple[str, ...]
+    when: When
+    host: Mapping[str, object]
+    unit: str  # one of UNITS
+    variants: tuple[VariantId, ...]
+    results: tuple[CellResult, ...]
+    dmesg: tuple[str, ...] = ()  # lines that the kernel log gained during the run
+    notes: tuple[str, ...] = ()
+    schema: int = SCHEMA
+
+    def to_json(self, *, when: bool = True) -> dict[str, object]:
+        """The document as plain JSON values; without *when*, what two runs of the same job must have in common."""
+        document = _plain_fields(self)
+        if not when:
+            del document["when"]
+        return document
+
+    def text(self, *, when: bool = True) -> str:
+        """The document as it stands in a file: keys sorted, one line a result, so that two can be compared by diff."""
+        lines = []
+        for key, value in sorted(self.to_json(when=when).items()):
+            if key in ("results", "variants") and isinstance(value, list) and value:
+                body = "[\n" + ",\n".join("  " + _dumps(item) for item in value) + "\n ]"
+            else:
+                body = _dumps(value)
+            lines.append(f" {_dumps(key)}: {body}")
+        return "{\n" + ",\n".join(lines) + "\n}\n"
+
+    @classmethod
+    def from_json(cls, document: object) -> "Record":
+        """Read a document back.
+
+        Raises:
+            RecordError: unknown schema version; a field missing, unknown, of a wrong type or contradicting another.
+        """
+        try:
+            return cls._read(document)
+        except ShapeError as error:
+            raise RecordError(str(error)) from None
+
+    @classmethod
+    def _read(cls, document: object) -> "Record":
+        # The version comes first: another version's fields are not errors of this one.
+        version = integer(an_object(document, "").get("schema"), "schema")
+        if version != SCHEMA:
+            raise RecordError(
+                f"schema version {version} is not known here (this tool reads version {SCHEMA})",
+                "read it with the version of kvmharness that wrote it, or make the run again",
+            )
+        with Fields(document) as top:
+            record = cls(
+                schema=top.take("schema", integer),
+                tool_version=top.take("tool_version", text),
+                command=top.take("command", texts),
+                when=top.take("when", _when),
+                host=top.take("host", an_object),
+                unit=top.take("unit", text),
+                variants=top.take("variants", list_of(_variant)),
+                results=top.take("results", list_of(_result)),
+                dmesg=top.take("dmesg", texts),
+                notes=top.take("notes", texts),
+            )
+        record.check()
+        return record
+
+    def check(self) -> None:
+        """Refuse a record whose parts contradict each other.
+
+        Raises:
+            RecordError: naming the place.
+        """
+        if self.unit not in UNITS:
+            raise RecordError(f"unit: {self.unit!r} is none of {', '.join(map(repr, UNITS))}")
+        names = [variant.name for variant in self.variants]
+        for name in names:
+            if names.count(name) > 1:
+                raise RecordError(f"variants: {name!r} is there twice")
+        for index, result in enumerate(self.results):
+            where = f"results[{index}] ({result.id})"
+            if result.variant not in names:
+                raise RecordError(f"{where}: variant {result.variant!r} is not among the record's variants")
+            if result.round_trips < 0 or result.batch_round_trips < 0:
+                raise RecordError(f"{where}: a negative number of round trips")
+            if result.samples and not result.batch_round_trips:
+                raise RecordError(f"{where}: samples without batch_round_trips")
+
+
+def load(path: str | os.PathLike[str]) -> Record:
+    """Read the record in the file *path*.
+
+    Raises:
+        RecordError: the file cannot be read, is not JSON (cut off, say), or is not a record this version knows.
+    """
+    shown = os.fspath(path)
+    try:
+        with open(shown, "rb") as file:
+            return Record.from_json(parse(file.read()))
+    except OSError as error:
+        raise RecordError(
+            f"cannot read record {shown}: {error.strerror}", "check the name and its permissions"
+        ) from None
+    except (RecordError, ShapeError) as error:
+        hint = error.hint or "give a file that 'kvmharness run --json' wrote; if it was cut off or edited, run again"
+        raise RecordError(f"cannot read record {shown}: {error}", hint) from None
+
+
+def save(record: Record, path: str | os.PathLike[str]) -> None:
+    """Write *record* to the file *path*: afterwards the name holds either what it held before or the whole record.
+
+    Raises:
+        WriteError: the file system is full, the folder is missing or not writable, ...
+        RecordError: the record contradicts itself.
+    """
+    record.check()
+    write_whole(path, record.text().encode())
+
+
+def _dumps(value: object) -> str:
+    return json.dumps(value, sort_keys=True, allow_nan=False)
+
+
+def _plain(value: object) -> object:
+    """Dataclasses, tuples and mappings as what json knows (dataclasses.asdict deep-copies each integer: slow)."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    if isinstance(value, When | VariantId | Prediction | Probes | CellError | CellResult):
+        return _plain_fields(value)
+    return value
+
+
+def _plain_fields(
+    value: "When | VariantId | Prediction | Probes | CellError | CellResult | Record",
+) -> dict[str, object]:
+    return {entry.name: _plain(getattr(value, entry.name)) for entry in fields(value)}
+
+
+def _when(value: object, where: str) -> When:
+    with Fields(value, where) as taken:
+        return When(taken.take("started", text), taken.take("seconds", number))
+
+
+def _variant(value: object, where: str) -> VariantId:
+    with Fields(value, where) as taken:
+        return VariantId(
+            name=taken.take("name", text),
+            source=taken.take("source", text),
+            patches=taken.take("patches", texts),
+            config_hash=taken.take("config_hash", text),
+            build_id=taken.take("build_id", text),
+            oracle=taken.take("oracle", or_none(map_of(boolean))),
+        )
+
+
+def _prediction(value: object, where: str) -> Prediction:
+    with Fields(value, where) as taken:
+        return Prediction(taken.take("loads", integer), taken.take("switches", integer))
+
+
+def _probes(value: object, where: str) -> Probes:
+    with Fields(value, where) as taken:
+        return Probes(taken.take("checked", integer), taken.take("failures", integer))
+
+
+def _cell_error(value: object, where: str) -> CellError:
+    with Fields(value, where) as taken:
+        return CellError(taken.take("type", text), taken.take("message", text))
+
+
+def _result(value: object, where: str) -> CellResult:
+    with Fields(value, where) as taken:
+        return CellResult(
+            id=taken.take("id", text),
+            cell=taken.take("cell", an_object),
+            variant=taken.take("variant", text),
+            turn=taken.take("turn", integer),
+            params=taken.take("params", text_map),
+            round_trips=taken.take("round_trips", integer),
+            exits=taken.take("exits", integer_map),
+            counts=taken.take("counts", integer_map),
+            missing=taken.take("missing", text_map),
+            stats=taken.take("stats", integer_map),
+            predicted=taken.take("predicted", or_none(_prediction)),
+            batch_round_trips=taken.take("batch_round_trips", integer),
+            samples=taken.take("samples", list_of(integer)),
+            probes=taken.take("probes", _probes),
+            skipped=taken.take("skipped", or_none(text)),
+            error=taken.take("error", or_none(_cell_error)),
+            dmesg=taken.take("dmesg", texts),
+        )

@@ -1,0 +1,1 @@
+"""This system around the package: files, the cache, other programs, Debian packages."""

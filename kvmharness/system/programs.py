@@ -1,0 +1,138 @@
+"""Other people's programs: found or asked for by package, run with their last words kept, never left behind."""
+
+import errno
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from kvmharness.errors import HostRequirementError, KvmHarnessError
+
+# Which Debian package has which program or file.
+PACKAGES = {
+    "bc": "bc",
+    "bison": "bison",
+    "bochs": "bochs bochs-sdl bochsbios vgabios",
+    "busybox": "busybox-static",
+    "dpkg-deb": "dpkg",
+    "flex": "flex",
+    "gcc": "gcc",
+    "insmod": "kmod",
+    "ldd": "libc-bin",
+    "lz4": "lz4",
+    "make": "make",
+    "modprobe": "kmod",
+    "qemu-system-x86_64": "qemu-system-x86",
+    "rmmod": "kmod",
+    "tar": "tar",
+    "xorriso": "xorriso",
+    "zstd": "zstd",
+    "ld": "binutils",
+    "nice": "coreutils",
+}
+_SYSTEM_PATH = "/usr/sbin:/sbin"  # not in everybody's PATH, and not in that of root after a plain `su`
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+# How programs say it: with the system's words, and xorriso with its own.
+_FULL_DISK_WORDS = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT), "exceeds free space on media")
+
+
+class MissingToolError(HostRequirementError):
+    """A program or file of another package is not installed.
+
+    Attributes:
+        package: the Debian package that has it.
+    """
+
+    def __init__(self, what: str, package: str) -> None:
+        super().__init__(f"{what} is not installed", f"sudo apt-get install {package}")
+        self.package = package
+
+
+class ToolError(KvmHarnessError):
+    """Another program failed; the message ends with what it said."""
+
+
+class DiskFullError(KvmHarnessError):
+    """There is no room left where something had to be written."""
+
+    def __init__(self, path: Path | str) -> None:
+        super().__init__(
+            f"no space left on the disk that holds {path}",
+            "free some, or set XDG_CACHE_HOME and TMPDIR to folders on a larger disk",
+        )
+
+
+def find(program: str) -> str:
+    """The full path of *program*.
+
+    Raises:
+        MissingToolError: it is not installed; names the package.
+    """
+    path = shutil.which(program) or shutil.which(program, path=_SYSTEM_PATH)
+    if path is None:
+        raise MissingToolError(program, PACKAGES.get(program, program))
+    return path
+
+
+def find_file(paths: Sequence[str], package: str) -> Path:
+    """The first of *paths* that exists.
+
+    Raises:
+        MissingToolError: none does; names the package.
+    """
+    for path in paths:
+        if Path(path).is_file():
+            return Path(path)
+    raise MissingToolError(paths[0], package)
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    stdin: bytes | None = None,
+    writes: Path | None = None,
+) -> bytes:
+    """Run a short command to its end and return its standard output; *writes* is where its files go, for messages.
+
+    Raises:
+        MissingToolError, ToolError, DiskFullError.
+    """
+    command = [find(argv[0]), *argv[1:]]
+    environment = {**os.environ, "LC_ALL": "C", **(env or {})}
+    done = subprocess.run(command, cwd=cwd, env=environment, input=stdin, capture_output=True, check=False)
+    if done.returncode != 0:
+        said = done.stderr.decode(errors="replace").strip() or done.stdout.decode(errors="replace").strip()
+        if any(words in said for words in _FULL_DISK_WORDS):
+            raise DiskFullError(writes or cwd or tempfile.gettempdir())
+        tail = "\n".join(said.splitlines()[-12:])
+        raise ToolError(f"{' '.join(argv[:4])} ended with status {done.returncode}:\n{tail}")
+    return done.stdout
+
+
+def die_with_parent() -> list[str]:
+    """A prefix for a long command: the kernel ends it when we are killed without a chance to do so ourselves."""
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "KILL"] if setpriv else []
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn the errno of a full disk into :class:`DiskFullError` about *path*."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _NO_SPACE:
+            raise DiskFullError(path) from None
+        raise
+
+
+Progress = Callable[[str], None]
+
+
+def silent(message: str) -> None:
+    """A progress function that says nothing."""

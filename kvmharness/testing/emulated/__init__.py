@@ -1,0 +1,1 @@
+"""Tests that run inside an emulated host, reported as if they ran here."""

@@ -1,0 +1,175 @@
+"""The session's loop when tests run in emulated hosts: what runs here first, then one host after the other."""
+
+from collections.abc import Mapping
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kvmharness.errors import KvmHarnessError, LostMachineError
+from kvmharness.guest import shipped as programs
+from kvmharness.lab.image.initramfs import ImageParts
+from kvmharness.lab.job import Job
+from kvmharness.lab.kernels import build
+from kvmharness.lab.machines.catalogue import emulated_host
+from kvmharness.testing.emulated.replay import Replay
+from kvmharness.testing.emulated.suite import ROOT, Suite, suite
+from kvmharness.testing.names import INI
+from kvmharness.testing.needs import Params, Place
+
+VARIANT = "stock"
+BOOT_S = 60.0
+"""Wall seconds for a boot and the start of pytest, on a machine that is busy with other things too."""
+_SLOWDOWN = 2.0  # wall seconds for one of the emulated host's, at most
+
+# Options that are about the session outside, or that are given to the inside in another way.
+_OWN_OPTIONS = """
+    basetemp cacheclear cacheshow capture collectonly confcutdir continue_on_collection_errors deselect
+    disable_plugin_autoload durations durations_min failedfirst file_or_dir help ignore ignore_glob importmode
+    inifilename invert keepduplicates keyword last_failed_no_failures lf log_file markers markexpr maxfail newfirst
+    noconftest override_ini pastebin plugins pyargs pythonwarnings rootdir show_fixtures_per_test showfixtures
+    stepwise stepwise_reset stepwise_skip strict strict_config strict_markers trace traceconfig version xmlpath
+    kvm_host kvm_kernel kvm_modules kvm_timeout
+"""
+# Settings that are about finding tests, plugins and files outside.
+_OWN_SETTINGS = """
+    addopts cache_dir faulthandler_timeout kvm_files kvm_packages log_file markers minversion norecursedirs
+    required_plugins strict strict_config strict_markers testpaths
+"""
+
+
+def run(session: pytest.Session, places: Mapping[pytest.Item, Place]) -> bool:
+    """Runs all tests of the session.
+
+    Raises:
+        pytest.Session.Failed, pytest.Session.Interrupted: as pytest's own loop.
+        pytest.UsageError: the emulated host cannot be had, or another plugin distributes the tests.
+    """
+    if session.testsfailed and not session.config.option.continue_on_collection_errors:
+        raise session.Interrupted(f"{session.testsfailed} errors during collection")
+    if session.config.pluginmanager.hasplugin("dsession") or hasattr(session.config, "workerinput"):
+        raise pytest.UsageError("--kvm-host and pytest-xdist's -n cannot be used together")
+    here = [item for item in session.items if not places.get(item, Place()).host]
+    for item, following in zip_longest(here, here[1:]):
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+        if session.shouldfail:
+            raise session.Failed(session.shouldfail)
+        if session.shouldstop:
+            raise session.Interrupted(session.shouldstop)
+    hosts: dict[str, dict[Params, list[pytest.Item]]] = {}
+    for item in session.items:
+        if (place := places.get(item, Place())).host:
+            hosts.setdefault(place.host, {}).setdefault(place.params, []).append(item)
+    for host, groups in hosts.items():
+        _EmulatedHost(session, host, groups).run()
+    return True
+
+
+class _EmulatedHost:
+    """The tests of one emulated host: one boot, and another one after each crash."""
+
+    def __init__(self, session: pytest.Session, host: str, groups: Mapping[Params, list[pytest.Item]]) -> None:
+        self._session, self._config, self._host = session, session.config, host
+        self._params = {item: params for params, items in groups.items() for item in items}
+        self._timeout_s = float(self._config.getoption("kvm_timeout"))
+
+    def run(self) -> None:
+        try:
+            carried = suite(self._config, self._params)
+            kernel = self._kernel()
+            parts = ImageParts(carried.packages)
+            machine = emulated_host(self._host.partition(":")[2], kernel, parts=parts, progress=self._say)
+        except KvmHarnessError as error:
+            raise pytest.UsageError(f"{error} {error.hint}".strip()) from error
+        left = list(self._params)
+        self._say(f"booting {self._host}")
+        while left:
+            replay = Replay(self._session, left, self._host)
+            try:
+                machine.run(self._job(left, carried, kernel), replay.on_event)
+            except LostMachineError as error:
+                replay.lost(error)
+                if not replay.started:
+                    replay.give_up("\n".join([str(error), *error.console]))
+            except KvmHarnessError as error:
+                replay.give_up(f"{error} {error.hint}")
+            else:
+                replay.give_up(f"{self._host} ended its job without this test")
+            if left := replay.left:
+                self._say(f"booting {self._host} again, for the {len(left)} tests that are left")
+
+    def _kernel(self) -> build.Kernel:
+        image, modules = (str(self._config.getoption(name)) for name in ("kvm_kernel", "kvm_modules"))
+        if bool(image) != bool(modules):
+            raise pytest.UsageError("--kvm-kernel and --kvm-modules go together")
+        return build.given(Path(image), Path(modules)) if image else build.kernel(progress=self._say)
+
+    def _job(self, items: list[pytest.Item], carried: Suite, kernel: build.Kernel) -> Job:
+        groups: dict[Params, list[pytest.Item]] = {}
+        for item in items:
+            groups.setdefault(self._params[item], []).append(item)
+        steps: list[dict[str, object]] = []
+        for params, chosen in groups.items():
+            steps.append({"do": "load", "variant": VARIANT, "params": dict(params)})
+            arguments = self._arguments(chosen, carried)
+            steps.append({"do": "call", "function": "kvmharness.testing.emulated.standins:run", "args": arguments})
+            steps.append({"do": "unload"})
+        return Job(
+            tuple(steps),
+            files={**carried.files, f"{ROOT}/{INI}": b"[pytest]\n"},
+            modules={VARIANT: kernel.modules},
+            timeout_s=BOOT_S + _SLOWDOWN * self._timeout_s * len(items),
+            silence_s=BOOT_S + _SLOWDOWN * self._timeout_s,
+        )
+
+    def _arguments(self, items: list[pytest.Item], carried: Suite) -> dict[str, Any]:
+        root = self._config.rootpath
+        invoked_in = self._config.invocation_params.dir
+        return {
+            "folder": f"/{ROOT}",
+            "invoked_in": str(invoked_in.relative_to(root)) if (invoked_in / "x").is_relative_to(root) else "",
+            "files": list(dict.fromkeys(str(item.path.relative_to(root)) for item in items)),
+            "nodeids": [item.nodeid for item in items],
+            "arguments": _pytest_arguments(self._config),
+            "options": _options(self._config),
+            "plugins": list(carried.plugins),
+            "timeout_s": self._timeout_s,
+            "images": programs.pack(),
+        }
+
+    def _say(self, line: str) -> None:
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None and self._config.get_verbosity() >= 0:
+            reporter.ensure_newline()
+            reporter.write_line(f"kvm: {line}")
+
+
+def _pytest_arguments(config: pytest.Config) -> list[str]:
+    """Settings and options that pytest reads before any plugin could set them."""
+    # Public in pytest 8, deprecated in 9, where the values are wrapped.
+    raw = config._inicfg if hasattr(config, "_inicfg") else config.inicfg
+    own = _OWN_SETTINGS.split()
+    settings = {name: getattr(value, "value", value) for name, value in raw.items() if name not in own}
+    settings["markers"] = config.getini("markers")  # those of plugins that stay outside, too
+    words = []
+    for name, value in settings.items():
+        lines = "\n".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+        words += ["-o", f"{name}={lines}"]
+    for setting in config.getoption("override_ini") or ():
+        words += ["-o", setting]
+    for warning in config.getoption("pythonwarnings") or ():
+        words += ["-W", warning]
+    return [*words, "--capture", config.getoption("capture"), "--import-mode", config.getoption("importmode")]
+
+
+def _options(config: pytest.Config) -> dict[str, Any]:
+    """The values of options, those of conftests included, as far as they can travel."""
+    own = _OWN_OPTIONS.split()
+    return {name: value for name, value in vars(config.option).items() if name not in own and _travels(value)}
+
+
+def _travels(value: object) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_travels, value))
+    return value is None or isinstance(value, bool | int | float | str)

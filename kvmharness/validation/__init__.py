@@ -1,0 +1,1 @@
+"""A series validated: prepared, run, judged; and git's bisection."""

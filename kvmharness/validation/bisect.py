@@ -1,0 +1,166 @@
+"""What ``git bisect run`` asks of one commit of KVM: is a figure of one cell still within its bound?
+
+Only the KVM folders of the tree under bisection are built, as modules for a kernel that is already there: some seconds
+a step, not minutes. A commit whose KVM does not build for that kernel, or gives no figure, is skipped (125).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from fractions import Fraction
+from pathlib import Path
+
+from kvmharness.cells.cell import Cell
+from kvmharness.claims.metrics import SURVIVING, Missing, is_metric, metric_names, value
+from kvmharness.errors import KvmHarnessError, UsageError
+from kvmharness.lab.job import Machine
+from kvmharness.lab.kernels import build
+from kvmharness.results.noise import typical
+from kvmharness.results.record import CellResult, VariantId
+from kvmharness.results.verdict import Outcome
+from kvmharness.system.programs import Progress, silent
+from kvmharness.validation.campaign import EMULATED_PLAN, Variant, run_in
+
+KVM_FOLDERS = ("arch/x86/kvm", "virt/kvm")
+_SOURCE_SUFFIXES = (".c", ".h", ".S", "Makefile", "Kbuild", "Kconfig", ".kvm")
+_MADE = (".mod.c", "kvm-asm-offsets.h")  # by the build itself
+
+
+class BisectCode(IntEnum):
+    """The exit codes that ``git bisect run`` knows."""
+
+    GOOD = 0
+    BAD = 1
+    SKIP = 125
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked of each commit.
+
+    Attributes:
+        cell: where.
+        metric: a metric of claims: counts per round trip, time in ticks per round trip.
+        bound: a commit is good whose figure is no larger.
+    """
+
+    cell: Cell
+    metric: str
+    bound: Fraction
+
+    @classmethod
+    def of(cls, cell: Cell, metric: str, bound: str) -> "Question":
+        """From what the user typed.
+
+        Raises:
+            UsageError: no such metric, or the bound is no number.
+        """
+        if not is_metric(metric) or metric == "exits.*":
+            raise UsageError(f"unknown metric {metric!r}", f"Known metrics: {', '.join(metric_names())}.")
+        try:
+            return cls(cell, metric, Fraction(bound))
+        except (ValueError, ZeroDivisionError) as e:
+            raise UsageError(f"the bound {bound!r} is not a number", "Write 0, 0.5 or 1/2, for example.") from e
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """About one commit.
+
+    Attributes:
+        code: for git.
+        text: why, in one line.
+    """
+
+    code: BisectCode
+    text: str
+
+
+def code_of(outcome: Outcome) -> BisectCode:
+    """A verdict's code for ``git bisect run``; what is neither pass nor fail is to be skipped."""
+    return {Outcome.PASS: BisectCode.GOOD, Outcome.FAIL: BisectCode.BAD}.get(outcome, BisectCode.SKIP)
+
+
+def ask(
+    question: Question, tree: Path, kernel: build.Kernel, machine: Machine, *, progress: Progress = silent
+) -> Answer:
+    """Builds the KVM folders of a tree, runs the cell, and answers.
+
+    Args:
+        question: cell, metric and bound.
+        tree: holds arch/x86/kvm, and virt/kvm if that is under bisection too; only read.
+        kernel: whose modules KVM is built as.
+        machine: boots that kernel.
+        progress: takes a line about once a second.
+
+    Raises:
+        UsageError: the tree holds no KVM, or the kernel was given without its build.
+    """
+    if kernel.tree is None:
+        raise UsageError("modules can only be built for a kernel that was built here", "Leave --kernel away.")
+    overlay = kvm_overlay(tree, kernel.tree)
+    try:
+        modules = build.variant(kernel.tree, overlay, name="this commit", progress=progress)
+        variant = Variant(VariantId("commit", str(tree), build_id=build.modules_id(modules)), modules)
+        record = run_in(
+            machine,
+            (variant,),
+            ("commit",),
+            (question.cell,),
+            EMULATED_PLAN,
+            command=("kvmharness", "validate", "--bisect"),
+            on_result=lambda result, done, total: None,
+        )
+    except KvmHarnessError as e:
+        return Answer(BisectCode.SKIP, f"no verdict: {e}")
+    return judge(question, record.results[0]) if record.results else Answer(BisectCode.SKIP, "no verdict: no result")
+
+
+def judge(question: Question, result: CellResult) -> Answer:
+    """A result against the bound."""
+    where = f"{result.id}: {question.metric}"
+    if result.skipped:
+        return Answer(BisectCode.SKIP, f"{where}: skipped: {result.skipped}")
+    seen: Fraction | Missing
+    if question.metric == "time":
+        ticks = result.ticks_per_round_trip
+        seen = Fraction(typical(ticks, exact=True)) if ticks else Missing("no samples")
+    else:
+        found = value(question.metric, result)
+        seen = found if isinstance(found, Missing) else Fraction(found, _divisor(question.metric, result))
+    if isinstance(seen, Missing):
+        return Answer(BisectCode.SKIP, f"{where}: {seen.why}")
+    good = seen <= question.bound
+    text = f"{where} {float(seen):.6g}, {'within' if good else 'above'} {float(question.bound):.6g}"
+    return Answer(BisectCode.GOOD if good else BisectCode.BAD, text)
+
+
+def kvm_overlay(tree: Path, base: Path) -> Mapping[str, bytes | None]:
+    """In which KVM sources a tree differs from the base, as files to put over the base.
+
+    Raises:
+        UsageError: the tree holds no KVM.
+    """
+    if not (tree / KVM_FOLDERS[0]).is_dir():
+        raise UsageError(f"{tree} is no kernel tree: it has no {KVM_FOLDERS[0]}", "Run it at the top of the tree.")
+    overlay: dict[str, bytes | None] = {}
+    for folder in (name for name in KVM_FOLDERS if (tree / name).is_dir()):
+        ours, theirs = _sources(tree, folder), _sources(base, folder)
+        overlay |= dict.fromkeys(theirs - ours)
+        for name in sorted(ours):
+            content = (tree / name).read_bytes()
+            if name not in theirs or (base / name).read_bytes() != content:
+                overlay[name] = content
+    return overlay
+
+
+def _sources(tree: Path, folder: str) -> set[str]:
+    return {
+        str(path.relative_to(tree))
+        for path in (tree / folder).rglob("*")
+        if path.name.endswith(_SOURCE_SUFFIXES) and not path.name.endswith(_MADE) and path.is_file()
+    }
+
+
+def _divisor(metric: str, result: CellResult) -> int:
+    return 1 if metric in SURVIVING else max(result.round_trips, 1)

@@ -1,0 +1,186 @@
+"""Real boots: one machine does all the steps that can share a boot, twice, and the ends that take one each."""
+
+import json
+import resource
+
+import pytest
+
+from kvmharness.errors import LostMachineError
+from kvmharness.lab.image.interpreter import LIBRARY, PythonParts
+from kvmharness.lab.job import HangError, Job, KernelPanicError
+from kvmharness.lab.kernels import build, selftests
+from kvmharness.lab.machines.catalogue import emulated_host
+
+pytestmark = [pytest.mark.slow, pytest.mark.needs("emulated_vmx")]
+
+BUSYBOX = "/bin/busybox"
+FACTS = {"do": "call", "function": "kvmharness.lab.inside.facts:facts"}
+# A module that is in no package: it shows what a called function may do.
+PROBE = b"""
+import os
+import time
+
+
+def probe(emit, count):
+    emit({"kvm": os.path.exists("/dev/kvm"), "random": len(os.urandom(4)), "affinity": sorted(os.sched_getaffinity(0))})
+    for number in range(count):
+        emit({"number": number, "ns": time.monotonic_ns(), "text": "x" * 2000})
+    print("done", {"b", "a", "c"})
+"""
+CHANGED = "arch/x86/kvm/mmu/mmu.c"
+
+
+@pytest.fixture(scope="module")
+def kernel():
+    return build.kernel()
+
+
+@pytest.fixture(scope="module")
+def variant(kernel):
+    text = (kernel.tree / CHANGED).read_bytes()
+    return build.variant(kernel.tree, {CHANGED: text + b"\nint kvmharness_was_here;\n"}, name="changed")
+
+
+@pytest.fixture(scope="module")
+def job(kernel, variant):
+    steps = (
+        {"do": "load", "variant": "stock", "params": {"kvm.tdp_mmu": "N", "kvm_amd.npt": "0"}},
+        FACTS,
+        {"do": "call", "function": "probe:probe", "args": {"count": 50}},
+        {"do": "unload"},
+        {"do": "exec", "argv": [BUSYBOX, "ls", "/sys/module/kvm"], "timeout_s": 10},
+        {"do": "load", "variant": "changed"},
+        {"do": "exec", "argv": [BUSYBOX, "grep", "kvmharness_was_here", "/proc/kallsyms"]},
+        FACTS,
+        {"do": "exec", "argv": [BUSYBOX, "sh", "-c", "echo kept > /dev/kmsg; kill -SEGV $$"]},
+        {"do": "exec", "argv": [BUSYBOX, "sleep", "1000"], "timeout_s": 0.5},
+        {"do": "exec", "argv": [BUSYBOX, "ls", "/sys/kernel/tracing/events/kvm", "/sys/kernel/debug/kvm"]},
+        {"do": "unload"},
+    )
+    modules = {"stock": kernel.modules, "changed": variant}
+    return Job(steps, files={f"{LIBRARY}/probe.py": PROBE}, modules=modules, timeout_s=240)
+
+
+def boot(machine, job):
+    events = []
+    machine.run(job, events.append)
+    return events
+
+
+@pytest.fixture(scope="module")
+def identity():
+    return PythonParts().identity()
+
+
+@pytest.fixture(scope="module")
+def events(identity, kernel, job):
+    return boot(emulated_host(kernel=kernel), job)
+
+
+def of(events, step, kind):
+    return [event for event in events if event.get("step") == step and event["event"] == kind]
+
+
+def text(events, step):
+    return "".join(event["text"] for event in of(events, step, "output"))
+
+
+def test_every_step_began_and_ended(events, job):
+    assert events[0]["event"] == "hello"
+    assert [e["do"] for e in events if e["event"] == "begin"] == [step["do"] for step in job.steps]
+    assert [e for e in events if e["event"] == "error"] == []
+
+
+def test_the_modules_are_loaded_with_nesting_and_the_parameters_asked_for(events):
+    facts = of(events, 1, "data")[0]["data"]
+    assert "vmx" in facts["flags"]
+    assert facts["module_parameters"]["kvm_intel"]["nested"] in ("Y", "1")
+    assert facts["module_parameters"]["kvm"]["tdp_mmu"] == "N"
+    assert of(events, 0, "end")[0]["result"] == ["irqbypass", "kvm", "kvm_intel"]
+    assert of(events, 3, "end")[0]["result"] == ["kvm_intel", "kvm", "irqbypass"]
+    assert "No such file" in text(events, 4)
+
+
+def test_a_called_function_finds_the_host_as_promised(events):
+    first, *rest = [event["data"] for event in of(events, 2, "data")]
+    assert first == {"kvm": True, "random": 4, "affinity": [0]}
+    assert [data["number"] for data in rest] == list(range(50))
+    assert text(events, 2).startswith("done")
+
+
+def test_a_second_variant_runs_in_the_same_boot(events):
+    assert "kvmharness_was_here" in text(events, 6)
+    assert of(events, 7, "data")[0]["data"]["module_parameters"]["kvm"]["tdp_mmu"] == "Y"
+
+
+def test_what_the_kernel_log_gained_belongs_to_its_step(events):
+    assert of(events, 8, "dmesg")[0]["lines"] == ["kept"]
+    assert of(events, 8, "end")[0]["result"]["signal"] == "SIGSEGV"
+
+
+def test_a_program_out_of_time_is_stopped(events):
+    assert of(events, 9, "end")[0]["result"]["timed_out"] is True
+
+
+def test_tracing_and_debugfs_are_there(events):
+    assert "kvm_exit" in text(events, 10)
+
+
+def test_two_boots_are_the_same_to_the_nanosecond(identity, events, kernel, job):
+    assert PythonParts().identity() == identity, "the package was edited between the two boots"
+    assert json.dumps(boot(emulated_host(kernel=kernel), job)) == json.dumps(events)
+
+
+def test_a_boot_costs_less_than_ten_seconds_of_processor_time(kernel):
+    machine = emulated_host(kernel=kernel)
+    job = Job(steps=({"do": "exec", "argv": [BUSYBOX, "true"]},), timeout_s=60)
+    boot(machine, job)  # makes the image if the package has changed
+    # Processor time and not the clock's, so that a busy machine does not fail this.
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    boot(machine, job)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert 0.5 < after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 10
+
+
+@pytest.mark.parametrize(
+    ("cpu", "has", "lacks"),
+    [
+        ("penryn", "vmx", "ept"),
+        ("lynnfield", "vpid", "unrestricted_guest"),
+        ("sandybridge", "unrestricted_guest", "shadow_vmcs"),
+        ("haswell", "shadow_vmcs", "pml"),
+        ("skylake", "pml", "svm"),
+    ],
+)
+def test_every_model_boots_and_has_what_it_is_chosen_for(kernel, cpu, has, lacks):
+    job = Job(({"do": "load", "variant": "stock"}, FACTS), modules={"stock": kernel.modules}, timeout_s=120)
+    events = boot(emulated_host(cpu, kernel), job)
+    flags = of(events, 1, "data")[0]["data"]["flags"]
+    assert has in flags
+    assert lacks not in flags
+
+
+def test_a_kernel_panic_is_told_with_its_call_trace(kernel):
+    crash = {"do": "exec", "argv": [BUSYBOX, "sh", "-c", "echo c > /proc/sysrq-trigger"]}
+    with pytest.raises(KernelPanicError, match="sysrq triggered crash") as caught:
+        boot(emulated_host(kernel=kernel), Job((crash,), timeout_s=120))
+    assert any("sysrq_handle_crash" in line for line in caught.value.console)
+
+
+def test_a_machine_that_hangs_is_stopped(kernel):
+    # Busy: an idle emulator lets the time of a sleeping guest pass at once.
+    spin = {"do": "exec", "argv": [BUSYBOX, "sh", "-c", "while :; do :; done"]}
+    with pytest.raises(HangError, match="not done after 20 s, stopped; last heard of in step 0"):
+        boot(emulated_host(kernel=kernel), Job((spin,), timeout_s=20))
+
+
+def test_an_agent_that_is_killed_is_a_lost_machine(kernel):
+    kill = {"do": "exec", "argv": [BUSYBOX, "killall", "-9", "python3"]}
+    with pytest.raises(LostMachineError, match="the agent inside ended early"):
+        boot(emulated_host(kernel=kernel), Job((kill,), timeout_s=120))
+
+
+def test_linux_own_selftests_of_nested_vmx_pass(kernel):
+    binaries = selftests.build(kernel.tree)
+    results = selftests.run(emulated_host(kernel=kernel), binaries, kernel.modules)
+    assert {test.name: (test.outcome, test.reason) for test in results} == dict.fromkeys(binaries, ("pass", ""))

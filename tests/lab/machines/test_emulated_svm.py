@@ -1,0 +1,40 @@
+"""The emulated SVM host: the same jobs, another emulator."""
+
+import json
+
+import pytest
+
+from kvmharness.lab.job import Job
+from kvmharness.lab.kernels import build
+from kvmharness.lab.machines.catalogue import emulated_host
+
+pytestmark = [pytest.mark.slow, pytest.mark.needs("emulated_svm")]
+
+
+@pytest.fixture(scope="module")
+def kernel():
+    return build.kernel()
+
+
+def boot(cpu, kernel):
+    steps = (
+        {"do": "load", "variant": "stock"},
+        {"do": "call", "function": "kvmharness.lab.inside.facts:facts"},
+        {"do": "unload"},
+    )
+    events = []
+    emulated_host(cpu, kernel).run(Job(steps, modules={"stock": kernel.modules}, timeout_s=120), events.append)
+    return events
+
+
+@pytest.mark.parametrize(("cpu", "npt"), [("epyc", True), ("epyc-nonpt", False)])
+def test_kvm_amd_loads_with_nesting(kernel, cpu, npt):
+    events = boot(cpu, kernel)
+    facts = next(event["data"] for event in events if event["event"] == "data")
+    assert "svm" in facts["flags"]
+    assert ("npt" in facts["flags"]) is npt
+    assert facts["module_parameters"]["kvm_amd"]["nested"] == "1"
+
+
+def test_two_boots_are_the_same(kernel):
+    assert json.dumps(boot("epyc", kernel)) == json.dumps(boot("epyc", kernel))

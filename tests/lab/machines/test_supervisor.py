@@ -1,0 +1,131 @@
+"""How an emulator's end is understood, with a small program in the emulator's place."""
+
+import signal
+import sys
+import textwrap
+import threading
+from pathlib import Path
+
+import pytest
+
+from kvmharness.errors import ExitCode, LostMachineError
+from kvmharness.lab.inside.frames import encode
+from kvmharness.lab.job import AGENT_ENDED, HangError, KernelPanicError
+from kvmharness.lab.machines.supervisor import CONSOLE_LINES, Console, supervise
+
+DATA = Path(__file__).parent / "data"
+HELLO = encode({"event": "hello"})
+BEGIN = encode({"step": 0, "event": "begin", "do": "call"})
+BYE = encode({"event": "bye"})
+
+
+def emulate(folder, body, timeout_s=20.0, silence_s=None, on_event=None):
+    """Supervise a Python program *body*, in which say(bytes) writes results and console(text) the console."""
+    script = folder / "emulator.py"
+    prelude = """
+        import os, sys, time, signal
+        def say(data): os.write(1, data)
+        def console(text):
+            with open("console", "a") as file: file.write(text)
+    """
+    script.write_text(textwrap.dedent(prelude) + textwrap.dedent(body))
+    events = []
+    supervise(
+        [sys.executable, "-S", str(script)],
+        name="the fake",
+        console_path=folder / "console",
+        folder=folder,
+        on_event=on_event or events.append,
+        timeout_s=timeout_s,
+        silence_s=silence_s,
+    )
+    return events
+
+
+def test_events_arrive_in_order_and_bye_ends_the_machine(tmp_path):
+    events = emulate(tmp_path, f"say(b'noise' + {HELLO + BEGIN + BYE!r}); time.sleep(60)")
+    assert [event["event"] for event in events] == ["hello", "begin"]
+
+
+@pytest.mark.parametrize(
+    ("log", "reason", "last"),
+    [
+        ("panic.log", "Fatal exception", "end Kernel panic"),
+        pytest.param("panic_cut.log", "Attempted to kill init!", "Kernel Off", marks=pytest.mark.slow),
+    ],
+)
+def test_a_panic_is_told_with_the_consoles_last_lines(tmp_path, log, reason, last):
+    text = (DATA / log).read_text()
+    with pytest.raises(KernelPanicError, match=reason) as caught:
+        emulate(tmp_path, f"say({HELLO + BEGIN!r}); console({text!r}); time.sleep(60)")
+    assert "step 0" in str(caught.value)
+    assert last in caught.value.console[-1]
+    assert any("kvm_mmu_new_pgd" in line for line in caught.value.console)
+    assert caught.value.exit_code == ExitCode.LOST
+
+
+def test_a_panic_after_which_the_emulator_ends_is_a_panic(tmp_path):
+    with pytest.raises(KernelPanicError, match="Fatal exception"):
+        emulate(tmp_path, f"console({(DATA / 'panic.log').read_text()!r})")
+
+
+def test_a_hang_is_stopped_and_told(tmp_path):
+    with pytest.raises(HangError, match=r"not done after 0\.2 s.*step 0") as caught:
+        emulate(tmp_path, f"say({BEGIN!r}); console('the last line'); time.sleep(60)", timeout_s=0.2)
+    assert caught.value.console == ("the last line",)
+
+
+def test_a_machine_that_falls_silent_is_stopped_before_its_job_must_be_done(tmp_path):
+    with pytest.raises(HangError, match=r"silent for 0\.2 s.*step 0"):
+        emulate(tmp_path, f"say({BEGIN!r}); time.sleep(60)", silence_s=0.2)
+
+
+@pytest.mark.parametrize(
+    ("end", "how"),
+    [("sys.exit(3)", r"ended \(status 3\)"), ("os.kill(os.getpid(), signal.SIGSEGV)", "killed by SIGSEGV")],
+)
+def test_an_emulator_that_ends_early_is_a_lost_machine(tmp_path, end, how):
+    with pytest.raises(LostMachineError, match=how) as caught:
+        emulate(tmp_path, f"say({HELLO!r}); print('no such device', file=sys.stderr); sys.stderr.flush(); {end}")
+    assert "no such device" in caught.value.hint
+    assert not isinstance(caught.value, HangError | KernelPanicError)
+
+
+def test_an_agent_that_ends_early_is_a_lost_machine(tmp_path):
+    with pytest.raises(LostMachineError, match="the agent inside ended early") as caught:
+        emulate(tmp_path, f"console('MemoryError\\n{AGENT_ENDED} with status 1\\n'); time.sleep(60)")
+    assert "MemoryError" in caught.value.console
+
+
+def test_an_exception_of_the_event_handler_stops_the_emulator(tmp_path):
+    def refuse(event):
+        raise ZeroDivisionError
+
+    body = f"open('pid', 'w').write(str(os.getpid())); say({HELLO!r}); time.sleep(60)"
+    with pytest.raises(ZeroDivisionError):
+        emulate(tmp_path, body, on_event=refuse)
+    assert not Path("/proc", (tmp_path / "pid").read_text()).exists()
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_the_emulator(tmp_path):
+    timer = threading.Timer(1.0, signal.raise_signal, [signal.SIGINT])
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        emulate(tmp_path, "open('pid', 'w').write(str(os.getpid())); time.sleep(60)")
+    timer.join()
+    assert not Path("/proc", (tmp_path / "pid").read_text()).exists()
+
+
+def test_the_console_is_read_as_it_grows(tmp_path):
+    path = tmp_path / "console"
+    console = Console(path)
+    console.read()
+    path.write_bytes(b"one\r\ntw")
+    console.read()
+    assert (console.lines, console.last) == (["one"], ("one", "tw"))
+    with path.open("ab") as file:
+        file.write(b"o\n\xff\n" + b"x\n" * 100)
+    console.read()
+    assert console.lines[1:3] == ["two", "\\xff"]
+    assert len(console.last) == CONSOLE_LINES

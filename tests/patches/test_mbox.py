@@ -1,0 +1,116 @@
+import gzip
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from kvmharness.patches.apply import Overlay
+from kvmharness.patches.diff import PatchError
+from kvmharness.patches.mbox import read_patches
+
+DATA = Path(__file__).parent.parent / "data" / "mbox"
+DEMO = "arch/x86/kvm/demo.c"
+
+
+def read(name):
+    return read_patches([(name, (DATA / name).read_bytes())])
+
+
+@pytest.fixture
+def tree(tmp_path):
+    (tmp_path / DEMO).parent.mkdir(parents=True)
+    (tmp_path / DEMO).write_text("one\ntwo\nthree = 3\nfour\nfive\n")
+    return tmp_path
+
+
+def result(tree, patches):
+    overlay = Overlay(tree)
+    for patch in patches:
+        overlay = overlay.applied(patch.changes)
+    return overlay.changed()
+
+
+def test_a_thread_from_lore(tree):
+    """Cover letter, a reply that quotes and proposes code, an old version, base64, quoted-printable, out of order."""
+    patches = read("lore-thread.mbox")
+    assert [patch.title for patch in patches] == [
+        "KVM: x86: Make three larger",
+        "KVM: x86: Add a summer (été)",
+        "KVM: x86: Add a file",
+    ]
+    assert result(tree, patches) == {
+        DEMO: 'one\ntwo\nthree = 33\nfour\nfrom = "été"\nfive\n'.encode(),
+        "arch/x86/kvm/new.c": b"first\nFrom the second line on\n",
+    }
+
+
+def test_the_same_gzipped_and_with_the_mails_the_other_way_round():
+    content = (DATA / "lore-thread.mbox").read_bytes()
+    mails = content.split(b"From mboxrd@z")[1:]
+    turned = b"".join(b"From mboxrd@z" + mail for mail in reversed(mails))
+    expected = [patch.changes for patch in read("lore-thread.mbox")]
+    assert [patch.changes for patch in read_patches([("t.mbox.gz", gzip.compress(turned))])] == expected
+
+
+def test_a_patch_in_an_attachment_with_mail_line_ends(tree):
+    assert result(tree, read("attached.mbox")) == {DEMO: b"one\ntwo\nthree = 33\nfour\nfive\n"}
+
+
+def test_the_code_keeps_its_bytes_whatever_the_charset(tree):
+    (patch,) = read("latin1.mbox")
+    assert patch.commit == "89ab" * 10
+    (tree / DEMO).write_text("one\ntwo\nthree = 33\nfour\nfive\n")
+    assert result(tree, [patch])[DEMO] == b'one\ntwo\nthree = 33\nfour\nfrom = "\xe9t\xe9"\nfive\n'
+
+
+def test_a_missing_patch_is_named():
+    with pytest.raises(PatchError, match="patch 2 of 3 is missing from version 3"):
+        read("incomplete.mbox")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"hello\n", b"\x1f\x8bbroken", b"From: a\nSubject: [PATCH 0/2] x\n\nonly words\n"]
+)
+def test_nothing_in_it(content):
+    with pytest.raises(PatchError, match=r"no patch in it|cannot decompress"):
+        read_patches([("file", content)])
+
+
+def test_two_series_at_once_are_refused():
+    one = b"From: a@b\nSubject: [PATCH 1/1] %s\n\n--- a/f\n+++ b/f\n@@ -1 +1 @@\n-a\n+%s\n"
+    with pytest.raises(PatchError, match="two patches are number 1"):
+        read_patches([("a", one % (b"first", b"b")), ("b", one % (b"second", b"c"))])
+    with pytest.raises(PatchError, match="with a number in their subject"):
+        read_patches([("a", one % (b"first", b"b")), ("b", (one % (b"second", b"c")).replace(b" 1/1", b""))])
+
+
+def test_a_mail_that_is_there_twice_counts_once():
+    one = b"From: a@b\nSubject: [PATCH 1/1] x\n\n--- a/f\n+++ b/f\n@@ -1 +1 @@\n-a\n+b\n"
+    assert len(read_patches([("a", one), ("b", one)])) == 1
+
+
+def test_a_bare_diff_is_named_by_its_file():
+    (patch,) = read_patches([("some/fix.diff", b"--- a/f\n+++ b/f\n@@ -1 +1 @@\n-a\n+b\n")])
+    assert (patch.title, patch.origin) == ("fix.diff", "some/fix.diff")
+
+
+@pytest.mark.skipif(not shutil.which("git"), reason="git: apt install git")
+@pytest.mark.slow
+def test_git_am_makes_the_same_of_the_encodings(tree):
+    """Each of the thread's patches by itself, in its order, through git's own mail reader."""
+    content = (DATA / "lore-thread.mbox").read_bytes()
+    mails = [b"From mboxrd@z" + mail for mail in content.split(b"From mboxrd@z")[1:]]
+    chosen = [mails[i] for i in (3, 5, 0)]
+    git = ["git", "-C", str(tree), "-c", "user.name=t", "-c", "user.email=t@example.org"]
+
+    def run(*arguments, data=None):
+        return subprocess.run([*git, *arguments], input=data, check=True, capture_output=True)
+
+    patches = read("lore-thread.mbox")
+    expected = result(tree, patches)
+    run("init", "-q")
+    run("add", "-A")
+    run("commit", "-q", "-m", "base")
+    run("am", "-q", data=b"".join(chosen))
+    assert {path: (tree / path).read_bytes() for path in expected} == expected

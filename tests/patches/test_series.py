@@ -1,0 +1,100 @@
+from pathlib import Path
+
+import pytest
+
+from kvmharness.patches.diff import PatchError
+from kvmharness.patches.series import load, shipped
+
+FAULTS = Path(__file__).parent.parent / "data" / "series"
+PATCH = "From: a@b.example\nSubject: [PATCH] KVM: x86: {}\n\n--- a/f\n+++ b/f\n@@ -1 +1 @@\n-{}\n+{}\n"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for number, (title, old, new) in enumerate([("First", "a", "b"), ("Second", "b", "c")], 1):
+        (tmp_path / f"{number:04}-x.patch").write_text(PATCH.format(title, old, new))
+    (tmp_path / "0000-cover-letter.patch").write_text("From: a@b.example\nSubject: [PATCH 0/2] Both\n\nWords.\n")
+    (tmp_path / "notes.txt").write_text("nothing\n")
+    return tmp_path
+
+
+def titles(series):
+    return [patch.title for patch in series.sets[0].patches]
+
+
+def test_the_shipped_series():
+    assert shipped() == ("fast-cr3-switch",)
+    series = load("fast-cr3-switch")
+    assert [candidate.label for candidate in series.sets] == ["6.1", "6.12"]
+    for candidate in series.sets:
+        assert [patch.title for patch in candidate.patches] == [
+            "KVM: x86/mmu: Ignore guest CR3 on fast root switch for direct MMU",
+            "KVM: x86/mmu: Reuse the current root if possible for fast switch",
+        ]
+    assert series.oracle == ("p1", "p2")
+    assert series.claims
+
+
+def test_a_folder_of_patches_gets_the_default_claims(folder):
+    series = load(str(folder))
+    assert titles(series) == ["KVM: x86: First", "KVM: x86: Second"]
+    assert series.oracle == ()
+    assert "no-stale-translation" in [claim["name"] for claim in series.claims]
+
+
+def test_quilts_order_counts(folder):
+    (folder / "series").write_text("# order\n0002-x.patch -p1\n\n0001-x.patch\n")
+    assert titles(load(str(folder))) == ["KVM: x86: Second", "KVM: x86: First"]
+
+
+def test_one_file(folder):
+    assert titles(load(str(folder / "0002-x.patch"))) == ["KVM: x86: Second"]
+
+
+def test_claims_can_come_from_elsewhere(folder):
+    series = load(str(folder), claims="fast-cr3-switch")
+    assert series.oracle == ("p1", "p2")
+    assert series.claims == load("fast-cr3-switch").claims
+    (folder / "mine.toml").write_text('[[claim]]\nname = "mine"\n')
+    assert load(str(folder), claims=str(folder / "mine.toml")).claims == ({"name": "mine"},)
+
+
+def test_a_described_folder(folder):
+    (folder / "series.toml").write_text('title = "Two"\noracle = ["", "p2"]\nwithout = "fast-cr3-switch"\n')
+    series = load(str(folder))
+    assert (series.title, series.oracle) == ("Two", ("", "p2"))
+    assert series.without is not None
+    assert series.without.name == "fast-cr3-switch"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("titel = 1\n", "unknown key 'titel'"),
+        ("oracle = ['p3']\n", "oracle = "),
+        ("oracle = 'p1'\n", "oracle = "),
+        ("title = \n", "is not TOML"),
+        ("claims-of = 'nowhere'\n", "cannot read"),
+        ("without = 'nowhere'\n", "no series 'nowhere'"),
+    ],
+)
+def test_a_wrong_description_is_said(folder, text, message):
+    (folder / "series.toml").write_text(text)
+    with pytest.raises(PatchError, match=message):
+        load(str(folder))
+
+
+def test_what_is_not_there(tmp_path):
+    with pytest.raises(PatchError, match="no series 'nowhere'") as caught:
+        load("nowhere")
+    assert "fast-cr3-switch" in caught.value.hint
+    with pytest.raises(PatchError, match="no patch in"):
+        load(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in FAULTS.glob("*/series.toml")))
+def test_seeded_faults_are_judged_by_the_true_claims(name):
+    series = load(str(FAULTS / name))
+    assert series.claims == load("fast-cr3-switch").claims
+    assert series.oracle == ("p1", "p2")
+    assert len(series.sets[0].patches) == 2

@@ -1,0 +1,90 @@
+from fractions import Fraction
+
+import pytest
+
+from kvmharness.cells.cell import Cell, Setup
+from kvmharness.errors import UsageError
+from kvmharness.results.record import CellError, Probes
+from kvmharness.results.verdict import Outcome
+from kvmharness.validation.bisect import Answer, BisectCode, Question, code_of, judge, kvm_overlay
+from tests import builders
+
+A33 = Cell(Setup.NO_EPT, 3, 3)
+SKIP = BisectCode.SKIP
+
+
+def changed(**fields):
+    from dataclasses import replace
+
+    return replace(builders.result(A33), **fields)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code"),
+    [(Outcome.PASS, 0), (Outcome.FAIL, 1), (Outcome.INCONCLUSIVE, 125), (Outcome.SKIPPED, 125)],
+)
+def test_what_is_no_verdict_is_skipped(outcome, code):
+    assert code_of(outcome) == code
+
+
+@pytest.mark.parametrize(
+    ("metric", "bound", "code"),
+    [
+        ("loads", "2", 0),
+        ("loads", "1.5", 1),
+        ("exits.VMCALL", "1", 0),
+        ("time", "20100", 0),
+        ("time", "20099", 1),
+        ("probe_failures", "0", 0),
+    ],
+)
+def test_figures_against_the_bound(metric, bound, code):
+    assert judge(Question.of(A33, metric, bound), builders.result(A33)).code == code
+
+
+def test_the_answer_says_why():
+    answer = judge(Question.of(A33, "loads", "1"), builders.result(A33))
+    assert answer == Answer(BisectCode.BAD, "a:3x3: loads 2, above 1")
+
+
+def test_a_cell_without_the_figure_is_skipped():
+    loads = Question.of(A33, "loads", "1")
+    assert judge(loads, changed(skipped="nested: no VMX")) == Answer(SKIP, "a:3x3: loads: skipped: nested: no VMX")
+    assert judge(loads, changed(error=CellError("GuestShutdown", "triple fault"))).code == SKIP
+    assert judge(loads, changed(counts={}, missing={"kvm_mmu_load": "no kprobes"})).code == SKIP
+    assert judge(Question.of(A33, "time", "1"), changed(samples=())).code == SKIP
+
+
+def test_a_stale_translation_is_bad_when_that_is_the_question():
+    stale = changed(error=CellError("StaleTranslation", "iteration 3"), probes=Probes(1, 1))
+    assert judge(Question.of(A33, "probe_failures", "0"), stale).code == BisectCode.BAD
+
+
+@pytest.mark.parametrize(("metric", "bound"), [("lodes", "1"), ("exits.*", "1"), ("loads", "few"), ("loads", "1/0")])
+def test_questions_that_make_no_sense(metric, bound):
+    with pytest.raises(UsageError):
+        Question.of(A33, metric, bound)
+    assert Question.of(A33, "loads", "1/2").bound == Fraction(1, 2)
+
+
+def test_only_kvms_sources_that_differ_are_put_over_the_base(tmp_path):
+    base, tree = tmp_path / "base", tmp_path / "tree"
+    for root in (base, tree):
+        (root / "arch/x86/kvm/mmu").mkdir(parents=True)
+        (root / "arch/x86/kvm/same.c").write_text("same\n")
+        (root / "arch/x86/kvm/mmu/mmu.c").write_text(f"{root.name}\n")
+        (root / "other.c").write_text(f"{root.name}\n")
+    (base / "virt/kvm").mkdir(parents=True)
+    (base / "virt/kvm/kvm_main.c").write_text("x\n")
+    (base / "arch/x86/kvm/gone.c").write_text("x\n")
+    (base / "arch/x86/kvm/kvm.mod.c").write_text("made by the build\n")
+    (base / "arch/x86/kvm/kvm-asm-offsets.h").write_text("made by the build\n")
+    (base / "arch/x86/kvm/same.o").write_text("made by the build\n")
+    (tree / "arch/x86/kvm/new.h").write_text("new\n")
+    assert kvm_overlay(tree, base) == {
+        "arch/x86/kvm/gone.c": None,
+        "arch/x86/kvm/mmu/mmu.c": b"tree\n",
+        "arch/x86/kvm/new.h": b"new\n",
+    }
+    with pytest.raises(UsageError, match="is no kernel tree"):
+        kvm_overlay(tmp_path, base)
