@@ -233,8 +233,9 @@ def assemble() -> "Assemble":
 def guest(kvm: "Kvm", request: pytest.FixtureRequest) -> "Iterator[Callable[..., Guest]]":
     """Puts a program into a VM of its own: ``guest("hello")`` by name, or ``guest(image)``; then ``.run()``."""
     from kvmharness.testing.fixtures.guests import Guests
+    from kvmharness.testing.needs import host_capabilities
 
-    with Guests(kvm, request.node.stash[_WATCHED]) as guests:
+    with Guests(kvm, host_capabilities(request.config, kvm), request.node.stash[_WATCHED]) as guests:
         yield guests.make
 
 
@@ -242,8 +243,9 @@ def guest(kvm: "Kvm", request: pytest.FixtureRequest) -> "Iterator[Callable[...,
 def nested(kvm: "Kvm", request: pytest.FixtureRequest) -> "Iterator[Callable[..., Nested]]":
     """Makes an L1 with its L2, for this host's vendor: ``nested(host_cr3s=3)``; then ``.run(round_trips)``."""
     from kvmharness.testing.fixtures.guests import Guests
+    from kvmharness.testing.needs import host_capabilities
 
-    with Guests(kvm, request.node.stash[_WATCHED]) as guests:
+    with Guests(kvm, host_capabilities(request.config, kvm), request.node.stash[_WATCHED]) as guests:
         yield guests.make_nested
 
 

@@ -21,12 +21,14 @@ from textwrap import dedent
 
 from kvmharness.abi.binding import ffi
 from kvmharness.errors import ExitCode, HostRequirementError, KvmHarnessError
-from kvmharness.guest import loader, spaces
+from kvmharness.guest import loader
 from kvmharness.guest import shipped as programs
 from kvmharness.guest.assembler import encode
+from kvmharness.guest.build import build
 from kvmharness.guest.image import Image
 from kvmharness.guest.layout import MEMORY_BYTES, Place
 from kvmharness.guest.runloop import RunLoop
+from kvmharness.kvm.capabilities import capabilities, cpuid_table
 from kvmharness.kvm.exits import HltExit, IoExit
 from kvmharness.kvm.system import Kvm
 
@@ -100,20 +102,13 @@ class CSide:
 @contextmanager
 def ticking(kvm: Kvm) -> Iterator[tuple[RunLoop, Path, Path]]:
     """A vCPU that exits as fast as it can, and the same guest as a file for the C program."""
-    tick = programs.image("tick")
-    tables = spaces.build(1, 0, 0)
-    with kvm.create_vm() as vm, tempfile.TemporaryDirectory(prefix="kvmharness-bench-") as name:
-        memory = loader.add_memory(vm, tick)
-        loader.write_pages(memory, tables.pages)
-        vcpu = vm.create_vcpu()
-        vcpu.set_cpuid2(kvm.get_supported_cpuid())
-        loader.enter_long_mode(vcpu, memory, tick, cr3=tables.host_cr3[0])
-        regs, sregs = ffi.new("struct kvm_regs *"), ffi.new("struct kvm_sregs *")
-        vcpu.get_regs().to_struct(regs)
-        vcpu.get_sregs().to_struct(sregs)
-        guest = Path(name) / "guest"
-        guest.write_bytes(bytes(ffi.buffer(regs)) + bytes(ffi.buffer(sregs)) + memory.read(0, MEMORY_BYTES))
-        yield RunLoop(vcpu), guest, Path(name)
+    offered = capabilities(kvm)
+    blueprint = loader.program(programs.image("tick"), offered)
+    made = build(kvm, blueprint, cpuid_table(offered.cpuid), programs.run_loop())
+    with made as guest, tempfile.TemporaryDirectory(prefix="kvmharness-bench-") as name:
+        path = Path(name) / "guest"
+        path.write_bytes(blueprint.regs + blueprint.sregs + guest.memory.read(0, MEMORY_BYTES))
+        yield guest.loop, path, Path(name)
 
 
 def our_exits(loop: RunLoop) -> Callable[[int], float]:
@@ -133,14 +128,20 @@ def our_lifecycles(kvm: Kvm) -> Callable[[int], float]:
     """Seconds for so many VMs, from their creation over their first exit to their end."""
     header = {"in": "none", "memory": "0x0 MEMORY_BYTES everything"}
     halt = Image("halt", Place.REAL_MODE_CODE, encode("hlt", 16), {"entry": int(Place.REAL_MODE_CODE)}, header)
+    blueprint = loader.real_mode(halt, capabilities(kvm))
+    sregs = ffi.new("struct kvm_sregs *", {})
+    regs = ffi.new("struct kvm_regs *", {})
+    ffi.memmove(sregs, blueprint.sregs, len(blueprint.sregs))
+    ffi.memmove(regs, blueprint.regs, len(blueprint.regs))
 
     def run(count: int) -> float:
         began = time.perf_counter()
         for _ in range(count):
             with kvm.create_vm() as vm:
-                loader.add_memory(vm, halt)
+                vm.add_memory(0, MEMORY_BYTES).write(halt.origin, halt.code)
                 vcpu = vm.create_vcpu()
-                loader.enter_real_mode(vcpu, halt)
+                vcpu.set_struct("KVM_SET_SREGS", sregs)
+                vcpu.set_struct("KVM_SET_REGS", regs)
                 if vcpu.run() != HltExit():
                     raise SystemExit("bench: the guest did not halt")
         return time.perf_counter() - began

@@ -9,7 +9,8 @@ from kvmharness import __version__
 from kvmharness.cli.options import Verbs, verb
 from kvmharness.cli.output import Output
 from kvmharness.errors import ExitCode
-from kvmharness.hosts import NEEDS, HostFacts, facts, unmet
+from kvmharness.hosts.facts import HostFacts, facts
+from kvmharness.hosts.needs import NEEDS, unmet
 from kvmharness.system.packages import BOCHS, KERNEL_BUILD, install_command, missing
 
 EXTRAS = {

@@ -48,7 +48,7 @@ def vendor_module(host: str) -> str:
     """The vendor's KVM module on a host; Intel's where this machine has none."""
     if host != LOCAL:
         return "kvm_amd" if host.partition(":")[0] == "svm" else "kvm_intel"
-    from kvmharness.hosts import facts
+    from kvmharness.hosts.facts import facts
 
     return "kvm_amd" if facts().svm else "kvm_intel"
 

@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from kvmharness.cells.cell import Cell, select, with_params
-from kvmharness.cells.experiment import Plan
+from kvmharness.cells.passes import Plan
 from kvmharness.cli import machine, reports
 from kvmharness.cli.options import Verbs, verb
 from kvmharness.cli.output import Output, Task

@@ -94,7 +94,7 @@ def _check_local(options: argparse.Namespace) -> None:
 
 
 def _validate(options: argparse.Namespace, cells: tuple[Cell, ...], task: Task) -> Validation:
-    from kvmharness.cells.experiment import Plan
+    from kvmharness.cells.passes import Plan
     from kvmharness.validation.campaign import EMULATED_PLAN
 
     series = series_files.load(options.series, repository=options.repository, claims=options.claims)

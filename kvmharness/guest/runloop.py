@@ -14,7 +14,6 @@ from kvmharness.abi.binding import SystemCallError, address_of, ffi, ioctl_error
 from kvmharness.abi.constants import ExitReason
 from kvmharness.guest.layout import Port
 from kvmharness.guest.loopcontext import KVM_RUN, REASONS, Context
-from kvmharness.guest.shipped import image
 from kvmharness.kvm.exits import Exit, decode
 from kvmharness.kvm.vcpu import Vcpu
 
@@ -27,13 +26,14 @@ class RunLoop:
 
     Args:
         vcpu: its owner keeps it open.
-        native: True for the assembled loop, False for Python's, None for the assembled one where it can be had.
+        code: the assembled loop, see :func:`kvmharness.guest.shipped.run_loop`; None for Python's.
+        native: there is no other way than the assembled loop.
 
     Raises:
         SystemCallError: ``native`` is True and this host forbids executable anonymous memory.
     """
 
-    def __init__(self, vcpu: Vcpu, *, native: bool | None = None) -> None:
+    def __init__(self, vcpu: Vcpu, code: bytes | None, *, native: bool = False) -> None:
         self.vcpu = vcpu
         self.on_interrupted: Callable[[], None] | None = None  # called after EINTR; may raise
         self.on_exit: Callable[[Exit], None] | None = None  # sees every exit that run() answers
@@ -42,9 +42,9 @@ class RunLoop:
         self._set(Context.FD, vcpu.fd)
         self._set(Context.KVM_RUN, vcpu.kvm_run_address)
         self._code: Any = None
-        if native is not False:
+        if code is not None:
             try:
-                self._code = _host_code()
+                self._code = _host_code(code)
             except SystemCallError as e:
                 if native:
                     raise
@@ -127,13 +127,12 @@ class RunLoop:
 
 
 @cache
-def _host_code() -> Any:
+def _host_code(code: bytes) -> Any:
     """The assembled loop as a function; mapped once for the process, and never writable and executable at once.
 
     Raises:
         SystemCallError: the host forbids it, as SELinux does without the permission execmem.
     """
-    code = image("run_loop").code
     size = len(code)
     memory = lib.mmap(ffi.NULL, size, lib.PROT_READ | lib.PROT_WRITE, lib.MAP_PRIVATE | lib.MAP_ANONYMOUS, -1, 0)
     if address_of(memory) == _NO_LIMIT:  # MAP_FAILED

@@ -72,10 +72,16 @@ class Machine(Protocol):
 
     Attributes:
         description: emulator, its version, CPU model: for records and error messages.
+        identity: equal for two machines on which the same job gives the same; empty where that cannot be said.
     """
 
     @property
     def description(self) -> str:
+        """See the class."""
+        ...
+
+    @property
+    def identity(self) -> str:
         """See the class."""
         ...
 

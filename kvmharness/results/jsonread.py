@@ -100,6 +100,14 @@ def or_none(item: Callable[[object, str], T]) -> Callable[[object, str], T | Non
     return lambda value, where: None if value is None else item(value, where)
 
 
+def hexadecimal(value: object, where: str) -> bytes:
+    """Bytes, two digits each."""
+    try:
+        return bytes.fromhex(text(value, where))
+    except ValueError:
+        raise _wrong(where, "bytes in hexadecimal", value) from None
+
+
 texts = list_of(text)
 text_map = map_of(text)
 integer_map = map_of(integer)
@@ -114,6 +122,9 @@ class Fields:
 
     def __enter__(self) -> Self:
         return self
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._left
 
     def take(self, name: str, reader: Callable[[object, str], T]) -> T:
         """The field *name* as *reader* reads it.

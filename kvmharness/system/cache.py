@@ -129,6 +129,11 @@ def _discard(folder: Path) -> None:
         os.posix_spawn(remover, ["rm", "-rf", str(folder)], os.environ, setsid=True)
 
 
+def forget(kind: str, key: str) -> None:
+    """Delete the file ``kind/key``, if it is there."""
+    (root() / kind / key).unlink(missing_ok=True)
+
+
 def keep_newest(kind: str, count: int) -> None:
     """Delete all but the *count* entries of *kind* that were used last, and what a killed process left half made."""
     paths = list((root() / kind).iterdir())

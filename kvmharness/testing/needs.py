@@ -6,14 +6,18 @@ from dataclasses import dataclass
 import pytest
 
 from kvmharness.errors import UsageError
-from kvmharness.hosts import NEEDS, HostFacts, Unmet, all_unmet, check_names, facts
-from kvmharness.hosts.needs import EMULATED_HOSTS, SVM_HOSTS, VMX_HOSTS
+from kvmharness.hosts.facts import HostFacts, facts
+from kvmharness.hosts.needs import EMULATED_HOSTS, NEEDS, SVM_HOSTS, VMX_HOSTS, Unmet, all_unmet, check_names
+from kvmharness.kvm.capabilities import Capabilities, capabilities
+from kvmharness.kvm.system import Kvm
 
 ALIASES = ("kvm", "nested_vmx", "nested_svm")
 """Markers that stand for the need of the same name."""
 
 FACTS = pytest.StashKey[HostFacts]()
 """The facts of this host, found once a session."""
+
+CAPABILITIES = pytest.StashKey[Capabilities]()
 
 _SHOWN = ("kvm_intel.nested", "kvm_intel.ept", "kvm_intel.vpid", "kvm_amd.nested", "kvm_amd.npt", "kvm.tdp_mmu")
 
@@ -45,6 +49,13 @@ def host_facts(config: pytest.Config) -> HostFacts:
     if FACTS not in config.stash:
         config.stash[FACTS] = facts()
     return config.stash[FACTS]
+
+
+def host_capabilities(config: pytest.Config, kvm: Kvm) -> Capabilities:
+    """What this host's KVM offers to guests, asked the first time that it is wanted."""
+    if CAPABILITIES not in config.stash:
+        config.stash[CAPABILITIES] = capabilities(kvm)
+    return config.stash[CAPABILITIES]
 
 
 def host_name(spec: str) -> str:

@@ -5,21 +5,25 @@ variant, run the cells, unload it; in an emulated host one boot does all turns.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from kvmharness import __version__
-from kvmharness.cells.cell import Cell
-from kvmharness.cells.experiment import Plan, run_cells
-from kvmharness.errors import ExitCode, KvmHarnessError
-from kvmharness.guest import shipped as programs
+from kvmharness.cells import rootcache
+from kvmharness.cells.cell import Cell, scenario
+from kvmharness.cells.execute import execute
+from kvmharness.cells.passes import Plan
+from kvmharness.cells.plan import Planned
+from kvmharness.cells.surroundings import Surroundings, surroundings
+from kvmharness.cells.turn import EXECUTE, DiffersError, PlannedTurn
+from kvmharness.errors import ExitCode, KvmHarnessError, LostMachineError
 from kvmharness.lab.job import Event, Job, Machine
-from kvmharness.results.record import UNIT_EMULATED, UNIT_TSC, CellResult, Record, VariantId, When
-
-RUN_CELLS = "kvmharness.cells.experiment:run_cells"
+from kvmharness.results.record import UNIT_EMULATED, UNIT_TSC, CellResult, Prediction, Record, VariantId, When
+from kvmharness.validation.probing import Params
+from kvmharness.validation.probing import surroundings as surroundings_of
 
 # In an emulator samples differ by whole timer ticks of its kernel only: short ones, so that most have none.
 EMULATED_PLAN = Plan(warmup=32, round_trips=48, batches=8, batch_round_trips=6, timeout_s=3.0)
@@ -77,6 +81,11 @@ class Turn:
     params: Mapping[str, str]
     cells: tuple[Cell, ...]
 
+    @property
+    def group(self) -> Params:
+        """The parameters as something to look up by."""
+        return tuple(sorted(self.params.items()))
+
 
 def schedule(order: Sequence[str], cells: Sequence[Cell]) -> tuple[Turn, ...]:
     """The turns of an interleaving; cells that want other module parameters make turns of their own.
@@ -118,14 +127,16 @@ def run_here(
         HostRequirementError: no /dev/kvm.
         KeyboardInterrupt: Ctrl-C; every VM is gone by then.
     """
-    collector = _Collector(len(cells) * turns, on_result)
     started = _Clock()
-    data = [cell.to_json() for cell in cells]
-    for turn in range(turns):
-        run_cells(collector.take, cells=data, plan=asdict(plan), turn=turn, oracle=oracle)
-    host = collector.host
-    variant = VariantId("host", f"running kernel {host.get('kernel_release')}", oracle=oracle)
-    return collector.record(command, started, (variant,))
+    there = surroundings()
+    variant = VariantId("host", f"running kernel {there.facts.kernel_release}", oracle=oracle)
+    collector = _Collector(len(cells) * turns, on_result)
+    for turn in schedule(("host",) * turns, cells):
+        planned = _planned(turn, there, plan, variant)
+        collector.begin(turn.number, planned)
+        execute(collector.data, **planned.arguments)
+        collector.end()
+    return collector.record(command, started, (variant,), there.for_record())
 
 
 def run_in(
@@ -140,6 +151,9 @@ def run_in(
 ) -> Record:
     """Runs cells on each variant in turn, in one boot of an emulated host.
 
+    All turns are planned for the KVM of the first variant. One whose KVM turns out to offer guests something else is
+    asked what that is, and gets a boot of its own.
+
     Args:
         machine: the emulated host.
         variants: all that the order names.
@@ -153,35 +167,77 @@ def run_in(
         LostMachineError: the machine died; what it had done by then is lost.
         StepFailedError: a variant does not load or unload.
     """
-    planned = schedule(order, cells)
+    turns = dict(enumerate(schedule(order, cells)))
     by_name = {variant.id.name: variant for variant in variants}
-    images = programs.pack()
-    steps: list[Mapping[str, Any]] = []
-    for turn in planned:
-        steps += _steps(turn, by_name[turn.variant].id, plan, images)
-    job = Job(tuple(steps), modules={name: v.modules for name, v in by_name.items()}, timeout_s=_timeout_s(planned))
-    collector = _Collector(sum(len(turn.cells) for turn in planned), on_result, steps)
     started = _Clock()
-    machine.run(job, collector.event)
-    if collector.host.get("emulated") is not None:
-        collector.host["emulator"] = machine.description
-    return collector.record(command, started, tuple(variant.id for variant in variants))
+    groups = [turn.group for turn in turns.values()]
+    there = surroundings_of(machine, by_name[order[0]].modules, groups)
+    first = there[groups[0]]
+    collector = _Collector(sum(len(turn.cells) for turn in turns.values()), on_result)
+    _run_turns(machine, turns, by_name, there, plan, collector)
+    for name in dict.fromkeys(turns[place].variant for place in collector.differ):
+        own = {place: turns[place] for place in collector.differ if turns[place].variant == name}
+        there = surroundings_of(machine, by_name[name].modules, [turn.group for turn in own.values()])
+        _run_turns(machine, own, by_name, there, plan, collector)
+    host = first.for_record() | ({"emulator": machine.description} if first.facts.emulated else {})
+    return collector.record(command, started, tuple(variant.id for variant in variants), host)
 
 
-def _steps(turn: Turn, variant: VariantId, plan: Plan, images: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    arguments = {
-        "cells": [cell.to_json() for cell in turn.cells],
-        "plan": asdict(plan),
-        "variant": turn.variant,
-        "turn": turn.number,
-        "oracle": None if variant.oracle is None else dict(variant.oracle),
-        "images": images if turn.number == 0 else {},  # one interpreter does all steps
+def _run_turns(
+    machine: Machine,
+    turns: Mapping[int, Turn],
+    variants: Mapping[str, Variant],
+    there: Mapping[Params, Surroundings],
+    plan: Plan,
+    collector: "_Collector",
+) -> None:
+    """One boot."""
+    planned = {
+        place: _planned(turn, there[turn.group], plan, variants[turn.variant].id) for place, turn in turns.items()
     }
-    return [
-        {"do": "load", "variant": turn.variant, "params": dict(turn.params), "turn": turn.number},
-        {"do": "call", "function": RUN_CELLS, "args": arguments, "turn": turn.number},
-        {"do": "unload", "turn": turn.number},
-    ]
+    steps: list[Mapping[str, Any]] = []
+    for place, turn in turns.items():
+        steps += [
+            {"do": "load", "variant": turn.variant, "params": dict(turn.params), "turn": turn.number},
+            {"do": "call", "function": EXECUTE, "args": planned[place].arguments, "turn": turn.number},
+            {"do": "unload", "turn": turn.number},
+        ]
+    modules = {turn.variant: variants[turn.variant].modules for turn in turns.values()}
+    places = list(turns)
+
+    def on_event(event: Event) -> None:
+        step = int(str(event["step"])) if "step" in event else 0
+        match event.get("event"):
+            case "begin" if event.get("do") == "load":
+                place = places[step // len(_STEPS_OF_A_TURN)]
+                collector.begin(place, planned[place])
+            case "data":
+                collector.data(event["data"])  # type: ignore[arg-type]
+            case "dmesg":
+                collector.log(str(line) for line in event["lines"])  # type: ignore[attr-defined]
+            case "end" if step % len(_STEPS_OF_A_TURN) == _STEPS_OF_A_TURN.index("unload"):
+                collector.end()
+            case "error":
+                raise StepFailedError(event, str(steps[step]["do"]), int(str(steps[step]["turn"])))
+
+    machine.run(Job(tuple(steps), modules=modules, timeout_s=_timeout_s(list(turns.values()))), on_event)
+
+
+_STEPS_OF_A_TURN = ("load", "call", "unload")
+
+
+def _planned(turn: Turn, there: Surroundings, plan: Plan, variant: VariantId) -> PlannedTurn:
+    def predict(planned: Planned) -> Prediction | None:
+        """What the oracle says; nothing where it does not know the kernel or its MMU."""
+        if variant.oracle is None or there.facts.l0_tdp is None:
+            return None
+        moves = planned.vendor is not None and planned.vendor.l1_moves_cr3
+        told = scenario(planned.cell, l0_tdp=there.facts.l0_tdp, l1_mov_cr3=moves)
+        patches = rootcache.Patches(variant.oracle["p1"], variant.oracle["p2"])
+        expected = rootcache.predict(told, patches, planned.passes.warmup, planned.passes.round_trips)
+        return Prediction(expected.loads, expected.switches)
+
+    return PlannedTurn(turn.cells, there, plan, variant=variant.name, number=turn.number, predict=predict)
 
 
 def _timeout_s(planned: Sequence[Turn]) -> float:
@@ -200,65 +256,78 @@ class _Clock:
 
 
 class _Collector:
-    """Takes what a run sends, in order, and makes the record of it.
+    """Takes what the turns of a run give, in the order in which they run, and makes the record of it.
 
     Args:
         total: how many results will come.
         on_result: takes each of them.
-        steps: of the job, each with its turn.
+
+    Attributes:
+        differ: the places of turns that were planned for another KVM than theirs, so that nothing was run.
     """
 
-    def __init__(self, total: int, on_result: OnResult, steps: Sequence[Mapping[str, Any]] = ()) -> None:
-        self.host: dict[str, Any] = {}
-        self._total, self._on_result, self._steps = total, on_result, steps
-        self._results: list[CellResult] = []
-        self._dmesg: list[str] = []
-        self._first_of_turn = 0
-        self._log: tuple[str, ...] = ()  # what the kernel's log gained in this turn
+    def __init__(self, total: int, on_result: OnResult) -> None:
+        self.differ: list[int] = []
+        self._total, self._on_result, self._done = total, on_result, 0
+        self._results: dict[int, list[CellResult]] = {}
+        self._logs: dict[int, tuple[str, ...]] = {}  # what the kernel's log gained in a turn
+        self._place = 0
+        self._turn: PlannedTurn | None = None
 
-    def take(self, data: Mapping[str, Any]) -> None:
-        """What :func:`run_cells` emits."""
-        if "host" in data:
-            self.host = self.host or dict(data["host"])
-            return
-        result = CellResult.from_json(data["result"])
-        self._results.append(result)
-        self._on_result(result, len(self._results), self._total)
+    def begin(self, place: int, turn: PlannedTurn) -> None:
+        """A turn begins: what comes now is its."""
+        self._place, self._turn = place, turn
+        self._results[place], self._logs[place] = [], ()
 
-    def event(self, event: Event) -> None:
-        """What an emulated host's agent sends.
+    def data(self, data: dict[str, Any]) -> None:
+        """What its cells gave.
 
         Raises:
-            StepFailedError: a step failed.
+            LostMachineError: it is no result that is due.
         """
-        step = self._steps[int(str(event["step"]))] if "step" in event else {}
-        match event.get("event"):
-            case "begin" if step["do"] == "load":
-                self._first_of_turn, self._log = len(self._results), ()
-            case "data":
-                self.take(event["data"])  # type: ignore[arg-type]
-            case "dmesg":
-                self._log += tuple(str(line) for line in event["lines"])  # type: ignore[attr-defined]
-            case "end" if step["do"] == "unload":
-                self._end_turn()
-            case "error":
-                raise StepFailedError(event, step["do"], step["turn"])
+        if self._turn is None:
+            raise LostMachineError("the host under test sent a result where none was due")
+        try:
+            self._add(self._turn.take(data))
+        except DiffersError:
+            self.differ.append(self._place)
+            self._turn = None
 
-    def _end_turn(self) -> None:
-        """What the kernel said while a variant was loaded, used and unloaded goes with each result of that turn."""
-        self._dmesg += self._log
-        for i in range(self._first_of_turn, len(self._results)):
-            self._results[i] = replace(self._results[i], dmesg=self._log)
+    def log(self, lines: Iterable[str]) -> None:
+        """What the kernel said while its variant was loaded, used and unloaded."""
+        self._logs[self._place] = (*self._logs.get(self._place, ()), *lines)
 
-    def record(self, command: Sequence[str], started: _Clock, variants: tuple[VariantId, ...]) -> Record:
+    def end(self) -> None:
+        """The turn is over; what the kernel said goes with each of its results.
+
+        Raises:
+            LostMachineError: a result is missing.
+        """
+        turn, self._turn = self._turn, None
+        if turn is not None:
+            self._add(turn.rest())
+        log = self._logs[self._place]
+        self._results[self._place] = [replace(result, dmesg=log) for result in self._results[self._place]]
+
+    def _add(self, results: Iterable[CellResult]) -> None:
+        for result in results:
+            self._results[self._place].append(result)
+            self._done += 1
+            self._on_result(result, self._done, self._total)
+
+    def record(
+        self, command: Sequence[str], started: _Clock, variants: tuple[VariantId, ...], host: Mapping[str, Any]
+    ) -> Record:
+        """The whole run."""
+        places = sorted(self._results)
         return Record(
             tool_version=__version__,
             command=tuple(command),
             when=started.when(),
-            host=self.host,
-            unit=UNIT_EMULATED if self.host.get("emulated") else UNIT_TSC,
+            host=dict(host),
+            unit=UNIT_EMULATED if host.get("emulated") else UNIT_TSC,
             variants=variants,
-            results=tuple(self._results),
-            dmesg=tuple(self._dmesg),
-            notes=tuple(filter(None, [str(self.host.get("tsc_problem") or "")])),
+            results=tuple(result for place in places for result in self._results[place]),
+            dmesg=tuple(line for place in places for line in self._logs[place]),
+            notes=tuple(filter(None, [str(host.get("tsc_problem") or "")])),
         )

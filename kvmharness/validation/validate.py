@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kvmharness.cells.cell import Cell
-from kvmharness.cells.experiment import Plan
+from kvmharness.cells.passes import Plan
 from kvmharness.claims import Claim, check_variants, evaluate, parse_claims
 from kvmharness.errors import KvmHarnessError, UsageError
 from kvmharness.lab.job import Event, Job, KernelPanicError, Machine
@@ -216,6 +216,11 @@ class _Watch:
     def description(self) -> str:
         assert self.machine is not None
         return self.machine.description
+
+    @property
+    def identity(self) -> str:
+        assert self.machine is not None
+        return self.machine.identity
 
     def run(self, job: Job, on_event: Callable[[Event], None]) -> None:
         assert self.machine is not None

@@ -20,7 +20,7 @@ from kvmharness.cells.cell import (
     with_params,
 )
 from kvmharness.errors import UsageError
-from kvmharness.hosts import check_names
+from kvmharness.hosts.needs import check_names
 
 CELLS = matrix()
 

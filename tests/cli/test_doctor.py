@@ -7,7 +7,8 @@ import pytest
 from kvmharness.cli import doctor
 from kvmharness.cli.main import main
 from kvmharness.cli.output import Output
-from kvmharness.hosts import NEEDS, facts
+from kvmharness.hosts.facts import facts
+from kvmharness.hosts.needs import NEEDS
 from tests.hostfiles import HostFiles
 
 

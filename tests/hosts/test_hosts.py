@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from kvmharness.errors import UsageError
-from kvmharness.hosts import NEEDS, DeviceState, all_unmet, check_names, facts, unmet
+from kvmharness.hosts.device import DeviceState
+from kvmharness.hosts.facts import facts
+from kvmharness.hosts.needs import NEEDS, all_unmet, check_names, unmet
 from kvmharness.lab.machines import bochs, qemu
 from kvmharness.system.packages import install_command, missing
 from tests.hostfiles import TOGETHER, HostFiles

@@ -8,10 +8,10 @@ import os
 from collections.abc import Mapping, Sequence
 
 from kvmharness.errors import KvmHarnessError
+from kvmharness.vendors.names import NAMES
 
 BUSYBOX = "/bin/busybox"
-_VENDOR_MODULES = ("kvm_intel", "kvm_amd")
-_OTHERS = {"kvm_intel": frozenset({"kvm_amd"}), "kvm_amd": frozenset({"kvm_intel"})}
+_VENDOR_MODULES = frozenset(vendor.module for vendor in NAMES)
 
 
 class ModuleError(KvmHarnessError):
@@ -51,9 +51,10 @@ def insertions(files: Sequence[str], params: Mapping[str, str]) -> list[tuple[st
     vendor = vendor_module()
     if vendor not in map(module_name, files):
         raise ModuleError(f"the variant does not hold {vendor}, which this CPU needs")
-    suited = {name: file for name, file in ((module_name(f), f) for f in files) if name not in _OTHERS[vendor]}
+    others = _VENDOR_MODULES - {vendor}
+    suited = {name: file for name, file in ((module_name(f), f) for f in files) if name not in others}
     wanted = {f"{vendor}.nested": "1", **{_canonical(name): value for name, value in params.items()}}
-    missing = {key.partition(".")[0] for key in wanted} - set(suited) - _OTHERS[vendor]
+    missing = {key.partition(".")[0] for key in wanted} - set(suited) - others
     if missing:
         raise ModuleError(f"parameters were given for {', '.join(sorted(missing))}, which the variant does not hold")
     return [(name, file, _options(name, wanted)) for name, file in suited.items()]
@@ -70,7 +71,7 @@ def unload() -> list[str]:
         ModuleError: a module is in use: something still holds a VM open.
     """
     gone = []
-    for name in (*_VENDOR_MODULES, "kvm", "ccp", "irqbypass"):
+    for name in (*(vendor.module for vendor in NAMES), "kvm", "ccp", "irqbypass"):
         if os.path.isdir(f"/sys/module/{name}/holders"):
             _busybox("rmmod", name)
             gone.append(name)
@@ -78,13 +79,14 @@ def unload() -> list[str]:
 
 
 def vendor_module() -> str:
-    """The vendor's KVM module for this CPU: ``kvm_intel`` or ``kvm_amd``."""
+    """The vendor's KVM module for this CPU."""
     with open("/proc/cpuinfo") as file:
         text = file.read()
-    for flag, name in (("vmx", "kvm_intel"), ("svm", "kvm_amd")):
-        if f" {flag} " in text:
-            return name
-    raise ModuleError("this CPU has neither VMX nor SVM", "choose another CPU model")
+    for vendor in NAMES:
+        if f" {vendor.name} " in text:
+            return vendor.module
+    titles = " nor ".join(vendor.title for vendor in NAMES)
+    raise ModuleError(f"this CPU has neither {titles}", "choose another CPU model")
 
 
 def module_name(file_name: str) -> str:

@@ -10,6 +10,7 @@ from kvmharness.errors import UsageError
 from kvmharness.lab.image.initramfs import COMMAND_LINE, MARKER, ImageParts, write_initramfs, write_iso
 from kvmharness.lab.job import Job, OnEvent
 from kvmharness.lab.machines.supervisor import supervise
+from kvmharness.system import cache
 from kvmharness.system.programs import find, find_file
 
 # Emulated instructions a second. About what the emulator does on a current machine, so that emulated time passes like
@@ -61,6 +62,11 @@ class Bochs:
         said = subprocess.run([find("bochs"), "--help"], capture_output=True, text=True, check=False)
         version = re.search(r"Bochs x86 Emulator (\S+)", said.stdout + said.stderr)
         return f"Bochs {version[1] if version else ''} {CPUS[self.cpu]}"
+
+    @property
+    def identity(self) -> str:
+        """The emulator, its CPU model, the kernel and its command line."""
+        return cache.digest(self.description, self.kernel.read_bytes(), self.command_line)
 
     def run(self, job: Job, on_event: OnEvent) -> None:
         """See :meth:`kvmharness.lab.job.Machine.run`."""

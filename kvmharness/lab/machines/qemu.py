@@ -10,6 +10,7 @@ from kvmharness.errors import UsageError
 from kvmharness.lab.image.initramfs import COMMAND_LINE, MARKER, ImageParts, write_initramfs
 from kvmharness.lab.job import Job, OnEvent
 from kvmharness.lab.machines.supervisor import supervise
+from kvmharness.system import cache
 from kvmharness.system.programs import find
 
 MEMORY_MB = 512
@@ -46,6 +47,11 @@ class Qemu:
         said = subprocess.run([find("qemu-system-x86_64"), "--version"], capture_output=True, text=True, check=False)
         version = re.search(r"version (\S+)", said.stdout)
         return f"QEMU TCG {version[1] if version else ''} {CPUS[self.cpu]}"
+
+    @property
+    def identity(self) -> str:
+        """The emulator, its CPU model, the kernel and its command line."""
+        return cache.digest(self.description, self.kernel.read_bytes(), self.command_line)
 
     def run(self, job: Job, on_event: OnEvent) -> None:
         """See :meth:`kvmharness.lab.job.Machine.run`."""

@@ -50,6 +50,11 @@ class ThisHost:
         """For records and messages."""
         return f"this machine ({os.uname().nodename})"
 
+    @property
+    def identity(self) -> str:
+        """Nobody knows what else changes on this machine."""
+        return ""
+
     def run(self, job: Job, on_event: OnEvent) -> None:
         """Does the steps; afterwards the modules are as they were.
 
