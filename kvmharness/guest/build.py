@@ -7,13 +7,12 @@ from typing import Any
 from kvmharness.abi.binding import IOCTLS, ffi
 from kvmharness.guest.blueprint import Blueprint
 from kvmharness.guest.runloop import RunLoop
+from kvmharness.kvm.capabilities import TSS_GPA
 from kvmharness.kvm.memory import Memory
 from kvmharness.kvm.system import Kvm
 from kvmharness.kvm.vcpu import Vcpu
 from kvmharness.kvm.vm import Vm
 from kvmharness.lean.dataclasses import dataclass
-
-_TSS_GPA = 0xFFFB_D000  # three pages below 4 GiB and above all memslots, where other VMMs have it too
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +45,7 @@ def build(kvm: Kvm, blueprint: Blueprint, cpuid: Any, run_loop: bytes | None) ->
     """
     with kvm.create_vm() as vm:
         # Every vCPU starts in real mode, for which KVM needs a TSS of its own on Intel without unrestricted guest.
-        vm.set_tss_addr(_TSS_GPA)
+        vm.set_tss_addr(TSS_GPA)
         memory = vm.add_memory(blueprint.gpa, blueprint.size_bytes)
         for gpa, data in blueprint.pages.items():
             memory.write(gpa, data)

@@ -14,6 +14,7 @@ from kvmharness.kvm.system import Kvm
 from kvmharness.lean.dataclasses import dataclass
 from kvmharness.x86.msr import VMX_CAPABILITIES
 
+TSS_GPA = 0xFFFB_D000  # three pages below 4 GiB and above all memslots, where other VMMs have it too
 _TOPOLOGY_LEAVES = (0xB, 0x1F)  # EDX is the x2APIC id of the processor that asks
 _FEATURES = 1
 _WITHOUT_APIC_ID = 0x00FF_FFFF  # in EBX of leaf 1, whose highest byte is the APIC id of the processor that asks
@@ -70,6 +71,7 @@ def capabilities(kvm: Kvm) -> Capabilities:
         elif entry.function in _TOPOLOGY_LEAVES:
             entry.edx = 0
     with kvm.create_vm() as vm:
+        vm.set_tss_addr(TSS_GPA)  # without it KVM complains in the kernel's log on Intel without unrestricted guest
         vcpu = vm.create_vcpu()
         vcpu.set_struct("KVM_SET_CPUID2", table)
         try:

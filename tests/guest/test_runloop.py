@@ -170,15 +170,15 @@ def test_a_vcpu_used_from_a_forked_process_says_why_it_fails(native):
 
 @pytest.mark.needs("kvm")
 def test_where_executable_memory_is_forbidden_python_takes_over(monkeypatch):
-    def forbidden():
+    def forbidden(code):
         raise SystemCallError("mprotect of the run loop to executable", 13)
 
     monkeypatch.setattr(runloop, "_host_code", forbidden)
-    with long_mode(programs.image("tick")) as guest:
+    with long_mode(programs.image("tick"), native=None) as guest:
         assert not guest.loop.native
         assert "mprotect" in guest.loop.fallback_reason
         with Watchdog(guest.loop, 10):
             guest.loop.run(max_ticks=5)
         assert guest.loop.counts == {ExitReason.IO: 5}
         with pytest.raises(SystemCallError, match="mprotect"):
-            RunLoop(guest.vcpu, native=True)
+            RunLoop(guest.vcpu, programs.run_loop(), native=True)

@@ -4,9 +4,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+from kvmharness.cells.experiment import Plan
 
 from kvmharness.cells.cell import Cell, Setup, with_params
-from kvmharness.cells.experiment import Plan
 from kvmharness.errors import ExitCode
 from kvmharness.guest import shipped as programs
 from kvmharness.results.record import UNIT_EMULATED, UNIT_TSC, CellResult, VariantId
