@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from kvmharness.cells import rootcache
 from kvmharness.cells.cell import Cell, scenario
 from kvmharness.cells.guest import CellGuest, cell_guest
 from kvmharness.errors import GuestError, KvmHarnessError
@@ -29,7 +28,8 @@ from kvmharness.measure.perf import (
     open_counters,
 )
 from kvmharness.measure.stats_fd import StatsFd
-from kvmharness.results.record import CellError, CellResult, Prediction, Probes
+from kvmharness.oracle import oracles
+from kvmharness.results.record import CellError, CellResult, OracleView, Prediction, Probes
 
 Emit = Callable[[dict[str, Any]], None]
 
@@ -85,7 +85,7 @@ def run_cells(
     plan: Mapping[str, Any],
     variant: str = "host",
     turn: int = 0,
-    oracle: Mapping[str, bool] | None = None,
+    oracle: Mapping[str, Any] | None = None,
     images: Mapping[str, Any] | None = None,
 ) -> None:
     """Runs cells one after the other on the machine it is called on.
@@ -96,7 +96,7 @@ def run_cells(
         plan: the fields of :class:`Plan`.
         variant, turn: copied into the results.
         images: guest programs assembled elsewhere, see :func:`kvmharness.guest.shipped.pack`.
-        oracle: which of the patches the kernel has, ``{"p1": ..., "p2": ...}``, or None for no prediction.
+        oracle: how one sees the kernel, an :class:`OracleView` as data, or None for no prediction.
 
     Raises:
         HostRequirementError: no /dev/kvm.
@@ -104,8 +104,7 @@ def run_cells(
     unpack(images or {})
     here = facts()
     emit({"host": here.to_json() | {"tsc_problem": tsc_facts(emulator=here.emulated or "").problem}})
-    patches = rootcache.Patches(oracle["p1"], oracle["p2"]) if oracle else None
-    runner = _Runner(here, Plan(**plan), variant, turn, patches)
+    runner = _Runner(here, Plan(**plan), variant, turn, OracleView(**oracle) if oracle else None)
     wanted = [Cell.from_json(dict(data)) for data in cells]
     with Kvm.open() as kvm:
         for first in range(0, len(wanted), _GROUP):
@@ -130,7 +129,7 @@ class _Runner:
     plan: Plan
     variant: str
     turn: int
-    patches: rootcache.Patches | None
+    view: OracleView | None
 
     @property
     def reasons(self) -> dict[str, int]:
@@ -202,12 +201,11 @@ class _Runner:
 
     def _predict(self, guest: CellGuest, cell: Cell, warmup: int, counted: int) -> Prediction | None:
         """What the oracle says; nothing where it does not know the kernel or its MMU."""
-        if self.patches is None or self.host.l0_tdp is None:
+        if self.host.l0_tdp is None:
             return None
         l1_mov_cr3 = guest.hypervisor is not None and guest.hypervisor.l1_moves_cr3
         told = scenario(cell, l0_tdp=self.host.l0_tdp, l1_mov_cr3=l1_mov_cr3)
-        expected = rootcache.predict(told, self.patches, warmup, counted)
-        return Prediction(expected.loads, expected.switches)
+        return oracles.predict(self.view, told, warmup, counted)
 
 
 def _whole(round_trips: int, period: int) -> int:

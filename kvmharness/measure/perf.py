@@ -61,7 +61,7 @@ class Tracepoint:
 Spec = Kprobe | Tracepoint
 
 ROOT_SWITCHES = (Kprobe("kvm_mmu_load"), Kprobe("kvm_mmu_new_pgd"))
-"""The misses of the root cache, and all its switches: see :mod:`kvmharness.cells.rootcache`."""
+"""The misses of the root cache, and all its switches: see :mod:`kvmharness.oracle.rootcache`."""
 
 NESTED_EXITS = Tracepoint("kvm:kvm_nested_vmexit")
 """Exits from L2, whether L0 or L1 handles them."""

@@ -17,7 +17,7 @@ from kvmharness.cells.experiment import Plan, run_cells
 from kvmharness.errors import ExitCode, KvmHarnessError
 from kvmharness.guest import shipped as programs
 from kvmharness.lab.job import Event, Job, Machine
-from kvmharness.results.record import UNIT_EMULATED, UNIT_TSC, CellResult, Record, VariantId, When
+from kvmharness.results.record import UNIT_EMULATED, UNIT_TSC, CellResult, OracleView, Record, VariantId, When
 
 RUN_CELLS = "kvmharness.cells.experiment:run_cells"
 
@@ -100,7 +100,7 @@ def run_here(
     plan: Plan,
     *,
     turns: int = 1,
-    oracle: Mapping[str, bool] | None,
+    oracle: OracleView | None,
     command: Sequence[str],
     on_result: OnResult,
 ) -> Record:
@@ -110,7 +110,7 @@ def run_here(
         cells: what to run.
         plan: how long each pass is.
         turns: how often all of them are run, in new VMs each time.
-        oracle: which patches that kernel has, or None for no prediction.
+        oracle: how one sees that kernel, or None for no prediction.
         command: how to make this run again, for the record.
         on_result: takes each result as it arrives.
 
@@ -121,8 +121,9 @@ def run_here(
     collector = _Collector(len(cells) * turns, on_result)
     started = _Clock()
     data = [cell.to_json() for cell in cells]
+    seen = None if oracle is None else oracle.to_json()
     for turn in range(turns):
-        run_cells(collector.take, cells=data, plan=asdict(plan), turn=turn, oracle=oracle)
+        run_cells(collector.take, cells=data, plan=asdict(plan), turn=turn, oracle=seen)
     host = collector.host
     variant = VariantId("host", f"running kernel {host.get('kernel_release')}", oracle=oracle)
     return collector.record(command, started, (variant,))
@@ -174,7 +175,7 @@ def _steps(turn: Turn, variant: VariantId, plan: Plan, images: Mapping[str, Any]
         "plan": asdict(plan),
         "variant": turn.variant,
         "turn": turn.number,
-        "oracle": None if variant.oracle is None else dict(variant.oracle),
+        "oracle": None if variant.oracle is None else variant.oracle.to_json(),
         "images": images if turn.number == 0 else {},  # one interpreter does all steps
     }
     return [

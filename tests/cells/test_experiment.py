@@ -10,6 +10,7 @@ from kvmharness.cells.cell import Cell, Setup
 from kvmharness.cells.experiment import L2NeverRanError, Plan, PollutedError, run_cells
 from kvmharness.guest.failures import StaleTranslation
 from kvmharness.hosts import facts, unmet
+from kvmharness.oracle import oracles
 from kvmharness.results.record import CellResult, Prediction, Probes
 
 ALONE = Cell(Setup.L1_ALONE, 5, guest_cr3s=0)
@@ -67,7 +68,7 @@ def test_l1_alone_on_this_machine():
 
 @pytest.mark.needs("kvm")
 def test_the_oracle_speaks_only_where_the_mmu_is_known():
-    _, (result,) = run(ALONE, oracle={"p1": True, "p2": True})
+    _, (result,) = run(ALONE, oracle=oracles.told("root-cache", None).to_json())
     if facts().l0_tdp is None:
         assert result.predicted is None
     else:
