@@ -8,7 +8,18 @@ from collections.abc import Iterable, Sequence
 from random import Random
 
 from kvmharness.cells.cell import Cell, Order, Setup
-from kvmharness.results.record import UNIT_EMULATED, UNIT_TSC, CellResult, Prediction, Probes, Record, VariantId, When
+from kvmharness.results.record import (
+    FROM_SOURCE,
+    UNIT_EMULATED,
+    UNIT_TSC,
+    CellResult,
+    OracleView,
+    Prediction,
+    Probes,
+    Record,
+    VariantId,
+    When,
+)
 
 NONE, P1, P2, BOTH = "none", "p1", "p2", "both"
 VARIANTS = (NONE, P1, P2, BOTH)
@@ -31,6 +42,13 @@ EXITS = {
     Setup.EPTPS: {"VMRESUME": 1, "VMCALL": 1, "VMWRITE": 2},
     Setup.L1_ALONE: {"CR_ACCESS": 1},
 }
+
+
+def view(variant: str) -> OracleView:
+    """How the oracle sees a kernel of the series."""
+    p1, p2 = int(variant in (P1, BOTH)), int(variant in (P2, BOTH))
+    features = {"ignore_direct_pgd": p1, "reuse_current": p2, "previous_roots": 3}
+    return OracleView("root-cache", features, FROM_SOURCE)
 
 
 def misses(cell: Cell, variant: str, *, l0_ept: bool = True) -> float:
@@ -142,7 +160,7 @@ def record(
                 PATCHES.get(name, ()),
                 "5d1f00c0ffee",
                 f"{index:040x}",
-                {"p1": name in (P1, BOTH), "p2": name in (P2, BOTH)},
+                view(name),
             )
             for index, name in enumerate(variants)
         ),

@@ -9,9 +9,9 @@ from enum import StrEnum
 from math import lcm
 from typing import Any
 
-from kvmharness.cells.rootcache import Scenario
 from kvmharness.errors import UsageError
 from kvmharness.lean.dataclasses import dataclass, fields, replace
+from kvmharness.oracle.scenario import Scenario
 
 PCID_FIRST = 1  # PCIDs count from here; 0 is what L1 starts with
 

@@ -33,6 +33,7 @@ class _Results:
 
     def __init__(self, record: Record) -> None:
         self.record = record
+        self.views = {variant.name: variant.oracle for variant in record.variants}
         self.exact = record.unit == UNIT_EMULATED
         l0_ept = record.host.get("l0_ept", True) is not False
         self._by_variant: dict[tuple[CellKey, str], list[CellResult]] = {}
@@ -77,7 +78,8 @@ class _Results:
 def _answer(claim: Claim, findings: list[_Finding]) -> ClaimResult:
     outcome = Outcome.overall([finding.outcome for finding in findings])
     deciding = [finding for finding in findings if finding.outcome is outcome]
-    lines = list(dict.fromkeys(finding.line for finding in deciding))
+    left_out = [finding for finding in findings if finding.outcome is Outcome.SKIPPED and outcome is Outcome.PASS]
+    lines = list(dict.fromkeys(finding.line for finding in (*left_out, *deciding)))  # first what nobody may miss
     shown = lines[:_SHOWN]
     if len(lines) > _SHOWN:
         shown.append(f"... and {len(lines) - _SHOWN} more")
@@ -107,7 +109,19 @@ def _each(claim: Claim, results: _Results) -> Iterator[_Finding]:
     metrics = expand(claim.metric, (result for _, result in chosen))
     for cell, result in chosen:
         for metric in metrics:
-            yield _judged(claim, cell, result, metric)
+            if claim.check is Check.EQUAL_TO_ORACLE and result.predicted is None and result.error is None:
+                yield _unpredicted(claim, cell, result, results)
+            else:
+                yield _judged(claim, cell, result, metric)
+
+
+def _unpredicted(claim: Claim, cell: str, result: CellResult, results: _Results) -> _Finding:
+    view = results.views.get(result.variant)
+    if view is None or view.features is not None:
+        line = f"{cell} {result.variant}: the oracle made no prediction"
+        return _Finding(Outcome.INCONCLUSIVE, cell, line)
+    outcome = Outcome.SKIPPED if claim.where_described else Outcome.INCONCLUSIVE
+    return _Finding(outcome, cell, f"{result.variant}: the oracle {view.oracle} does not describe it: {view.why}")
 
 
 def _judged(claim: Claim, cell: str, result: CellResult, metric: str) -> _Finding:
@@ -116,8 +130,7 @@ def _judged(claim: Claim, cell: str, result: CellResult, metric: str) -> _Findin
     if isinstance(total, Missing):
         return _Finding(Outcome.INCONCLUSIVE, cell, f"{where}: {total.why}")
     if claim.check is Check.EQUAL_TO_ORACLE:
-        if result.predicted is None:
-            return _Finding(Outcome.INCONCLUSIVE, cell, f"{where}: the oracle does not know this variant")
+        assert result.predicted is not None  # else _unpredicted
         wanted = Fraction(getattr(result.predicted, metric))
         seen, unit = Fraction(total), f"in {result.round_trips} round trips, predicted"
         good = seen == wanted

@@ -10,10 +10,14 @@ from kvmharness.cli.options import Verbs, verb
 from kvmharness.cli.output import Output, Task
 from kvmharness.errors import ExitCode, HostRequirementError, UsageError
 from kvmharness.guest.layout import SAMPLES_MAX
-from kvmharness.results.record import CellResult, Record, VariantId
+from kvmharness.lab.kernels.build import Kernel
+from kvmharness.oracle import oracles
+from kvmharness.patches.apply import Overlay
+from kvmharness.results.record import CellResult, OracleView, Record, VariantId
 from kvmharness.results.verdict import Outcome
 
 LOCAL_TURNS = 4
+_ORACLE = oracles.named(oracles.DEFAULT)
 
 
 def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
@@ -33,9 +37,10 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
     made.add_argument("--list", action="store_true", help="list the cells and run none")
     made.add_argument(
         "--has",
-        choices=("none", "p1", "p2", "both"),
-        default="both",
-        help="which fast-CR3-switch patches the kernel has, for the prediction; Linux 5.7 and later have both",
+        metavar="FEATURE,...",
+        type=_features,
+        help=f"what the kernel has of what the prediction depends on: none, all, or some of {', '.join(_ORACLE.words)} "
+        f"(default: what its source shows; where that is not at hand all, {_ORACLE.usual})",
     )
     length = made.add_argument_group("length of the passes, in round trips; rounded up to whole rotations")
     for option, field, reader, what in (
@@ -62,6 +67,15 @@ def _positive(text: str, limit: int = 1_000_000) -> int:
     if not 0 < value <= limit:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {limit}")
     return value
+
+
+def _features(text: str) -> tuple[str, ...]:
+    """Features of a kernel in the oracle's words."""
+    words = {"none": (), "all": _ORACLE.words}.get(text, tuple(text.split(",")))
+    if unknown := [word for word in words if word not in _ORACLE.words]:
+        known = ", ".join(("none", "all", *_ORACLE.words))
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is no feature that the prediction depends on: {known}")
+    return words
 
 
 def _batches(text: str) -> int:
@@ -104,7 +118,7 @@ def _run(cells: tuple[Cell, ...], options: argparse.Namespace, output: Output, t
                 cells,
                 _plan(options, Plan()),
                 turns=options.turns or LOCAL_TURNS,
-                oracle=_oracle(options.has),
+                oracle=_view(options.has),
                 command=command,
                 on_result=on_result,
             )
@@ -113,7 +127,7 @@ def _run(cells: tuple[Cell, ...], options: argparse.Namespace, output: Output, t
             raise HostRequirementError(str(error), f"{error.hint}; {way_out}" if error.hint else way_out) from error
     kernel, host = machine.chosen(options, task)
     task.step(f"booting {kernel.release} in {host.description}", 0, len(cells))
-    ours = VariantId("host", kernel.source, config_hash=kernel.config_hash, oracle=_oracle(options.has))
+    ours = VariantId("host", kernel.source, config_hash=kernel.config_hash, oracle=_view(options.has, kernel))
     cells = tuple(with_params(cell, dict(options.param)) for cell in cells)
     return campaign.run_in(
         host,
@@ -137,8 +151,11 @@ def _plan(options: argparse.Namespace, default: Plan) -> Plan:
     return replace(default, **given)
 
 
-def _oracle(has: str) -> dict[str, bool]:
-    return {"p1": has in ("p1", "both"), "p2": has in ("p2", "both")}
+def _view(has: tuple[str, ...] | None, kernel: Kernel | None = None) -> OracleView | None:
+    """How the oracle sees the kernel: as the user says, else as its source shows, else as kernels usually are."""
+    if has is None and kernel is not None and kernel.tree is not None:
+        return oracles.found(_ORACLE.name, Overlay(kernel.tree).read)
+    return oracles.told(_ORACLE.name, has)
 
 
 def _line(result: CellResult) -> str:

@@ -106,6 +106,9 @@ def _validate(options: argparse.Namespace, cells: tuple[Cell, ...], task: Task) 
         task.step(f"variant {name} left out: {why}")
     if not built.variants:
         raise UsageError(f"{series.name} gives no variant for this kernel")
+    for variant in built.variants:
+        if variant.id.oracle is not None and variant.id.oracle.features is None:
+            task.step(f"no prediction for variant {variant.id.name}: {variant.id.oracle.why}")
     names = ", ".join(variant.id.name for variant in built.variants)
     task.step(f"running variants {names}")
 

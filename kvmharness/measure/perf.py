@@ -74,7 +74,7 @@ def spec_from_json(data: Mapping[str, str]) -> Spec:
 
 
 ROOT_SWITCHES = (Kprobe("kvm_mmu_load"), Kprobe("kvm_mmu_new_pgd"))
-"""The misses of the root cache, and all its switches: see :mod:`kvmharness.cells.rootcache`."""
+"""The misses of the root cache, and all its switches: see :mod:`kvmharness.oracle.rootcache`."""
 
 NESTED_EXITS = Tracepoint("kvm:kvm_nested_vmexit")
 """Exits from L2, whether L0 or L1 handles them."""

@@ -34,6 +34,7 @@ class _Section:
     rows: tuple[Row, ...]
     troubles: list[tuple[str, str, str]]  # outcome, why, the cells it holds for
     facts: list[tuple[str, str]]
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,7 @@ def _section(record: Record, prefix: str) -> _Section:
         rows=all_rows,
         troubles=_troubles(all_rows),
         facts=[(name, value) for name, value in facts if value],
+        notes=words.notes(record),
     )
 
 

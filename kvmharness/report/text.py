@@ -72,7 +72,7 @@ def remarks(record: Record, all_rows: Sequence[Row]) -> list[str]:
         missing.setdefault(why, []).append(name)
     lines += [f"not counted: {', '.join(names)}: {why}" for why, names in missing.items()]
     lines += [f"dmesg: {line}" for line in record.dmesg]
-    lines += [f"note: {line}" for line in record.notes]
+    lines += [f"note: {line}" for line in words.notes(record)]
     tally = [
         f"{count} {outcome.value}" for outcome in Outcome if (count := sum(row.outcome is outcome for row in all_rows))
     ]

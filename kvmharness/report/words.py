@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 
-from kvmharness.results.record import UNIT_EMULATED, Record
+from kvmharness.results.record import FROM_SOURCE, UNIT_EMULATED, Record
 
 SHOWN_EXITS = 0.005  # per round trip; below, a reason is background and only its sum is shown
 
@@ -58,6 +58,21 @@ def fact(record: Record, *names: str) -> str:
             return " ".join(str(item) for item in value)
         return value if isinstance(value, str) else json.dumps(value)
     return ""
+
+
+def notes(record: Record) -> tuple[str, ...]:
+    """What somebody must know about the run; how an oracle sees a kernel, unless that was found in its source."""
+    lines = list(record.notes)
+    for variant in record.variants:
+        view = variant.oracle
+        if view is None or view.why == FROM_SOURCE:
+            continue
+        if view.features is None:
+            lines.append(f"the oracle {view.oracle} does not describe {variant.name}, no prediction: {view.why}")
+        else:
+            has = ", ".join(f"{name} {value}" for name, value in view.features.items())
+            lines.append(f"the oracle {view.oracle} predicts for a kernel with {has}, {view.why}")
+    return tuple(lines)
 
 
 def cpu(record: Record) -> str:

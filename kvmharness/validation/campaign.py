@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from kvmharness import __version__
-from kvmharness.cells import rootcache
 from kvmharness.cells.cell import Cell, scenario
 from kvmharness.cells.execute import execute
 from kvmharness.cells.passes import Plan
@@ -21,7 +20,8 @@ from kvmharness.cells.surroundings import Surroundings, surroundings
 from kvmharness.cells.turn import EXECUTE, DiffersError, PlannedTurn
 from kvmharness.errors import ExitCode, KvmHarnessError, LostMachineError
 from kvmharness.lab.job import Event, Job, Machine
-from kvmharness.results.record import UNIT_EMULATED, UNIT_TSC, CellResult, Prediction, Record, VariantId, When
+from kvmharness.oracle import oracles
+from kvmharness.results.record import UNIT_EMULATED, UNIT_TSC, CellResult, OracleView, Prediction, Record, VariantId, When
 from kvmharness.validation.probing import Params
 from kvmharness.validation.probing import surroundings as surroundings_of
 
@@ -109,7 +109,7 @@ def run_here(
     plan: Plan,
     *,
     turns: int = 1,
-    oracle: Mapping[str, bool] | None,
+    oracle: OracleView | None,
     command: Sequence[str],
     on_result: OnResult,
 ) -> Record:
@@ -119,7 +119,7 @@ def run_here(
         cells: what to run.
         plan: how long each pass is.
         turns: how often all of them are run, in new VMs each time.
-        oracle: which patches that kernel has, or None for no prediction.
+        oracle: how one sees that kernel, or None for no prediction.
         command: how to make this run again, for the record.
         on_result: takes each result as it arrives.
 
@@ -229,13 +229,11 @@ _STEPS_OF_A_TURN = ("load", "call", "unload")
 def _planned(turn: Turn, there: Surroundings, plan: Plan, variant: VariantId) -> PlannedTurn:
     def predict(planned: Planned) -> Prediction | None:
         """What the oracle says; nothing where it does not know the kernel or its MMU."""
-        if variant.oracle is None or there.facts.l0_tdp is None:
+        if there.facts.l0_tdp is None:
             return None
         moves = planned.vendor is not None and planned.vendor.l1_moves_cr3
         told = scenario(planned.cell, l0_tdp=there.facts.l0_tdp, l1_mov_cr3=moves)
-        patches = rootcache.Patches(variant.oracle["p1"], variant.oracle["p2"])
-        expected = rootcache.predict(told, patches, planned.passes.warmup, planned.passes.round_trips)
-        return Prediction(expected.loads, expected.switches)
+        return oracles.predict(variant.oracle, told, planned.passes.warmup, planned.passes.round_trips)
 
     return PlannedTurn(turn.cells, there, plan, variant=variant.name, number=turn.number, predict=predict)
 

@@ -15,9 +15,10 @@ from kvmharness.errors import KvmHarnessError, UsageError
 from kvmharness.lab.job import Event, Job, KernelPanicError, Machine
 from kvmharness.lab.kernels import build
 from kvmharness.lab.kernels.source import Source
+from kvmharness.oracle import oracles
 from kvmharness.patches import variants as patches
 from kvmharness.patches.series import Series
-from kvmharness.results.record import Record, VariantId
+from kvmharness.results.record import OracleView, Record, VariantId
 from kvmharness.results.verdict import ClaimResult, Outcome, Verdict
 from kvmharness.system import cache
 from kvmharness.system.programs import Progress, silent
@@ -109,7 +110,8 @@ def prepare(
         kernel = base or _whole_kernel(source, variant, progress)
         modules = _modules(kernel, variant, whole=base is None, progress=progress)
         kernels[variant.name] = kernel
-        variants.append(Variant(_identity(variant, kernel, modules), modules))
+        view = oracles.found(series.oracle, plan.source(variant).read, plan.before.read)
+        variants.append(Variant(_identity(variant, kernel, modules, view), modules))
     return Built(plan, kernels, tuple(variants), claims)
 
 
@@ -264,14 +266,14 @@ def _modules(kernel: build.Kernel, variant: patches.Variant, *, whole: bool, pro
     return build.variant(kernel.tree, variant.files, name=f"variant {variant.name}", progress=progress)
 
 
-def _identity(variant: patches.Variant, kernel: build.Kernel, modules: Path) -> VariantId:
+def _identity(variant: patches.Variant, kernel: build.Kernel, modules: Path, view: OracleView | None) -> VariantId:
     return VariantId(
         name=variant.name,
         source=kernel.source,
         patches=variant.patches,
         config_hash=kernel.config_hash,
         build_id=build.modules_id(modules),
-        oracle=variant.oracle,
+        oracle=view,
     )
 
 

@@ -56,6 +56,8 @@ def test_pairs():
         ({"check": "equal", "value": None, "variants": "p1"}, "'variants' has no meaning"),
         ({"check": "equal", "value": None, "compare": "none"}, "two variants are expected"),
         ({"check": "equal-to-oracle", "value": None, "metric": "exits"}, "the oracle predicts loads and switches"),
+        ({"where-described": True}, "'where-described' has no meaning"),
+        ({"check": "equal-to-oracle", "value": None, "where-described": 1}, "true or false is expected"),
         ({"metric": "time"}, "only 'lower' and 'unchanged'"),
     ],
 )

@@ -5,10 +5,12 @@ import json
 import pytest
 
 from kvmharness.cells.cell import Cell, Setup, matrix
-from kvmharness.cli import machine
+from kvmharness.cli import machine, run
 from kvmharness.cli.main import main
+from kvmharness.lab.kernels.build import Kernel
 from kvmharness.results.record import save
 from tests import builders
+from tests.oracle.root_cache_trees import root_cache_tree
 
 LOCAL = ("validate", "fast-cr3-switch", "--host", "local")
 CELLS = (Cell(Setup.NO_EPT, 1, 1), Cell(Setup.NO_EPT, 3, 3))
@@ -77,6 +79,9 @@ def test_what_is_refused(arguments, says, capsys, monkeypatch):
         ["run", "--round-trips", "0"],
         ["run", "--batches", "many"],
         ["run", "--batches", "65537"],
+        ["run", "--has", "both"],
+        ["run", "--has", "reuse-current,reuse"],
+        ["run", "--has", ""],
         ["run", "--param", "tdp_mmu=N"],
         ["compare", "a", "b", "--tolerance", "lots"],
         ["validate", "x", "--turns", "0"],
@@ -144,3 +149,20 @@ def test_a_static_program_in_the_emulated_host(tmp_path, capfd):
     subprocess.run(["gcc", "-static", "-o", program, source], check=True)
     assert main(["lab", "exec", "-q", str(program), "kvm"]) == 7
     assert capfd.readouterr().out == "kvm 1\n"
+
+
+def test_what_a_kernel_has_is_what_the_user_says_else_what_its_source_shows(tmp_path):
+    built = Kernel(tmp_path, tmp_path, tree=root_cache_tree("6.1", tmp_path / "tree"))
+    given = Kernel(tmp_path, tmp_path)
+
+    def seen(has, kernel=None):
+        view = run._view(has, kernel)
+        return view.features["ignore_direct_pgd"], view.features["reuse_current"], view.why
+
+    assert run._features("none") == ()
+    assert run._features("all") == ("ignore-direct-pgd", "reuse-current")
+    assert seen(("reuse-current",), built) == (0, 1, "as it was said")
+    assert seen((), None) == (0, 0, "as it was said")
+    assert seen(None, built) == (1, 1, "found in its source")
+    assumed = (1, 1, "taken as Linux has it since 5.7: its source is not at hand")
+    assert seen(None, given) == seen(None) == assumed

@@ -20,11 +20,12 @@ from kvmharness.validation.campaign import (
     run_in,
     schedule,
 )
+from tests import builders
 
 NO_EPT, ALONE = Cell(Setup.NO_EPT, 3, 3), Cell(Setup.L1_ALONE, 2, guest_cr3s=0)
 NO_TDP_MMU = with_params(NO_EPT, {"kvm.tdp_mmu": "N"})
-NONE = Variant(VariantId("none", "6.1 without the series", oracle={"p1": False, "p2": False}), Path("/modules/none"))
-BOTH = Variant(VariantId("both", "6.1", oracle={"p1": True, "p2": True}), Path("/modules/both"))
+NONE = Variant(VariantId("none", "6.1 without the series", oracle=builders.view("none")), Path("/modules/none"))
+BOTH = Variant(VariantId("both", "6.1"), Path("/modules/both"))
 
 
 class FakeMachine:
@@ -112,7 +113,14 @@ def test_calls_say_everything_that_a_run_depends_on():
     run(machine, ("none", "both"), (NO_EPT,))
     calls = [step for step in machine.job.steps if step["do"] == "call"]
     assert {step["function"] for step in calls} == {RUN_CELLS}
-    assert [step["args"]["oracle"] for step in calls] == [{"p1": False, "p2": False}, {"p1": True, "p2": True}]
+    assert [step["args"]["oracle"] for step in calls] == [
+        {
+            "oracle": "root-cache",
+            "features": {"ignore_direct_pgd": 0, "reuse_current": 0, "previous_roots": 3},
+            "why": "found in its source",
+        },
+        None,
+    ]
     assert all(step["args"]["plan"] == asdict(EMULATED_PLAN) for step in calls)
     assert set(calls[0]["args"]["images"]) == set(programs.names()), "there is no assembler inside"
 

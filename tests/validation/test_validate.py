@@ -58,11 +58,10 @@ class PretendedMachine:
 def built(names=NAMES, kernels=1):
     """As prepared, without having compiled anything."""
     images = [build.Kernel(Path(f"/boot/{i % kernels}"), Path("/modules")) for i in range(len(names))]
-    oracle = {name: {"p1": name in ("p1", "both"), "p2": name in ("p2", "both")} for name in names}
     return Built(
         Plan(SERIES, Path("/src"), "6.1", (True, True), (), {}, ()),
         dict(zip(names, images, strict=True)),
-        tuple(Variant(VariantId(name, "test", oracle=oracle[name]), Path(f"/{name}")) for name in names),
+        tuple(Variant(VariantId(name, "test", oracle=builders.view(name)), Path(f"/{name}")) for name in names),
         parse_claims(SERIES.claims, SERIES.claims_path),
     )
 

@@ -9,19 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kvmharness.cells.rootcache import (
-    BOTH,
-    NONE,
-    P1,
-    P2,
-    Patches,
-    Prediction,
-    Role,
-    RootCache,
-    Scenario,
-    predict,
-    steady,
-)
+from kvmharness.oracle.rootcache.simulation import Calls, Features, Role, RootCache, predict, steady
+from kvmharness.oracle.scenario import Scenario
+from tests.oracle.kernels import BOTH, NONE, P1, P2
 
 ALL = (NONE, P1, P2, BOTH)
 L1 = Role(direct=True, guest_mode=False)
@@ -58,7 +48,7 @@ def aabb(count: int) -> tuple[int, ...]:
 
 
 def per_round_trip(scenario: Scenario) -> tuple[Fraction, ...]:
-    return tuple(steady(scenario, patches) for patches in ALL)
+    return tuple(steady(scenario, features) for features in ALL)
 
 
 class TestSteadyState:
@@ -98,14 +88,24 @@ class TestSteadyState:
 
     @pytest.mark.parametrize("count", [1, 5])
     def test_d_moves_do_not_even_exit_when_l0_has_ept(self, count: int) -> None:
-        for patches in ALL:
-            assert predict(alone(*cr3s(count), l0_tdp=True), patches, 0, 20) == (0, 0)
+        for features in ALL:
+            assert predict(alone(*cr3s(count), l0_tdp=True), features, 0, 20) == (0, 0)
 
     @pytest.mark.parametrize(
         ("n1", "n2", "misses"), [(1, 1, 0), (2, 2, 0), (1, 3, 0), (1, 4, 1), (2, 3, 1), (3, 3, 2), (4, 4, 2)]
     )
     def test_e_shadow_paging_is_saved_by_nobody(self, n1: int, n2: int, misses: int) -> None:
         assert per_round_trip(no_ept(n1, n2, l0_tdp=False)) == (misses,) * 4
+
+
+class TestOtherSizes:
+    @pytest.mark.parametrize(("n1", "n2", "misses"), [(3, 3, 0), (6, 6, 2)])
+    def test_a_cache_of_six_holds_what_one_of_four_does_not(self, n1: int, n2: int, misses: int) -> None:
+        assert steady(no_ept(n1, n2), NONE._replace(previous_roots=5)) == misses
+
+    @pytest.mark.parametrize(("count", "misses"), [(1, 0), (2, 1)])
+    def test_without_previous_roots_every_change_misses(self, count: int, misses: int) -> None:
+        assert steady(alone(*cr3s(count)), BOTH._replace(previous_roots=0)) == misses
 
 
 class TestPcid:
@@ -132,29 +132,29 @@ class TestFirstUse:
     """A whole run from the first round trip on; loads of L1's start are not in the window."""
 
     def test_with_the_series_only_l2s_first_root_is_loaded(self) -> None:
-        assert predict(no_ept(3, 3), BOTH, 0, 450) == Prediction(loads=1, switches=900)
+        assert predict(no_ept(3, 3), BOTH, 0, 450) == Calls(loads=1, switches=900)
 
     def test_without_it_every_switch_misses_but_the_first_return(self) -> None:
         # Both rounds' keys differ from the four cached ones throughout; the first nested exit returns to L1's own root.
-        assert predict(no_ept(3, 3), NONE, 0, 450) == Prediction(loads=899, switches=900)
+        assert predict(no_ept(3, 3), NONE, 0, 450) == Calls(loads=899, switches=900)
 
     def test_one_hundred_round_trips_of_three_roots_each(self) -> None:
-        assert predict(no_ept(3, 3), NONE, 10, 100) == Prediction(loads=200, switches=200)
-        assert predict(no_ept(3, 3), BOTH, 10, 100) == Prediction(loads=0, switches=200)
+        assert predict(no_ept(3, 3), NONE, 10, 100) == Calls(loads=200, switches=200)
+        assert predict(no_ept(3, 3), BOTH, 10, 100) == Calls(loads=0, switches=200)
 
     def test_without_patch_2_each_mmu_makes_a_duplicate_before_it_hits(self) -> None:
         # L2: first use and its duplicate; L1: loaded at the start, so only its duplicate.
-        assert predict(with_ept(1, eptps(1)), NONE, 0, 10) == Prediction(loads=3, switches=20)
-        assert predict(with_ept(1, eptps(1)), P1, 0, 10) == Prediction(loads=3, switches=20)
-        assert predict(with_ept(1, eptps(1)), P2, 0, 10) == Prediction(loads=1, switches=20)
+        assert predict(with_ept(1, eptps(1)), NONE, 0, 10) == Calls(loads=3, switches=20)
+        assert predict(with_ept(1, eptps(1)), P1, 0, 10) == Calls(loads=3, switches=20)
+        assert predict(with_ept(1, eptps(1)), P2, 0, 10) == Calls(loads=1, switches=20)
 
     def test_a_boot_cr3_of_its_own_costs_one_load_more_without_patch_1(self) -> None:
-        assert predict(no_ept(1, 1, boot_cr3=0x5000), NONE, 0, 10) == Prediction(loads=2, switches=20)
-        assert predict(no_ept(1, 1, boot_cr3=0x5000), P1, 0, 10) == Prediction(loads=1, switches=20)
+        assert predict(no_ept(1, 1, boot_cr3=0x5000), NONE, 0, 10) == Calls(loads=2, switches=20)
+        assert predict(no_ept(1, 1, boot_cr3=0x5000), P1, 0, 10) == Calls(loads=1, switches=20)
 
     def test_a_move_to_the_cr3_already_there_is_no_switch(self) -> None:
         assert predict(alone(*cr3s(1)), BOTH, 0, 10) == (0, 0)
-        assert predict(alone(*cr3s(2)), BOTH, 0, 10) == Prediction(loads=1, switches=9)
+        assert predict(alone(*cr3s(2)), BOTH, 0, 10) == Calls(loads=1, switches=9)
 
 
 class TestEvents:
@@ -164,7 +164,7 @@ class TestEvents:
         assert per_round_trip(with_ept(1, eptps(2), invept_every=2, invept_global=True))[3] == 1
 
     def test_invept_does_not_touch_l1s_roots(self) -> None:
-        assert predict(with_ept(1, eptps(1), invept_every=1), BOTH, 10, 100) == Prediction(100, 200)
+        assert predict(with_ept(1, eptps(1), invept_every=1), BOTH, 10, 100) == Calls(100, 200)
 
     def test_an_eptp_with_its_ad_flag_clear_is_another_root(self) -> None:
         one_table = (0x20000 | 0x5E, 0x20000 | 0x1E)
@@ -189,7 +189,7 @@ class TestWhoMovesCr3:
 
     def test_l2_moving_its_own_cr3_is_a_switch_under_shadow_paging(self) -> None:
         moving = no_ept(1, 1, l0_tdp=False, l2_mov_cr3=cr3s(2, 0xC0))
-        assert predict(moving, BOTH, 10, 100) == Prediction(loads=0, switches=300)
+        assert predict(moving, BOTH, 10, 100) == Calls(loads=0, switches=300)
         assert (
             steady(no_ept(1, 1, l0_tdp=False, l2_mov_cr3=cr3s(3, 0xC0)), BOTH) == 1
         )  # 5 roots; only the rotating ones get old
@@ -199,7 +199,7 @@ class TestWhoMovesCr3:
 
     def test_l1_moving_its_own_cr3_before_entry_adds_switches_under_shadow_paging(self) -> None:
         moving = no_ept(2, 1, l0_tdp=False, l1_mov_cr3=True)
-        assert predict(moving, BOTH, 10, 100) == Prediction(loads=0, switches=300)
+        assert predict(moving, BOTH, 10, 100) == Calls(loads=0, switches=300)
 
 
 class TestCache:
@@ -231,8 +231,8 @@ class TestCache:
         assert [root and root.pgd for root in (cache.current, *cache.previous)] == [3, 2, 1, None]
 
     def test_a_direct_root_is_found_under_any_pgd_with_patch_1_only(self) -> None:
-        for patches, found in ((NONE, False), (P1, False), (P2, False), (BOTH, True)):
-            cache = RootCache(patches)
+        for features, found in ((NONE, False), (P1, False), (P2, False), (BOTH, True)):
+            cache = RootCache(features)
             cache.load(0x1000, L1)
             assert cache.switch(0x2000, L1) is found
 
@@ -263,12 +263,12 @@ class TestScenario:
     n1=st.integers(1, 6),
     n2=st.integers(1, 6),
     l0_tdp=st.booleans(),
-    patches=st.sampled_from(ALL),
+    features=st.sampled_from(ALL),
     laps=st.integers(1, 3),
 )
 def test_a_long_window_agrees_with_the_steady_state(
-    n1: int, n2: int, l0_tdp: bool, patches: Patches, laps: int
+    n1: int, n2: int, l0_tdp: bool, features: Features, laps: int
 ) -> None:
     scenario = no_ept(n1, n2, l0_tdp=l0_tdp)
     window = scenario.period * laps
-    assert predict(scenario, patches, scenario.period * 10, window).loads == steady(scenario, patches) * window
+    assert predict(scenario, features, scenario.period * 10, window).loads == steady(scenario, features) * window

@@ -1,26 +1,23 @@
-"""The oracle: how often KVM must load an MMU root, found by simulating its root cache.
+"""How often KVM must load an MMU root, found by simulating its root cache.
 
 Each ``struct kvm_mmu`` keeps the current root and three previous ones. A switch to another root either finds it there
 (a hit) or leaves the MMU without a root (a miss), and then the next VM entry calls ``kvm_mmu_load()``. Nothing else
 decides the number of loads, so it can be predicted exactly, and counted loads must be *equal* to it.
 
-The algorithm is the one of Linux 6.1, with each of the two patches done or undone. The guests must not write
-to page tables that KVM shadows: an unsynchronised previous root is freed by a guest TLB flush, which is not modelled.
+The algorithm is the one of Linux 6.1; what kernels differ in is :class:`Features`. The guests must not write to page
+tables that KVM shadows: an unsynchronised previous root is freed by a guest TLB flush, which is not modelled.
 
 Source: ``fast_pgd_switch()``, ``kvm_mmu_load()`` and ``kvm_mmu_free_roots()`` in arch/x86/kvm/mmu/mmu.c,
 ``nested_vmx_load_cr3()`` and ``handle_invept()`` in arch/x86/kvm/vmx/nested.c, ``kvm_set_cr3()`` in arch/x86/kvm/x86.c.
 """
 
 from collections.abc import Callable
-from math import lcm
 from typing import TYPE_CHECKING, NamedTuple
 
-from kvmharness.lean.dataclasses import dataclass
+from kvmharness.oracle.scenario import Scenario
 
 if TYPE_CHECKING:
     from fractions import Fraction
-
-PREVIOUS_ROOTS = 3  # KVM_MMU_NUM_PREV_ROOTS
 
 _PCID_MASK = (1 << 12) - 1
 _CR3_NOFLUSH = 1 << 63  # of MOV's operand, with CR4.PCIDE = 1
@@ -28,22 +25,18 @@ _EPTP_AD = 1 << 6
 _EPTP_TABLE_MASK = (1 << 52) - (1 << 12)  # what INVEPT compares: bits 51:12
 
 
-class Patches(NamedTuple):
-    """Which patches of the series "Fast CR3 switch improvements" a kernel has.
+class Features(NamedTuple):
+    """What the root cache of a kernel is like, as far as kernels differ.
 
     Attributes:
-        ignore_direct_pgd: patch 1, a direct root is found by its role alone.
-        reuse_current: patch 2, the current root is tried before the previous ones.
+        ignore_direct_pgd: a direct root is found by its role alone (Linux kernel commit 3651c7fc2bf6, in v5.7).
+        reuse_current: the current root is tried before the previous ones (commit 0be44352071d, in v5.7).
+        previous_roots: how many of them are kept (KVM_MMU_NUM_PREV_ROOTS).
     """
 
     ignore_direct_pgd: bool
     reuse_current: bool
-
-
-NONE = Patches(ignore_direct_pgd=False, reuse_current=False)
-P1 = Patches(ignore_direct_pgd=True, reuse_current=False)
-P2 = Patches(ignore_direct_pgd=False, reuse_current=True)
-BOTH = Patches(ignore_direct_pgd=True, reuse_current=True)
+    previous_roots: int = 3
 
 
 class Role(NamedTuple):
@@ -75,12 +68,12 @@ class RootCache:
         previous: the other roots, most recently used first; None is an empty place.
     """
 
-    __slots__ = ("_patches", "current", "previous")
+    __slots__ = ("_features", "current", "previous")
 
-    def __init__(self, patches: Patches) -> None:
-        self._patches = patches
+    def __init__(self, features: Features) -> None:
+        self._features = features
         self.current: Root | None = None
-        self.previous: list[Root | None] = [None] * PREVIOUS_ROOTS
+        self.previous: list[Root | None] = [None] * features.previous_roots
 
     def switch(self, pgd: int, role: Role) -> bool:
         """Makes the root of ``pgd`` and ``role`` the current one, as ``fast_pgd_switch()`` does.
@@ -94,7 +87,7 @@ class RootCache:
 
     def load(self, pgd: int, role: Role) -> None:
         """Takes a new root, as ``kvm_mmu_load()`` does; the shadow pages below it may be old."""
-        ignored = role.direct and self._patches.ignore_direct_pgd
+        ignored = role.direct and self._features.ignore_direct_pgd
         self.current = Root(0 if ignored else pgd, role)
 
     def free_roots(self, doomed: Callable[[Root], bool], *, current: bool = True) -> None:
@@ -106,11 +99,11 @@ class RootCache:
     def _usable(self, root: Root | None, pgd: int, role: Role) -> bool:
         if root is None or root.role != role:
             return False
-        return (role.direct and self._patches.ignore_direct_pgd) or root.pgd == pgd
+        return (role.direct and self._features.ignore_direct_pgd) or root.pgd == pgd
 
     def _find_and_keep_current(self, pgd: int, role: Role) -> bool:
-        # Without patch 2 this is a victim cache: a root can only be found again once a second one like it was made.
-        if self._patches.reuse_current and self._usable(self.current, pgd, role):
+        # Else it is a victim cache: a root can only be found again once a second one like it was made.
+        if self._features.reuse_current and self._usable(self.current, pgd, role):
             return True
         for i, root in enumerate(self.previous):
             self.previous[i], self.current = self.current, root
@@ -128,61 +121,7 @@ class RootCache:
         return False
 
 
-@dataclass(frozen=True, slots=True)
-class Scenario:
-    """What one vCPU is made to do, round trip by round trip.
-
-    The sequences are orders: round trip r uses ``sequence[r % len(sequence)]``, counted from the VM's creation. Only
-    the equality of values matters, apart from the PCID and NOFLUSH bits of a CR3 and the A/D flag of an EPTP.
-
-    Attributes:
-        l0_tdp: L0 uses EPT or NPT.
-        l1_gives_ept: L1 gives L2 an EPT or NPT; None when L1 is alone.
-        host_cr3: L1's CR3 after each round trip: HOST_CR3, or what L1 moves to CR3 when it is alone.
-        guest_cr3: L2's CR3 at entry.
-        eptp: EPTP12, or the nested CR3 of SVM.
-        invept_every: before the entry of every round trip whose number is a multiple of this, L1 executes INVEPT of
-            that round trip's EPTP; 0 for never.
-        invept_global: INVEPT of all contexts instead.
-        l2_mov_cr3: what L2 itself moves to CR3 in each round trip; empty when it does not.
-        l1_mov_cr3: L1 moves ``host_cr3`` to CR3 before it enters L2, as it must where the hypervisor instructions keep
-            L1's own CR3 (SVM).
-        pcid: CR4.PCIDE = 1, in L1 and L2.
-        boot_cr3: L1's CR3 when it first runs; None for ``host_cr3[0]``.
-        memslot_changes: the round trips before which a memslot is deleted or moved, which frees all roots.
-    """
-
-    l0_tdp: bool
-    l1_gives_ept: bool | None
-    host_cr3: tuple[int, ...]
-    guest_cr3: tuple[int, ...] = ()
-    eptp: tuple[int, ...] = ()
-    invept_every: int = 0
-    invept_global: bool = False
-    l2_mov_cr3: tuple[int, ...] = ()
-    l1_mov_cr3: bool = False
-    pcid: bool = False
-    boot_cr3: int | None = None
-    memslot_changes: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        if not self.host_cr3:
-            raise ValueError("a scenario needs at least one CR3 for L1")
-        if self.l1_gives_ept is not None and not self.guest_cr3:
-            raise ValueError("a nested scenario needs at least one CR3 for L2")
-        if self.l1_gives_ept and not self.eptp:
-            raise ValueError("a scenario in which L1 gives L2 an EPT needs at least one EPTP")
-        if self.l1_gives_ept and not self.l0_tdp:
-            raise ValueError("L1 cannot give L2 an EPT when L0 has none itself")
-
-    @property
-    def period(self) -> int:
-        """Round trips until all sequences repeat."""
-        sequences = (self.host_cr3, self.guest_cr3, self.eptp, self.l2_mov_cr3)
-        return lcm(max(1, self.invept_every), *(max(1, len(sequence)) for sequence in sequences))
-
-
-class Prediction(NamedTuple):
+class Calls(NamedTuple):
     """How often each function is called.
 
     Attributes:
@@ -193,20 +132,20 @@ class Prediction(NamedTuple):
     loads: int
     switches: int
 
-    def __sub__(self, other: "Prediction") -> "Prediction":
-        return Prediction(self.loads - other.loads, self.switches - other.switches)
+    def __sub__(self, other: "Calls") -> "Calls":
+        return Calls(self.loads - other.loads, self.switches - other.switches)
 
 
-def predict(scenario: Scenario, patches: Patches, warmup: int, round_trips: int) -> Prediction:
+def predict(scenario: Scenario, features: Features, warmup: int, round_trips: int) -> Calls:
     """The exact counts of a window of round trips of a fresh VM.
 
     Args:
         scenario: what the vCPU does.
-        patches: what its kernel has.
+        features: of its kernel.
         warmup: round trips before the window.
         round_trips: the window's length. It contains no part of L1's start, even with ``warmup`` 0.
     """
-    vcpu = _Vcpu(scenario, patches)
+    vcpu = _Vcpu(scenario, features)
     for number in range(warmup):
         vcpu.round_trip(number)
     before = vcpu.counted
@@ -215,13 +154,13 @@ def predict(scenario: Scenario, patches: Patches, warmup: int, round_trips: int)
     return vcpu.counted - before
 
 
-def steady(scenario: Scenario, patches: Patches) -> "Fraction":
+def steady(scenario: Scenario, features: Features) -> "Fraction":
     """Loads per round trip once the cache has reached its cycle; memslot changes are left out."""
     from fractions import Fraction  # brings decimal along: too much for an emulated host, where only predict() is used
 
-    vcpu = _Vcpu(scenario, patches, events=False)
+    vcpu = _Vcpu(scenario, features, events=False)
     period = scenario.period
-    seen: dict[object, tuple[int, Prediction]] = {}
+    seen: dict[object, tuple[int, Calls]] = {}
     number = 0
     while (state := vcpu.state()) not in seen:
         seen[state] = number, vcpu.counted
@@ -235,10 +174,10 @@ def steady(scenario: Scenario, patches: Patches) -> "Fraction":
 class _Vcpu:
     """The part of a vCPU that decides about roots: two MMUs, and which of them is in use."""
 
-    def __init__(self, scenario: Scenario, patches: Patches, *, events: bool = True) -> None:
+    def __init__(self, scenario: Scenario, features: Features, *, events: bool = True) -> None:
         self._scenario = scenario
-        self._root_mmu = RootCache(patches)  # L1, and L2 without EPT12
-        self._guest_mmu = RootCache(patches)  # L2 with EPT12
+        self._root_mmu = RootCache(features)  # L1, and L2 without EPT12
+        self._guest_mmu = RootCache(features)  # L2 with EPT12
         self._l1_role = Role(direct=scenario.l0_tdp, guest_mode=False)
         self._l2_role = Role(direct=scenario.l0_tdp, guest_mode=True)
         self._memslot_changes = frozenset(scenario.memslot_changes if events else ())
@@ -247,9 +186,9 @@ class _Vcpu:
         self._enter(self._root_mmu, self._cr3, self._l1_role)
 
     @property
-    def counted(self) -> Prediction:
+    def counted(self) -> Calls:
         """Calls since the VM was created."""
-        return Prediction(self._loads, self._switches)
+        return Calls(self._loads, self._switches)
 
     def state(self) -> object:
         """All that the future depends on, apart from the position in the sequences."""
