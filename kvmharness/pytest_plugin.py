@@ -82,10 +82,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if (mark := metafunc.definition.get_closest_marker("kvm_hosts")) is None:
         return
     from kvmharness.errors import UsageError
-    from kvmharness.testing.needs import host_name
+    from kvmharness.hosts import catalogue
 
     try:
-        hosts = [host_name(spec) for spec in mark.args]
+        hosts = [catalogue.named(spec).name for spec in mark.args]
     except UsageError as error:
         raise pytest.UsageError(f"{metafunc.definition.nodeid}: {error} {error.hint}") from error
     if "kvm_host" not in metafunc.fixturenames:

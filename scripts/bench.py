@@ -270,7 +270,7 @@ def emulated(runs: int) -> Result:
     from kvmharness.lab.image.interpreter import LIBRARY
     from kvmharness.lab.job import Job
     from kvmharness.lab.kernels import build
-    from kvmharness.lab.machines.catalogue import emulated_host
+    from kvmharness.lab.machines.emulator import emulated_host
 
     name, target = "emulated host, seconds from its start to the first guest instruction", f"<= {EMULATED_AT_MOST_S:g}"
     arguments = {"cell": Cell(Setup.NO_EPT, 3, 3).to_json(), "images": programs.pack()}

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
@@ -9,9 +10,10 @@ from kvmharness import __version__
 from kvmharness.cli.options import Verbs, verb
 from kvmharness.cli.output import Output
 from kvmharness.errors import ExitCode
+from kvmharness.hosts import catalogue
 from kvmharness.hosts.facts import HostFacts, facts
 from kvmharness.hosts.needs import NEEDS, unmet
-from kvmharness.system.packages import BOCHS, KERNEL_BUILD, install_command, missing
+from kvmharness.system.packages import KERNEL_BUILD, install_command, missing
 
 EXTRAS = {
     "report": ("rich", "scipy", "matplotlib", "jinja2"),
@@ -25,22 +27,45 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
     made = verb(
         verbs,
         "doctor",
-        run,
+        read,
+        act,
         "show what this host can do, what it lacks and how to get it",
         "Changes nothing. Ends with 0 when the nested matrix can run, here or in an emulated host, with 4 otherwise.",
     )
     made.add_argument("--json", action="store_true", help="print one JSON document instead")
 
 
-def run(options: argparse.Namespace, output: Output) -> int:
+@dataclass(frozen=True, slots=True)
+class Request:
+    """How to show the diagnosis.
+
+    Attributes:
+        as_json: prints JSON.
+    """
+
+    as_json: bool
+
+
+def read(options: argparse.Namespace) -> Request:
+    """What is asked for."""
+    return Request(options.json)
+
+
+def act(request: Request, output: Output) -> int:
     """Prints the diagnosis."""
     found = diagnosis(facts())
-    if options.json:
+    if request.as_json:
         output.result(json.dumps(found, indent=1, sort_keys=True))
     else:
         for line in lines(found, output):
             output.result(line)
-    return ExitCode.PASS if found["runs"]["nested"] or found["runs"]["emulated_vmx"] else ExitCode.SKIPPED
+    runs = found["runs"]
+    return ExitCode.PASS if any(runs[name] for name in ("nested", *_emulated())) else ExitCode.SKIPPED
+
+
+def _emulated() -> dict[str, catalogue.EmulatedHost]:
+    """The host that stands for all of a vendor's, by the need that tells whether it can be started."""
+    return {f"emulated_{vendor}": catalogue.first(vendor) for vendor in catalogue.vendors()}
 
 
 def diagnosis(host: HostFacts) -> dict[str, Any]:
@@ -51,13 +76,12 @@ def diagnosis(host: HostFacts) -> dict[str, Any]:
         needs[name] = {"summary": need.summary, "met": lacks is None}
         if lacks:
             needs[name] |= {"reason": lacks.reason, "fix": lacks.fix, "way_out": lacks.way_out}
-    tools = missing(BOCHS)
-    build = missing(KERNEL_BUILD)
     return {
         "tool_version": __version__,
         "host": host.to_json(),
         "needs": needs,
-        "missing_tools": {"emulated_vmx": tools, "kernel_build": build},
+        "missing_tools": {need: host.emulator.lacks() for need, host in _emulated().items()}
+        | {"kernel_build": missing(KERNEL_BUILD)},
         "missing_modules": {
             extra: lacking
             for extra, modules in EXTRAS.items()
@@ -66,8 +90,8 @@ def diagnosis(host: HostFacts) -> dict[str, Any]:
         "runs": {
             "l1_alone": needs["kvm"]["met"],
             "nested": needs["nested"]["met"],
-            "emulated_vmx": needs["emulated_vmx"]["met"],
-        },
+        }
+        | {need: needs[need]["met"] for need in _emulated()},
     }
 
 
@@ -119,11 +143,9 @@ def _need_lines(name: str, need: dict[str, Any], output: Output) -> list[str]:
 
 def _tool_lines(found: dict[str, Any], output: Output) -> list[str]:
     lines = []
-    for title, tools in (
-        ("Bochs (vmx)", found["missing_tools"]["emulated_vmx"]),
-        ("kernel build", found["missing_tools"]["kernel_build"]),
-    ):
-        if tools:
+    titles = {need: f"{host.emulator.title} ({host.vendor})" for need, host in _emulated().items()}
+    for name, title in (titles | {"kernel_build": "kernel build"}).items():
+        if tools := found["missing_tools"][name]:
             lines.append(f"  {output.paint('no ', 'yellow')}  {title:<13} lacks {', '.join(tools)}")
             lines.append(f"{'':20}{output.paint(f'-> {install_command(tools.values())}', 'dim')}")
         else:
@@ -138,7 +160,10 @@ def _run_lines(runs: dict[str, bool], output: Output) -> list[str]:
     offers = (
         ("l1_alone", "L1 alone (set-up d), on this host", "kvmharness run d"),
         ("nested", "the whole matrix, on this host", "kvmharness run"),
-        ("emulated_vmx", "the whole matrix, in an emulated VMX host", "kvmharness run --host vmx"),
+        *(
+            (need, f"the whole matrix, in an emulated {host.vendor.upper()} host", f"kvmharness run --host {host.spec}")
+            for need, host in _emulated().items()
+        ),
     )
     return [
         f"  {output.paint('yes', 'green')}  {what:<42} {command}"

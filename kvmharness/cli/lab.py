@@ -4,13 +4,20 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kvmharness.cli import machine
+from kvmharness.cli import machine as jobs
+from kvmharness.cli import options as shared
 from kvmharness.cli.options import Verbs, verb
-from kvmharness.cli.output import Output
+from kvmharness.cli.output import Output, Task
 from kvmharness.errors import ExitCode, LostMachineError, UsageError
+from kvmharness.lab.job import Machine
+from kvmharness.lab.kernels.build import Kernel
+from kvmharness.lab.kernels.choice import KernelChoice
+from kvmharness.validation.host import Emulated, emulated
 
 _BOOT_TIMEOUT_S = 300.0
 _SIGNAL_BASE = 128
@@ -31,14 +38,19 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
 
 def _add_build(parts: Any) -> None:
     made = verb(
-        parts, "build", run_build, "build the emulated host's kernel", "Built once and found again in the cache."
+        parts,
+        "build",
+        read_build,
+        act_build,
+        "build the emulated host's kernel",
+        "Built once and found again in the cache.",
     )
-    machine.add_kernel_options(made)
+    shared.add_kernel_options(made)
     made.add_argument("--json", action="store_true", help="print one JSON document instead")
 
 
 def _add_boot(parts: Any) -> None:
-    made = verb(parts, "boot", run_boot, "boot the emulated host and show what it is")
+    made = verb(parts, "boot", read_boot, act_boot, "boot the emulated host and show what it is")
     _add_machine_options(made)
     made.add_argument("--json", action="store_true", help="print one JSON document instead")
 
@@ -47,7 +59,8 @@ def _add_exec(parts: Any) -> None:
     made = verb(
         parts,
         "exec",
-        run_exec,
+        read_exec,
+        act_exec,
         "run a static program in the emulated host, with /dev/kvm and nesting on",
         "Its output comes out here; it ends with the program's exit status, with 128 + N when signal N ended it.",
     )
@@ -60,9 +73,9 @@ def _add_exec(parts: Any) -> None:
 
 
 def _add_machine_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--host", metavar="HOST", default=machine.EMULATED, help=machine.HOST_HELP)
-    machine.add_parameter_option(parser)
-    machine.add_kernel_options(parser)
+    shared.add_host_option(parser)
+    shared.add_parameter_option(parser)
+    shared.add_kernel_options(parser)
 
 
 def _seconds(text: str) -> float:
@@ -75,11 +88,29 @@ def _seconds(text: str) -> float:
     return value
 
 
-def run_build(options: argparse.Namespace, output: Output) -> int:
+@dataclass(frozen=True, slots=True)
+class BuildRequest:
+    """A kernel to build, or to find.
+
+    Attributes:
+        kernel: which one.
+        as_json: prints JSON.
+    """
+
+    kernel: KernelChoice
+    as_json: bool
+
+
+def read_build(options: argparse.Namespace) -> BuildRequest:
+    """What is asked for. Raises: UsageError, options that contradict each other."""
+    return BuildRequest(shared.kernel_choice(options), options.json)
+
+
+def act_build(request: BuildRequest, output: Output) -> int:
     """Builds the kernel, or finds it."""
     started = time.monotonic()
     with output.task("Kernel") as task:
-        kernel = machine.kernel_of(options, task)
+        kernel = request.kernel.get(task.tick)
     facts = {
         "release": kernel.release,
         "source": kernel.source,
@@ -87,7 +118,7 @@ def run_build(options: argparse.Namespace, output: Output) -> int:
         "modules": str(kernel.modules),
         "config_hash": kernel.config_hash,
     }
-    if options.json:
+    if request.as_json:
         output.result(json.dumps(facts, indent=1))
     else:
         _print_facts(facts, output)
@@ -95,7 +126,52 @@ def run_build(options: argparse.Namespace, output: Output) -> int:
     return ExitCode.PASS
 
 
-def run_boot(options: argparse.Namespace, output: Output) -> int:
+@dataclass(frozen=True, slots=True)
+class Booted:
+    """An emulated host to boot.
+
+    Attributes:
+        host: which one.
+        kernel: what it boots.
+        params: of KVM's modules.
+    """
+
+    host: Emulated
+    kernel: KernelChoice
+    params: Mapping[str, str]
+
+    @classmethod
+    def of(cls, options: argparse.Namespace) -> "Booted":
+        """What is asked for. Raises: UsageError, no such host, or options that contradict each other."""
+        return cls(emulated(options.host), shared.kernel_choice(options), dict(options.param))
+
+    def ready(self, task: Task) -> tuple[Kernel, Machine]:
+        """The kernel, built if it has to be, and the machine that is about to boot it."""
+        kernel = self.kernel.get(task.tick)
+        machine = self.host.machine(kernel)
+        task.step(f"booting {kernel.release} in {machine.description}")
+        return kernel, machine
+
+
+@dataclass(frozen=True, slots=True)
+class BootRequest:
+    """An emulated host to look at.
+
+    Attributes:
+        booted: which one.
+        as_json: prints JSON.
+    """
+
+    booted: Booted
+    as_json: bool
+
+
+def read_boot(options: argparse.Namespace) -> BootRequest:
+    """What is asked for. Raises: UsageError, as :meth:`Booted.of`."""
+    return BootRequest(Booted.of(options), options.json)
+
+
+def act_boot(request: BootRequest, output: Output) -> int:
     """Boots, loads KVM, says what is there, powers off."""
     facts: dict[str, object] = {}
 
@@ -103,16 +179,15 @@ def run_boot(options: argparse.Namespace, output: Output) -> int:
         facts.update(data if isinstance(data, dict) else {})
 
     with output.task("Emulated host") as task:
-        kernel, host = machine.chosen(options, task)
-        task.step(f"booting {kernel.release} in {host.description}")
+        kernel, machine = request.booted.ready(task)
         started = time.monotonic()
         steps = ({"do": "call", "function": "kvmharness.lab.inside.facts:facts"},)
-        job = machine.job(steps, kernel, dict(options.param), timeout_s=_BOOT_TIMEOUT_S)
+        job = jobs.job(steps, kernel, request.booted.params, timeout_s=_BOOT_TIMEOUT_S)
         up: list[float] = []
-        listener = machine.Listener(data=take, begun=lambda kind: up.append(time.monotonic() - started))
-        host.run(job, listener)
-    facts |= {"emulator": host.description}
-    if options.json:
+        listener = jobs.Listener(data=take, begun=lambda kind: up.append(time.monotonic() - started))
+        machine.run(job, listener)
+    facts |= {"emulator": machine.description}
+    if request.as_json:
         output.result(json.dumps(facts, indent=1, sort_keys=True))
     else:
         _print_facts(facts, output)
@@ -131,22 +206,44 @@ def _print_facts(facts: dict[str, Any], output: Output) -> None:
             output.result(f"{name:<{width}}  {' '.join(value) if isinstance(value, list) else value}")
 
 
-def run_exec(options: argparse.Namespace, output: Output) -> int:
-    """Runs the program; its output goes to standard output as it comes."""
+@dataclass(frozen=True, slots=True)
+class ExecRequest:
+    """A program to run in an emulated host.
+
+    Attributes:
+        booted: the host.
+        file: the program, seen to be one.
+        arguments: of it.
+        timeout_s: wall seconds for all, the boot included.
+    """
+
+    booted: Booted
+    file: Path
+    arguments: tuple[str, ...]
+    timeout_s: float
+
+
+def read_exec(options: argparse.Namespace) -> ExecRequest:
+    """What is asked for. Raises: UsageError, not a program, or as :meth:`Booted.of`."""
     _check_program(options.file)
-    place = f"bin/{options.file.name}"
+    return ExecRequest(Booted.of(options), options.file, tuple(options.arguments), options.timeout)
+
+
+def act_exec(request: ExecRequest, output: Output) -> int:
+    """Runs the program; its output goes to standard output as it comes."""
+    place = f"bin/{request.file.name}"
 
     def show(text: str) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
 
     with output.task("Emulated host") as task:
-        kernel, host = machine.chosen(options, task)
-        task.step(f"booting {kernel.release} in {host.description}")
-    step = {"do": "exec", "argv": [f"/{place}", *options.arguments]}
-    job = machine.job((step,), kernel, dict(options.param), files={place: options.file}, timeout_s=options.timeout)
-    listener = machine.Listener(output=show)
-    host.run(job, listener)
+        kernel, machine = request.booted.ready(task)
+    step = {"do": "exec", "argv": [f"/{place}", *request.arguments]}
+    files = {place: request.file}
+    job = jobs.job((step,), kernel, request.booted.params, files=files, timeout_s=request.timeout_s)
+    listener = jobs.Listener(output=show)
+    machine.run(job, listener)
     for line in listener.dmesg:
         output.detail(f"dmesg: {line}")
     return _status(listener.results.get(1))

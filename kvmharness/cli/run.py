@@ -2,22 +2,28 @@
 
 import argparse
 import sys
+from dataclasses import dataclass, replace
 
 from kvmharness.cells.cell import Cell, select, with_params
-from kvmharness.cells.passes import Plan
-from kvmharness.cli import machine, reports
+from kvmharness.cli import options as shared
 from kvmharness.cli.options import Verbs, verb
-from kvmharness.cli.output import Output, Task
-from kvmharness.errors import ExitCode, HostRequirementError, UsageError
+from kvmharness.cli.output import Output
+from kvmharness.cli.reports import Reports, add_report_options, document
+from kvmharness.errors import ExitCode
 from kvmharness.guest.layout import SAMPLES_MAX
-from kvmharness.lab.kernels.build import Kernel
 from kvmharness.oracle import oracles
-from kvmharness.patches.apply import Overlay
-from kvmharness.results.record import CellResult, OracleView, Record, VariantId
+from kvmharness.results.record import CellResult, Record
 from kvmharness.results.verdict import Outcome
+from kvmharness.validation.host import HERE, Emulated, Host, RunRequest, ThisMachine, resolve
 
-LOCAL_TURNS = 4
 _ORACLE = oracles.named(oracles.DEFAULT)
+_MANY = 1_000_000
+_LENGTHS = (
+    ("--warmup", "warmup", _MANY, "before anything is measured"),
+    ("--round-trips", "round_trips", _MANY, "of the counting pass"),
+    ("--batches", "batches", SAMPLES_MAX, "samples of the timing pass"),  # they must have room in the guest's memory
+    ("--batch-round-trips", "batch_round_trips", _MANY, "of one sample"),
+)
 
 
 def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
@@ -25,7 +31,8 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
     made = verb(
         verbs,
         "run",
-        handler,
+        read,
+        act,
         "run the matrix of CR3-thrashing guests and print counts, the oracle's prediction and times",
         "Ends with 1 when a guest saw a stale translation or root loads differ from the prediction, with 3 when "
         "something could not be judged, with 4 when nothing could run.",
@@ -33,7 +40,7 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
     made.add_argument(
         "workloads", metavar="WORKLOAD", nargs="*", help="a set-up (a, b, c, d) or a cell such as a:3x3; default: all"
     )
-    made.add_argument("--host", metavar="HOST", default=machine.LOCAL, help=f"local, {machine.HOST_HELP}")
+    shared.add_host_option(made, default=HERE, here=True)
     made.add_argument("--list", action="store_true", help="list the cells and run none")
     made.add_argument(
         "--has",
@@ -43,30 +50,20 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
         f"(default: what its source shows; where that is not at hand all, {_ORACLE.usual})",
     )
     length = made.add_argument_group("length of the passes, in round trips; rounded up to whole rotations")
-    for option, field, reader, what in (
-        ("--warmup", "warmup", _positive, "before anything is measured"),
-        ("--round-trips", "round_trips", _positive, "of the counting pass"),
-        ("--batches", "batches", _batches, "samples of the timing pass"),
-        ("--batch-round-trips", "batch_round_trips", _positive, "of one sample"),
-    ):
-        length.add_argument(option, dest=field, metavar="N", type=reader, default=argparse.SUPPRESS, help=what)
+    for option, field, limit, what in _LENGTHS:
+        length.add_argument(
+            option, dest=field, metavar="N", type=shared.number(limit), default=argparse.SUPPRESS, help=what
+        )
     made.add_argument(
         "--turns",
         metavar="N",
-        type=_positive,
-        help="how often the whole matrix is run; several turns are what `compare` needs to tell noise (default: 4 on "
-        "this machine, 1 in an emulated host, where every turn is the same)",
+        type=shared.number(_MANY),
+        help="how often the whole matrix is run; several turns are what `compare` needs to tell noise (default: "
+        f"{ThisMachine.turns} on this machine, {Emulated.turns} in an emulated host, where every turn is the same)",
     )
-    reports.add_options(made)
-    machine.add_parameter_option(made)
-    machine.add_kernel_options(made)
-
-
-def _positive(text: str, limit: int = 1_000_000) -> int:
-    value = int(text) if text.isdecimal() else 0
-    if not 0 < value <= limit:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {limit}")
-    return value
+    add_report_options(made)
+    shared.add_parameter_option(made)
+    shared.add_kernel_options(made)
 
 
 def _features(text: str) -> tuple[str, ...]:
@@ -78,84 +75,78 @@ def _features(text: str) -> tuple[str, ...]:
     return words
 
 
-def _batches(text: str) -> int:
-    """Their samples must have room in the guest's memory."""
-    return _positive(text, SAMPLES_MAX)
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Cells to run somewhere.
+
+    Attributes:
+        host: where.
+        wanted: what.
+        reports: the files to write about it.
+    """
+
+    host: Host
+    wanted: RunRequest
+    reports: Reports
 
 
-def handler(options: argparse.Namespace, output: Output) -> int:
-    """Runs the cells and prints the table."""
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Cells to list.
+
+    Attributes:
+        cells: which ones.
+    """
+
+    cells: tuple[Cell, ...]
+
+
+def read(options: argparse.Namespace) -> Request | Listing:
+    """What is asked for.
+
+    Raises:
+        UsageError: no such cell or host, or options that contradict each other.
+    """
     cells = select(tuple(options.workloads))
     if options.list:
-        output.result("\n".join(cell.id for cell in cells))
+        return Listing(cells)
+    host, params, kernel = resolve(options.host), dict(options.param), shared.kernel_choice(options)
+    host.check(kernel, params)
+    given = {field: getattr(options, field) for _, field, _, _ in _LENGTHS if hasattr(options, field)}
+    wanted = RunRequest(
+        cells=tuple(with_params(cell, params) for cell in cells),
+        plan=replace(host.plan, **given),
+        turns=options.turns or host.turns,
+        kernel=kernel,
+        has=options.has,
+        command=("kvmharness", *sys.argv[1:]),
+    )
+    return Request(host, wanted, Reports.of(options))
+
+
+def act(request: Request | Listing, output: Output) -> int:
+    """Lists the cells, or runs them and prints the table."""
+    if isinstance(request, Listing):
+        output.result("\n".join(cell.id for cell in request.cells))
         return ExitCode.PASS
-    reports.check(options)
-    if options.host == machine.LOCAL:
-        machine.put_back_modules(output)
-    with output.task("Run") as task:
-        record = _run(cells, options, output, task)
-    _show(record, options, output)
+    record = run(request, output)
+    _show(record, request.reports, output)
     return _exit_code(record)
 
 
-def _run(cells: tuple[Cell, ...], options: argparse.Namespace, output: Output, task: Task) -> Record:
-    """The record, from wherever the options say."""
-    # Not at the top: `--list` and `--help` need no binding.
-    from kvmharness.validation import campaign
+def run(request: Request, output: Output) -> Record:
+    """Runs the cells.
 
-    def on_result(result: CellResult, done: int, total: int) -> None:
-        task.step(_line(result), done, total)
+    Raises:
+        HostRequirementError, LostMachineError, UsageError: as :meth:`kvmharness.validation.host.Host.run`.
+    """
+    request.host.recover(output.say)
+    with output.task("Run") as task:
 
-    command = ("kvmharness", *sys.argv[1:])
-    if options.host == machine.LOCAL:
-        if options.param or options.kernel or options.source:
-            raise UsageError(
-                "--param, --kernel and --source choose what an emulated host runs; this machine runs what it runs",
-                "Add --host vmx, or load the modules as wanted first.",
-            )
-        try:
-            return campaign.run_here(
-                cells,
-                _plan(options, Plan()),
-                turns=options.turns or LOCAL_TURNS,
-                oracle=_view(options.has),
-                command=command,
-                on_result=on_result,
-            )
-        except HostRequirementError as error:
-            way_out = "or use an emulated host: kvmharness run --host vmx"
-            raise HostRequirementError(str(error), f"{error.hint}; {way_out}" if error.hint else way_out) from error
-    kernel, host = machine.chosen(options, task)
-    task.step(f"booting {kernel.release} in {host.description}", 0, len(cells))
-    ours = VariantId("host", kernel.source, config_hash=kernel.config_hash, oracle=_view(options.has, kernel))
-    cells = tuple(with_params(cell, dict(options.param)) for cell in cells)
-    return campaign.run_in(
-        host,
-        (campaign.Variant(ours, kernel.modules),),
-        ("host",) * (options.turns or 1),
-        cells,
-        _plan(options, campaign.EMULATED_PLAN),
-        command=command,
-        on_result=on_result,
-    )
+        def on_result(result: CellResult, done: int, total: int) -> None:
+            task.step(_line(result), done, total)
 
-
-def _plan(options: argparse.Namespace, default: Plan) -> Plan:
-    from dataclasses import replace
-
-    given = {
-        name: getattr(options, name)
-        for name in ("warmup", "round_trips", "batches", "batch_round_trips")
-        if hasattr(options, name)
-    }
-    return replace(default, **given)
-
-
-def _view(has: tuple[str, ...] | None, kernel: Kernel | None = None) -> OracleView | None:
-    """How the oracle sees the kernel: as the user says, else as its source shows, else as kernels usually are."""
-    if has is None and kernel is not None and kernel.tree is not None:
-        return oracles.found(_ORACLE.name, Overlay(kernel.tree).read)
-    return oracles.told(_ORACLE.name, has)
+        return request.host.run(request.wanted, on_result, task)
 
 
 def _line(result: CellResult) -> str:
@@ -163,14 +154,14 @@ def _line(result: CellResult) -> str:
     return f"{result.id} {what}"
 
 
-def _show(record: Record, options: argparse.Namespace, output: Output) -> None:
+def _show(record: Record, reports: Reports, output: Output) -> None:
     from kvmharness.report.text import print_run
 
-    if options.json == reports.STANDARD_OUTPUT:
-        output.result(reports.document(record))
+    if reports.printed:
+        output.result(document(record))
     else:
         print_run(record)
-    reports.write(options, output, record)
+    reports.write(output, record)
 
 
 def _exit_code(record: Record) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 from kvmharness.hosts.device import DeviceState, probe
 from kvmharness.lean.dataclasses import dataclass, fields
 from kvmharness.vendors.names import NAMES
+from kvmharness.vendors.naming import VendorNames
 
 LAB_MARKER = "kvmharness.lab="
 """What the lab puts on the command line of the kernels it boots, followed by the machine's short name."""
@@ -68,6 +69,11 @@ class HostFacts:
     def svm(self) -> bool:
         """The CPU offers SVM."""
         return "svm" in self.cpu_flags
+
+    @property
+    def vendor(self) -> VendorNames | None:
+        """Whose virtualization the CPU has."""
+        return next((vendor for vendor in NAMES if vendor.name in self.cpu_flags), None)
 
     @property
     def bare_metal(self) -> bool:

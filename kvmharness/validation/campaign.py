@@ -21,7 +21,16 @@ from kvmharness.cells.turn import EXECUTE, DiffersError, PlannedTurn
 from kvmharness.errors import ExitCode, KvmHarnessError, LostMachineError
 from kvmharness.lab.job import Event, Job, Machine
 from kvmharness.oracle import oracles
-from kvmharness.results.record import UNIT_EMULATED, UNIT_TSC, CellResult, OracleView, Prediction, Record, VariantId, When
+from kvmharness.results.record import (
+    UNIT_EMULATED,
+    UNIT_TSC,
+    CellResult,
+    OracleView,
+    Prediction,
+    Record,
+    VariantId,
+    When,
+)
 from kvmharness.validation.probing import Params
 from kvmharness.validation.probing import surroundings as surroundings_of
 

@@ -5,14 +5,17 @@ import json
 import pytest
 
 from kvmharness.cells.cell import Cell, Setup, matrix
-from kvmharness.cli import machine, run
+from kvmharness.cli import run
 from kvmharness.cli.main import main
 from kvmharness.lab.kernels.build import Kernel
 from kvmharness.results.record import save
+from kvmharness.validation import host
+from kvmharness.validation.host import Emulated, ThisMachine
 from tests import builders
 from tests.oracle.root_cache_trees import root_cache_tree
 
 LOCAL = ("validate", "fast-cr3-switch", "--host", "local")
+KERNEL = ("--kernel", "/boot/x", "--modules", "/nowhere")
 CELLS = (Cell(Setup.NO_EPT, 1, 1), Cell(Setup.NO_EPT, 3, 3))
 
 
@@ -26,14 +29,6 @@ def record(tmp_path):
 def test_list_needs_no_kvm(capsys):
     assert main(["run", "--list"]) == 0
     assert capsys.readouterr().out.splitlines() == [cell.id for cell in matrix()]
-
-
-@pytest.mark.parametrize(
-    ("host", "module"),
-    [("vmx", "kvm_intel"), ("vmx:penryn", "kvm_intel"), ("svm", "kvm_amd"), ("svm:epyc-nonpt", "kvm_amd")],
-)
-def test_the_vendor_of_an_emulated_host(host, module):
-    assert machine.vendor_module(host) == module
 
 
 def test_list_of_one_set_up(capsys):
@@ -62,10 +57,15 @@ def test_list_of_one_set_up(capsys):
         ([*LOCAL, "--reload-modules", "--source", "/nowhere"], "/nowhere is not a built kernel tree"),
         (["lab", "exec", "/nowhere/x"], "/nowhere/x: No such file or directory"),
         (["lab", "boot", "--host", "nix"], "no host is called 'nix'"),
+        (["lab", "boot", "--host", "local"], "no host is called 'local'"),
+        (["lab", "build", "--kernel", "/boot/x"], "--kernel and --modules belong together"),
+        (["run", "--param", "kvm.tdp_mmu=N"], "this machine runs what it runs"),
+        (["run", *KERNEL, "--host", "svm", "--source", "/nowhere"], "--kernel boots a kernel as it is"),
     ],
 )
-def test_what_is_refused(arguments, says, capsys, monkeypatch):
-    monkeypatch.setattr(machine, "put_back_modules", lambda output: None)
+def test_what_is_refused_before_anything_is_done(arguments, says, capsys, monkeypatch):
+    for kind in (ThisMachine, Emulated):
+        monkeypatch.setattr(kind, "recover", lambda host, say: pytest.fail("something was done"))
     assert main(arguments) == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -119,8 +119,30 @@ def test_compare_of_a_cut_off_record(record, capsys):
     assert f"cannot read record {record}" in capsys.readouterr().err
 
 
-def test_bisect_turns_what_is_no_verdict_into_125(record):
-    assert main(["compare", record, "/nowhere/b.json", "--bisect"]) == 125
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        # Read, and then refused.
+        (["compare", "RECORD", "/nowhere/b.json", "--bisect"], 125),
+        (["compare", "RECORD", "/nowhere/b.json", "--bi"], 125),
+        (["compare", "RECORD", "/nowhere/b.json"], 2),
+        (["bisect", "z:1", "loads", "0"], 125),
+        (["bisect", "a:3x3", "loads", "0", "--host", "local"], 125),
+        (["validate", "nix", "--bisect"], 125),
+        # Not even read: git would take 2 for a bad commit.
+        (["compare", "--bisect"], 125),
+        (["compare", "RECORD", "RECORD", "--tolerance", "lots", "--bis"], 125),
+        (["bisect", "a:3x3"], 125),
+        (["bisect", "--nix"], 125),
+        (["compare", "--nix"], 2),
+        # The word is somebody else's.
+        (["lab", "exec", "/nowhere/program", "--bisect"], 2),
+        (["compare", "RECORD", "--", "--bisect"], 2),
+        (["bisect", "--help"], 0),
+    ],
+)
+def test_for_git_what_is_no_verdict_is_125(arguments, code, record, capsys):
+    assert main([record if word == "RECORD" else word for word in arguments]) == code
 
 
 @pytest.mark.needs("kvm")
@@ -156,7 +178,7 @@ def test_what_a_kernel_has_is_what_the_user_says_else_what_its_source_shows(tmp_
     given = Kernel(tmp_path, tmp_path)
 
     def seen(has, kernel=None):
-        view = run._view(has, kernel)
+        view = host._view(has, kernel)
         return view.features["ignore_direct_pgd"], view.features["reuse_current"], view.why
 
     assert run._features("none") == ()

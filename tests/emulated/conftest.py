@@ -12,7 +12,7 @@ from kvmharness.guest import shipped as programs
 from kvmharness.lab.image.interpreter import LIBRARY
 from kvmharness.lab.job import Job
 from kvmharness.lab.kernels import build
-from kvmharness.lab.machines.catalogue import emulated_host
+from kvmharness.lab.machines.emulator import emulated_host
 from kvmharness.oracle import oracles
 from kvmharness.results.record import CellResult
 from kvmharness.system.programs import MissingToolError
@@ -63,11 +63,11 @@ class Done:
         return [line for event in self.events if event["event"] == "dmesg" for line in event["lines"]]
 
 
-def boot(cpu, cells, *, scenarios=False):
+def boot(host, cells, *, scenarios=False):
     """Runs cells, and the scenarios with them, in one boot."""
     try:
         kernel = build.kernel()
-        machine = emulated_host(cpu, kernel)
+        machine = emulated_host(host, kernel)
         machine.description  # noqa: B018 - asks the emulator, which may be missing
     except MissingToolError as e:
         pytest.skip(f"{e}: {e.hint}")
@@ -98,14 +98,14 @@ def boot(cpu, cells, *, scenarios=False):
 
 @pytest.fixture(scope="session")
 def skylake():
-    return boot("skylake", NESTED, scenarios=True)
+    return boot("vmx:skylake", NESTED, scenarios=True)
 
 
 @pytest.fixture(scope="session")
 def skylake_again(skylake):
-    return boot("skylake", NESTED, scenarios=True)
+    return boot("vmx:skylake", NESTED, scenarios=True)
 
 
 @pytest.fixture(scope="session")
 def penryn():
-    return boot("penryn", WITHOUT_EPT)
+    return boot("vmx:penryn", WITHOUT_EPT)

@@ -1,4 +1,4 @@
-"""What nested guests are made to do wrong inside an emulated host: each a cell whose blueprint has one thing spoiled."""
+"""What nested guests are made to do wrong in an emulated host: each a cell whose blueprint has one thing spoiled."""
 
 from collections.abc import Callable
 

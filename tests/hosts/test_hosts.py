@@ -15,7 +15,6 @@ from kvmharness.errors import UsageError
 from kvmharness.hosts.device import DeviceState
 from kvmharness.hosts.facts import facts
 from kvmharness.hosts.needs import NEEDS, all_unmet, check_names, unmet
-from kvmharness.lab.machines import bochs, qemu
 from kvmharness.system.packages import install_command, missing
 from tests.hostfiles import TOGETHER, HostFiles
 
@@ -158,11 +157,6 @@ def test_amd_without_npt(machine):
 
 def test_svm_is_had_from_the_emulated_svm_host(machine):
     assert lacks(machine, "nested_svm").way_out == lacks(machine, "npt").way_out == "kvmharness run --host svm"
-
-
-def test_every_emulated_host_that_a_need_names_can_be_started():
-    named = {host for need in NEEDS.values() for host in need.hosts}
-    assert named == {f"vmx:{cpu}" for cpu in bochs.CPUS} | {f"svm:{cpu}" for cpu in qemu.CPUS}
 
 
 def test_without_ept(machine):

@@ -106,9 +106,7 @@ def boots(poor, tmp_path, monkeypatch):
     found = []
     kernel = build.Kernel(tmp_path, tmp_path)
     monkeypatch.setattr(loop.build, "kernel", lambda **options: kernel)
-    monkeypatch.setattr(
-        loop, "emulated_host", lambda cpu, kernel, **more: ProcessMachine(tmp_path, f"vmx:{cpu}", found)
-    )
+    monkeypatch.setattr(loop, "emulated_host", lambda host, kernel, **more: ProcessMachine(tmp_path, host, found))
     return found
 
 

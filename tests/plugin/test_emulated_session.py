@@ -31,8 +31,8 @@ SUITE = """
         raise RuntimeError("in teardown")
     def test_teardown(broken, record_property): record_property("seen", 1)
     def test_asserts_inside_the_package(kvm_host):
-        from kvmharness.testing.needs import host_name
-        host_name("nowhere")
+        from kvmharness.hosts import catalogue
+        catalogue.named("nowhere")
 """
 OUTCOMES = {"passed": 3, "failed": 2, "skipped": 2, "xfailed": 1, "errors": 1, "warnings": 1}
 
@@ -59,7 +59,7 @@ def test_a_suite_looks_as_if_it_had_run_here(suite, boots, pytester, run):
         "E       AssertionError: assert ['a', 'b'] == ['a', 'c']",
         "test_suite.py:9: AssertionError",
         "said before",
-        '>           raise UsageError(f"no emulated host',  # a source that only lies out here
+        '>       raise UsageError(f"no emulated host',  # a source that only lies out here
         "kvmharness/testing/needs.py:",
         "UserWarning: careful",
         "SKIPPED [2] test_suite.py:11: not today",

@@ -6,7 +6,7 @@ import pytest
 
 from kvmharness.cells.cell import validation_matrix
 from kvmharness.lab.kernels.source import debian
-from kvmharness.lab.machines.catalogue import emulated_host
+from kvmharness.lab.machines.emulator import emulated_host
 from kvmharness.patches.series import load
 from kvmharness.results.verdict import Outcome
 from kvmharness.validation.validate import prepare, validate

@@ -97,6 +97,15 @@ def at(path: Path) -> Source:
     )
 
 
+def chosen(path: Path | None) -> Source:
+    """The source that the user names, Debian's without one.
+
+    Raises:
+        UsageError, MissingToolError: as :func:`at` and :func:`debian`.
+    """
+    return debian() if path is None else at(path)
+
+
 def _unpack_tarball(tarball: Path, target: Path) -> None:
     folders = [*UNUSED, "arch/[!x]*", "arch/xtensa"]
     # In an exclusion * also matches slashes, so the tarball's top folder must be named.

@@ -12,7 +12,7 @@ from kvmharness.guest import shipped as programs
 from kvmharness.lab.image.initramfs import ImageParts
 from kvmharness.lab.job import Job
 from kvmharness.lab.kernels import build
-from kvmharness.lab.machines.catalogue import emulated_host
+from kvmharness.lab.machines.emulator import emulated_host
 from kvmharness.testing.emulated.replay import Replay
 from kvmharness.testing.emulated.suite import ROOT, Suite, suite
 from kvmharness.testing.names import INI
@@ -79,7 +79,7 @@ class _EmulatedHost:
             carried = suite(self._config, self._params)
             kernel = self._kernel()
             parts = ImageParts(carried.packages)
-            machine = emulated_host(self._host.partition(":")[2], kernel, parts=parts, progress=self._say)
+            machine = emulated_host(self._host, kernel, parts=parts, progress=self._say)
         except KvmHarnessError as error:
             raise pytest.UsageError(f"{error} {error.hint}".strip()) from error
         left = list(self._params)

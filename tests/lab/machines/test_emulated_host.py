@@ -9,7 +9,7 @@ from kvmharness.errors import LostMachineError
 from kvmharness.lab.image.interpreter import LIBRARY, PythonParts
 from kvmharness.lab.job import HangError, Job, KernelPanicError
 from kvmharness.lab.kernels import build, selftests
-from kvmharness.lab.machines.catalogue import emulated_host
+from kvmharness.lab.machines.emulator import emulated_host
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs("emulated_vmx")]
 
@@ -143,18 +143,18 @@ def test_a_boot_costs_less_than_ten_seconds_of_processor_time(kernel):
 
 
 @pytest.mark.parametrize(
-    ("cpu", "has", "lacks"),
+    ("host", "has", "lacks"),
     [
-        ("penryn", "vmx", "ept"),
-        ("lynnfield", "vpid", "unrestricted_guest"),
-        ("sandybridge", "unrestricted_guest", "shadow_vmcs"),
-        ("haswell", "shadow_vmcs", "pml"),
-        ("skylake", "pml", "svm"),
+        ("vmx:penryn", "vmx", "ept"),
+        ("vmx:lynnfield", "vpid", "unrestricted_guest"),
+        ("vmx:sandybridge", "unrestricted_guest", "shadow_vmcs"),
+        ("vmx:haswell", "shadow_vmcs", "pml"),
+        ("vmx:skylake", "pml", "svm"),
     ],
 )
-def test_every_model_boots_and_has_what_it_is_chosen_for(kernel, cpu, has, lacks):
+def test_every_model_boots_and_has_what_it_is_chosen_for(kernel, host, has, lacks):
     job = Job(({"do": "load", "variant": "stock"}, FACTS), modules={"stock": kernel.modules}, timeout_s=120)
-    events = boot(emulated_host(cpu, kernel), job)
+    events = boot(emulated_host(host, kernel), job)
     flags = of(events, 1, "data")[0]["data"]["flags"]
     assert has in flags
     assert lacks not in flags

@@ -6,7 +6,7 @@ import pytest
 
 from kvmharness.lab.job import Job
 from kvmharness.lab.kernels import build
-from kvmharness.lab.machines.catalogue import emulated_host
+from kvmharness.lab.machines.emulator import emulated_host
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs("emulated_svm")]
 
@@ -16,20 +16,20 @@ def kernel():
     return build.kernel()
 
 
-def boot(cpu, kernel):
+def boot(host, kernel):
     steps = (
         {"do": "load", "variant": "stock"},
         {"do": "call", "function": "kvmharness.lab.inside.facts:facts"},
         {"do": "unload"},
     )
     events = []
-    emulated_host(cpu, kernel).run(Job(steps, modules={"stock": kernel.modules}, timeout_s=120), events.append)
+    emulated_host(host, kernel).run(Job(steps, modules={"stock": kernel.modules}, timeout_s=120), events.append)
     return events
 
 
-@pytest.mark.parametrize(("cpu", "npt"), [("epyc", True), ("epyc-nonpt", False)])
-def test_kvm_amd_loads_with_nesting(kernel, cpu, npt):
-    events = boot(cpu, kernel)
+@pytest.mark.parametrize(("host", "npt"), [("svm:epyc", True), ("svm:epyc-nonpt", False)])
+def test_kvm_amd_loads_with_nesting(kernel, host, npt):
+    events = boot(host, kernel)
     facts = next(event["data"] for event in events if event["event"] == "data")
     assert "svm" in facts["flags"]
     assert ("npt" in facts["flags"]) is npt
@@ -37,4 +37,4 @@ def test_kvm_amd_loads_with_nesting(kernel, cpu, npt):
 
 
 def test_two_boots_are_the_same(kernel):
-    assert json.dumps(boot("epyc", kernel)) == json.dumps(boot("epyc", kernel))
+    assert json.dumps(boot("svm", kernel)) == json.dumps(boot("svm", kernel))

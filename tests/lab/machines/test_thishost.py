@@ -11,7 +11,7 @@ from kvmharness.lab.image.initramfs import ImageParts
 from kvmharness.lab.image.interpreter import LIBRARY
 from kvmharness.lab.job import Job
 from kvmharness.lab.kernels.source import debian
-from kvmharness.lab.machines.catalogue import emulated_host
+from kvmharness.lab.machines.emulator import emulated_host
 from kvmharness.patches.series import load
 from kvmharness.results.record import CellResult
 from kvmharness.validation.campaign import EMULATED_PLAN
