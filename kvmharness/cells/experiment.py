@@ -10,8 +10,9 @@ from contextlib import ExitStack
 from typing import Any
 
 from kvmharness.cells import rootcache
-from kvmharness.cells.cell import Cell, scenario
+from kvmharness.cells.cell import Cell
 from kvmharness.cells.guest import CellGuest, cell_guest
+from kvmharness.cells.rotation import scenario
 from kvmharness.errors import GuestError, KvmHarnessError
 from kvmharness.guest.failures import StaleTranslation
 from kvmharness.guest.hypervisor import exit_reasons

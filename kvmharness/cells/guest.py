@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from kvmharness.cells.cell import Cell, Rotation, rotation
+from kvmharness.cells.cell import Cell
+from kvmharness.cells.rotation import Rotation, rotation
 from kvmharness.guest import loader, rows, spaces
 from kvmharness.guest.hypervisor import Hypervisor, hypervisor
 from kvmharness.guest.layout import Action, Flag, Place

@@ -3,11 +3,11 @@
 import argparse
 from pathlib import Path
 
-from kvmharness.cells.cell import Cell, matrix, validation_matrix
+from kvmharness.cells.cell import on_vendor
+from kvmharness.cells.matrix import named
 from kvmharness.cli import machine
 from kvmharness.cli.options import Verbs, verb
 from kvmharness.cli.output import Output
-from kvmharness.errors import UsageError
 from kvmharness.validation.bisect import Question, ask
 
 
@@ -22,7 +22,7 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
         "built, as modules of the emulated host's kernel: some seconds a commit. Example: "
         "git bisect run kvmharness bisect a:3x3 loads 0",
     )
-    made.add_argument("cell", metavar="CELL", help="a cell's id, as `kvmharness run --list` shows them")
+    made.add_argument("cell", metavar="CELL", help="a cell such as a:3x3; `kvmharness run --list` explains them")
     made.add_argument("metric", metavar="METRIC", help="loads, switches, exits.VMCALL, time, probe_failures, ...")
     made.add_argument("bound", metavar="BOUND", help="the largest good figure, per round trip; time in instructions")
     made.add_argument("--tree", metavar="FOLDER", type=Path, default=Path(), help="the kernel tree under bisection")
@@ -32,17 +32,11 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
 
 def run(options: argparse.Namespace, output: Output) -> int:
     """Builds, runs, answers."""
-    question = Question.of(_cell(options.cell, options.host), options.metric, options.bound)
+    cell = on_vendor(named(options.cell), machine.vendor_module(options.host))
+    question = Question.of(cell, options.metric, options.bound)
     machine.cpu_of(options.host)
     with output.task("Bisect") as task:
         kernel = machine.kernel_of(options, task)
         answer = ask(question, options.tree, kernel, machine.machine(options.host, kernel), progress=task.tick)
     output.result(f"{answer.code.name.lower()}: {answer.text}")
     return answer.code
-
-
-def _cell(name: str, host: str) -> Cell:
-    cells = {cell.id: cell for cell in (*matrix(), *validation_matrix(machine.vendor_module(host)))}
-    if name not in cells:
-        raise UsageError(f"there is no cell {name!r}", "`kvmharness run --list` shows them, for example a:3x3.")
-    return cells[name]

@@ -3,8 +3,10 @@
 import argparse
 import sys
 
-from kvmharness.cells.cell import Cell, select, with_params
+from kvmharness.cells.cell import Cell, on_vendor, with_params
 from kvmharness.cells.experiment import Plan
+from kvmharness.cells.language import explain
+from kvmharness.cells.matrix import select
 from kvmharness.cli import machine, reports
 from kvmharness.cli.options import Verbs, verb
 from kvmharness.cli.output import Output, Task
@@ -27,10 +29,13 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
         "something could not be judged, with 4 when nothing could run.",
     )
     made.add_argument(
-        "workloads", metavar="WORKLOAD", nargs="*", help="a set-up (a, b, c, d) or a cell such as a:3x3; default: all"
+        "cells",
+        metavar="CELL",
+        nargs="*",
+        help="a cell such as a:3x3, a set-up such as a, or a shell pattern; default: all that --list shows",
     )
     made.add_argument("--host", metavar="HOST", default=machine.LOCAL, help=f"local, {machine.HOST_HELP}")
-    made.add_argument("--list", action="store_true", help="list the cells and run none")
+    made.add_argument("--list", action="store_true", help="list the default cells, and how any other is written")
     made.add_argument(
         "--has",
         choices=("none", "p1", "p2", "both"),
@@ -71,9 +76,10 @@ def _batches(text: str) -> int:
 
 def handler(options: argparse.Namespace, output: Output) -> int:
     """Runs the cells and prints the table."""
-    cells = select(tuple(options.workloads))
+    cells = select(tuple(options.cells))
     if options.list:
         output.result("\n".join(cell.id for cell in cells))
+        output.say(explain())
         return ExitCode.PASS
     reports.check(options)
     if options.host == machine.LOCAL:
@@ -87,6 +93,8 @@ def handler(options: argparse.Namespace, output: Output) -> int:
 def _run(cells: tuple[Cell, ...], options: argparse.Namespace, output: Output, task: Task) -> Record:
     """The record, from wherever the options say."""
     # Not at the top: `--list` and `--help` need no binding.
+    from kvmharness.cells.here import here
+    from kvmharness.hosts import facts
     from kvmharness.validation import campaign
 
     def on_result(result: CellResult, done: int, total: int) -> None:
@@ -101,7 +109,7 @@ def _run(cells: tuple[Cell, ...], options: argparse.Namespace, output: Output, t
             )
         try:
             return campaign.run_here(
-                cells,
+                here(cells, facts()),
                 _plan(options, Plan()),
                 turns=options.turns or LOCAL_TURNS,
                 oracle=_oracle(options.has),
@@ -111,10 +119,11 @@ def _run(cells: tuple[Cell, ...], options: argparse.Namespace, output: Output, t
         except HostRequirementError as error:
             way_out = "or use an emulated host: kvmharness run --host vmx"
             raise HostRequirementError(str(error), f"{error.hint}; {way_out}" if error.hint else way_out) from error
+    vendor_module = machine.vendor_module(options.host)
+    cells = tuple(with_params(on_vendor(cell, vendor_module), dict(options.param)) for cell in cells)
     kernel, host = machine.chosen(options, task)
     task.step(f"booting {kernel.release} in {host.description}", 0, len(cells))
     ours = VariantId("host", kernel.source, config_hash=kernel.config_hash, oracle=_oracle(options.has))
-    cells = tuple(with_params(cell, dict(options.param)) for cell in cells)
     return campaign.run_in(
         host,
         (campaign.Variant(ours, kernel.modules),),

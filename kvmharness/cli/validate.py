@@ -4,7 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from kvmharness.cells.cell import Cell, select, validation_matrix, with_params
+from kvmharness.cells.cell import Cell, on_vendor, with_params
+from kvmharness.cells.matrix import select, validation_matrix
 from kvmharness.cli import machine, reports
 from kvmharness.cli.options import Verbs, verb
 from kvmharness.cli.output import VERBOSE, Output, Task
@@ -28,7 +29,7 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
     made.add_argument(
         "series", metavar="SERIES", help="a shipped series, an mbox, a folder of patches, or git revisions A..B"
     )
-    made.add_argument("workloads", metavar="WORKLOAD", nargs="*", help="cells instead of the usual ones, as for `run`")
+    made.add_argument("cells", metavar="CELL", nargs="*", help="cells instead of the usual ones, as for `run`")
     made.add_argument("--host", metavar="HOST", default=machine.EMULATED, help=f"local, {machine.HOST_HELP}")
     made.add_argument(
         "--reload-modules",
@@ -66,9 +67,9 @@ def run(options: argparse.Namespace, output: Output) -> int:
         _check_local(options)
     else:
         machine.cpu_of(options.host)
-    usual = validation_matrix(machine.vendor_module(options.host))
-    chosen = select(tuple(options.workloads)) if options.workloads else usual
-    cells = tuple(with_params(cell, dict(options.param)) for cell in chosen)
+    vendor_module = machine.vendor_module(options.host)
+    chosen = select(tuple(options.cells)) if options.cells else validation_matrix(vendor_module)
+    cells = tuple(with_params(on_vendor(cell, vendor_module), dict(options.param)) for cell in chosen)
     with output.task("Validate") as task:
         found = _validate(options, cells, task)
     _show(found, options, output)

@@ -91,7 +91,8 @@ def schedule(order: Sequence[str], cells: Sequence[Cell]) -> tuple[Turn, ...]:
     return tuple(
         Turn(number, name, dict(params), tuple(group))
         for number, name in enumerate(order)
-        for params, group in groups.items()
+        # Without parameters first: the record's facts of the host are those of the first turn.
+        for params, group in sorted(groups.items(), key=lambda each: bool(each[0]))
     )
 
 
