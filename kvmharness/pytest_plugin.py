@@ -241,7 +241,7 @@ def guest(kvm: "Kvm", request: pytest.FixtureRequest) -> "Iterator[Callable[...,
 
 @pytest.fixture
 def nested(kvm: "Kvm", request: pytest.FixtureRequest) -> "Iterator[Callable[..., Nested]]":
-    """Makes an L1 with its L2, for this host's vendor: ``nested(host_cr3s=3)``; then ``.run(round_trips)``."""
+    """Makes an L1 with its L2: ``nested("c:3/AABB")`` or ``nested(host_cr3s=3)``; then ``.run(round_trips)``."""
     from kvmharness.testing.fixtures.guests import Guests
     from kvmharness.testing.needs import host_capabilities
 

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from kvmharness.cells.cell import Cell, Rotation, rotation
+from kvmharness.cells.cell import Cell
 from kvmharness.cells.passes import Plan
+from kvmharness.cells.rotation import Rotation, rotation
 from kvmharness.errors import HostRequirementError
 from kvmharness.guest import loader, rows, spaces
 from kvmharness.guest.blueprint import Blueprint

@@ -5,7 +5,8 @@ from fnmatch import fnmatchcase
 from fractions import Fraction
 from typing import NamedTuple
 
-from kvmharness.claims.metrics import SURVIVING, Missing, expand, label, telling, value
+from kvmharness.cells.labels import cell_of, label
+from kvmharness.claims.metrics import SURVIVING, Missing, expand, telling, value
 from kvmharness.claims.vocabulary import Check, Claim
 from kvmharness.results import noise as stats
 from kvmharness.results.record import UNIT_EMULATED, CellKey, CellResult, Record
@@ -35,12 +36,11 @@ class _Results:
         self.record = record
         self.views = {variant.name: variant.oracle for variant in record.variants}
         self.exact = record.unit == UNIT_EMULATED
-        l0_ept = record.host.get("l0_ept", True) is not False
         self._by_variant: dict[tuple[CellKey, str], list[CellResult]] = {}
         for result in sorted(record.results, key=lambda result: result.turn):
             if result.skipped is None:
                 self._by_variant.setdefault((result.key, result.variant), []).append(result)
-        self.labelled = [(label(result, l0_ept), result) for result in record.results]
+        self.labelled = [(label(cell_of(result), record.host), result) for result in record.results]
 
     def selected(self, claim: Claim) -> list[tuple[str, CellResult]]:
         """What a claim is about and what ran."""

@@ -21,6 +21,7 @@ from fnmatch import fnmatchcase
 from fractions import Fraction
 from typing import Any
 
+from kvmharness.cells.labels import check_pattern
 from kvmharness.claims.metrics import is_metric, metric_names
 from kvmharness.errors import UsageError
 
@@ -224,9 +225,14 @@ class _Table:
 
     def _cells(self) -> tuple[str, ...]:
         try:
-            return tuple(found for pattern in self._texts("cells", "*") for found in expand_braces(pattern))
+            patterns = [found for pattern in self._texts("cells", "*") for found in expand_braces(pattern)]
+            for pattern in patterns:
+                check_pattern(pattern)
         except ValueError as e:
             raise self._error(str(e)) from e
+        except UsageError as e:
+            raise self._error(str(e), e.hint) from e
+        return tuple(patterns)
 
     def _number(self, key: str) -> Fraction | None:
         value = self.table.get(key)

@@ -4,11 +4,10 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from kvmharness.cells.cell import Cell, matrix, validation_matrix
+from kvmharness.cells.matrix import named
 from kvmharness.cli import options as shared
 from kvmharness.cli.options import Verbs, verb
 from kvmharness.cli.output import Output
-from kvmharness.errors import UsageError
 from kvmharness.lab.kernels.choice import KernelChoice
 from kvmharness.validation.bisect import Answer, Question, ask
 from kvmharness.validation.host import Emulated, emulated
@@ -27,7 +26,7 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
         "git bisect run kvmharness bisect a:3x3 loads 0",
     )
     made.set_defaults(bisect=True)
-    made.add_argument("cell", metavar="CELL", help="a cell's id, as `kvmharness run --list` shows them")
+    made.add_argument("cell", metavar="CELL", help="a cell such as a:3x3; `kvmharness run --list` explains them")
     made.add_argument("metric", metavar="METRIC", help="loads, switches, exits.VMCALL, time, probe_failures, ...")
     made.add_argument("bound", metavar="BOUND", help="the largest good figure, per round trip; time in instructions")
     made.add_argument("--tree", metavar="FOLDER", type=Path, default=Path(), help="the kernel tree under bisection")
@@ -59,15 +58,9 @@ def read(options: argparse.Namespace) -> Request:
         UsageError: no such cell, metric or host, no number, or options that contradict each other.
     """
     host = emulated(options.host)
-    question = Question.of(_cell(options.cell, host), options.metric, options.bound)
+    (cell,) = host.fitting((named(options.cell),))
+    question = Question.of(cell, options.metric, options.bound)
     return Request(question, options.tree, host, shared.kernel_choice(options))
-
-
-def _cell(name: str, host: Emulated) -> Cell:
-    cells = {cell.id: cell for cell in (*matrix(), *validation_matrix(host.vendor_module))}
-    if name not in cells:
-        raise UsageError(f"there is no cell {name!r}", "`kvmharness run --list` shows them, for example a:3x3.")
-    return cells[name]
 
 
 def act(request: Request, output: Output) -> int:

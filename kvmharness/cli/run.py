@@ -4,7 +4,9 @@ import argparse
 import sys
 from dataclasses import dataclass, replace
 
-from kvmharness.cells.cell import Cell, select, with_params
+from kvmharness.cells.cell import Cell, with_params
+from kvmharness.cells.language import explain
+from kvmharness.cells.matrix import select
 from kvmharness.cli import options as shared
 from kvmharness.cli.options import Verbs, verb
 from kvmharness.cli.output import Output
@@ -38,10 +40,13 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
         "something could not be judged, with 4 when nothing could run.",
     )
     made.add_argument(
-        "workloads", metavar="WORKLOAD", nargs="*", help="a set-up (a, b, c, d) or a cell such as a:3x3; default: all"
+        "cells",
+        metavar="CELL",
+        nargs="*",
+        help="a cell such as a:3x3, a set-up such as a, or a shell pattern; default: all that --list shows",
     )
     shared.add_host_option(made, default=HERE, here=True)
-    made.add_argument("--list", action="store_true", help="list the cells and run none")
+    made.add_argument("--list", action="store_true", help="list the default cells, and how any other is written")
     made.add_argument(
         "--has",
         metavar="FEATURE,...",
@@ -107,14 +112,14 @@ def read(options: argparse.Namespace) -> Request | Listing:
     Raises:
         UsageError: no such cell or host, or options that contradict each other.
     """
-    cells = select(tuple(options.workloads))
+    cells = select(tuple(options.cells))
     if options.list:
         return Listing(cells)
     host, params, kernel = resolve(options.host), dict(options.param), shared.kernel_choice(options)
     host.check(kernel, params)
     given = {field: getattr(options, field) for _, field, _, _ in _LENGTHS if hasattr(options, field)}
     wanted = RunRequest(
-        cells=tuple(with_params(cell, params) for cell in cells),
+        cells=tuple(with_params(cell, params) for cell in host.fitting(cells)),
         plan=replace(host.plan, **given),
         turns=options.turns or host.turns,
         kernel=kernel,
@@ -128,6 +133,7 @@ def act(request: Request | Listing, output: Output) -> int:
     """Lists the cells, or runs them and prints the table."""
     if isinstance(request, Listing):
         output.result("\n".join(cell.id for cell in request.cells))
+        output.say(explain())
         return ExitCode.PASS
     record = run(request, output)
     _show(record, request.reports, output)

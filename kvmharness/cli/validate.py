@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kvmharness.cells.cell import Cell, select, validation_matrix, with_params
+from kvmharness.cells.cell import Cell, with_params
+from kvmharness.cells.matrix import select, validation_matrix
 from kvmharness.cli import options as shared
 from kvmharness.cli.options import Verbs, verb
 from kvmharness.cli.output import VERBOSE, Output, Task
@@ -36,7 +37,7 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
     made.add_argument(
         "series", metavar="SERIES", help="a shipped series, an mbox, a folder of patches, or git revisions A..B"
     )
-    made.add_argument("workloads", metavar="WORKLOAD", nargs="*", help="cells instead of the usual ones, as for `run`")
+    made.add_argument("cells", metavar="CELL", nargs="*", help="cells instead of the usual ones, as for `run`")
     shared.add_host_option(made, here=True)
     made.add_argument(
         "--reload-modules",
@@ -93,12 +94,12 @@ def read(options: argparse.Namespace) -> Request:
         UsageError: no such series, cell or host, or options that contradict each other or do not fit the host.
     """
     host = resolve(options.host)
-    chosen = select(tuple(options.workloads)) if options.workloads else validation_matrix(host.vendor_module)
+    chosen = select(tuple(options.cells)) if options.cells else validation_matrix(host.vendor_module)
     return Request(
         series=series_files.load(options.series, repository=options.repository, claims=options.claims),
         host=host,
         base=host.base(options.source, may_reload=options.reload_modules),
-        cells=tuple(with_params(cell, dict(options.param)) for cell in chosen),
+        cells=tuple(with_params(cell, dict(options.param)) for cell in host.fitting(chosen, reloading=True)),
         variants=tuple(options.variants),
         turns=options.turns,
         reports=Reports.of(options),

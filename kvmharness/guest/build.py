@@ -14,6 +14,9 @@ from kvmharness.kvm.vcpu import Vcpu
 from kvmharness.kvm.vm import Vm
 from kvmharness.lean.dataclasses import dataclass
 
+# By default KVM keeps 64 for so small a guest: with a dozen roots to shadow, each round trip would recycle some.
+_SHADOW_PAGES = 1024
+
 
 @dataclass(frozen=True, slots=True)
 class Guest:
@@ -46,6 +49,7 @@ def build(kvm: Kvm, blueprint: Blueprint, cpuid: Any, run_loop: bytes | None) ->
     with kvm.create_vm() as vm:
         # Every vCPU starts in real mode, for which KVM needs a TSS of its own on Intel without unrestricted guest.
         vm.set_tss_addr(TSS_GPA)
+        vm.set_nr_mmu_pages(_SHADOW_PAGES)
         memory = vm.add_memory(blueprint.gpa, blueprint.size_bytes)
         for gpa, data in blueprint.pages.items():
             memory.write(gpa, data)

@@ -159,6 +159,10 @@ class Vm(Owner):
         """One page, likewise; before the first vCPU. 0 restores the default."""
         ioctl(self.handle, IOCTLS["KVM_SET_IDENTITY_MAP_ADDR"], ffi.new("__u64 *", gpa))
 
+    def set_nr_mmu_pages(self, pages: int) -> None:
+        """How many shadow pages KVM keeps before it recycles them, at least 64; by default 2 % of the guest's pages."""
+        ioctl(self.handle, IOCTLS["KVM_SET_NR_MMU_PAGES"], pages)
+
     def get_clock(self) -> ClockData:
         """kvmclock, in ns."""
         struct = ffi.new("struct kvm_clock_data *")

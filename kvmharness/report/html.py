@@ -97,7 +97,6 @@ def _section(record: Record, prefix: str) -> _Section:
     all_rows = rows(record)
     names = [variant.name for variant in record.variants]
     plotted = panels(record, all_rows, prefix)
-    plain = [panel for panel in plotted if "/" not in panel.family or panel.family.startswith("c/")]
     facts = [(name.replace("_", " "), words.fact(record, name)) for name in record.host]
     chosen = telling(all_rows, names)
     return _Section(
@@ -106,8 +105,8 @@ def _section(record: Record, prefix: str) -> _Section:
         variants=names,
         telling=chosen,
         times=_times(record, {key for cells in chosen for key in (row.key for row in cells.values())}),
-        open_panels=plain,
-        more_panels=[panel for panel in plotted if panel not in plain],
+        open_panels=[panel for panel in plotted if panel.plain],
+        more_panels=[panel for panel in plotted if not panel.plain],
         exits=_exit_table(all_rows),
         rows=all_rows,
         troubles=_troubles(all_rows),

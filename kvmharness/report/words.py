@@ -3,17 +3,10 @@
 import json
 from collections.abc import Mapping
 
+from kvmharness.cells.setups import by_letter
 from kvmharness.results.record import FROM_SOURCE, UNIT_EMULATED, Record
 
 SHOWN_EXITS = 0.005  # per round trip; below, a reason is background and only its sum is shown
-
-SETUP_NAMES = {
-    "a": "L2 without nested {tdp}",
-    "b": "L2 with nested {tdp}, one {root}",
-    "c": "L2 with nested {tdp}, several {root}s",
-    "d": "L1 alone, MOV CR3",
-    "e": "L2 without nested {tdp}, L0 without {tdp}",
-}
 
 
 def amount(value: float | None) -> str:
@@ -97,7 +90,7 @@ def nested_paging(record: Record) -> str:
     return "NPT" if "AMD" in fact(record, "cpu", "cpu_model") + fact(record, "cpu_vendor") else "EPT"
 
 
-def setup_name(record: Record, label: str) -> str:
+def setup_name(record: Record, letter: str) -> str:
     """What a set-up is, with the vendor's own names for nested paging."""
     tdp = nested_paging(record)
-    return SETUP_NAMES[label].format(tdp=tdp, root={"NPT": "nCR3"}.get(tdp, "EPTP"))
+    return by_letter()[letter].words.format(tdp=tdp, root={"NPT": "nCR3"}.get(tdp, "EPTP"))

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from kvmharness import __version__
-from kvmharness.cells.cell import Cell, scenario
+from kvmharness.cells.cell import Cell
 from kvmharness.cells.execute import execute
 from kvmharness.cells.passes import Plan
 from kvmharness.cells.plan import Planned
+from kvmharness.cells.rotation import scenario
 from kvmharness.cells.surroundings import Surroundings, surroundings
 from kvmharness.cells.turn import EXECUTE, DiffersError, PlannedTurn
 from kvmharness.errors import ExitCode, KvmHarnessError, LostMachineError
@@ -109,7 +110,8 @@ def schedule(order: Sequence[str], cells: Sequence[Cell]) -> tuple[Turn, ...]:
     return tuple(
         Turn(number, name, dict(params), tuple(group))
         for number, name in enumerate(order)
-        for params, group in groups.items()
+        # Without parameters first: the record's facts of the host are those of the first turn.
+        for params, group in sorted(groups.items(), key=lambda each: bool(each[0]))
     )
 
 

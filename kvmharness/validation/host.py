@@ -108,6 +108,18 @@ class Host(ABC):
         """
 
     @abstractmethod
+    def fitting(self, cells: "tuple[Cell, ...]", *, reloading: bool = False) -> "tuple[Cell, ...]":
+        """The cells with module parameters by the names that they have here.
+
+        Args:
+            cells: as the user named them.
+            reloading: KVM's modules are loaded anew, with each cell's parameters.
+
+        Raises:
+            UsageError: one wants a parameter of another vendor's module, or what can never be had here.
+        """
+
+    @abstractmethod
     def run(self, request: RunRequest, on_result: "OnResult", task: Task) -> "Record":
         """Runs cells.
 
@@ -172,6 +184,16 @@ class ThisMachine(Host):
                 "--param, --kernel and --source choose what an emulated host runs; this machine runs what it runs",
                 f"Add --host {catalogue.first().spec}, or load the modules as wanted first.",
             )
+
+    def fitting(self, cells: "tuple[Cell, ...]", *, reloading: bool = False) -> "tuple[Cell, ...]":
+        """See :class:`Host`."""
+        from kvmharness.cells.cell import on_vendor
+        from kvmharness.cells.here import here
+        from kvmharness.hosts.facts import facts
+
+        if reloading:
+            return tuple(on_vendor(cell, self.vendor_module) for cell in cells)
+        return here(cells, facts())
 
     def run(self, request: RunRequest, on_result: "OnResult", task: Task) -> "Record":
         """Runs them in this process."""
@@ -240,6 +262,12 @@ class Emulated(Host):
 
     def check(self, kernel: "KernelChoice", params: Mapping[str, str]) -> None:
         """Everything can be chosen."""
+
+    def fitting(self, cells: "tuple[Cell, ...]", *, reloading: bool = False) -> "tuple[Cell, ...]":
+        """See :class:`Host`."""
+        from kvmharness.cells.cell import on_vendor
+
+        return tuple(on_vendor(cell, self.vendor_module) for cell in cells)
 
     def run(self, request: RunRequest, on_result: "OnResult", task: Task) -> "Record":
         """Runs them all in one boot."""

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from kvmharness.cells.cell import Cell, Setup, matrix
+from kvmharness.cells.cell import Cell, Setup
+from kvmharness.cells.matrix import matrix
 from kvmharness.claims import evaluate, parse_claims
 from kvmharness.patches.series import load
 from kvmharness.results.record import CellError, OracleView, Probes

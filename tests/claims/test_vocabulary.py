@@ -49,6 +49,8 @@ def test_pairs():
         ({"cells": []}, r"cells = \[\]"),
         ({"cells": [1]}, r"cells = \[1\]"),
         ({"cells": "a:{1,2"}, "not balanced"),
+        ({"cells": "a:{1,2}"}, "'a:1' is no cell"),
+        ({"cells": ["d:*", "q:*"]}, r"'q:\*' begins with none of the set-ups"),
         ({"compare": "none->both"}, "'compare' has no meaning"),
         ({"tolerance": 1}, "'tolerance' has no meaning"),
         ({"at-least": 1}, "'at-least' has no meaning"),

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from kvmharness.cells.cell import Cell, Setup, matrix
+from kvmharness.cells.cell import Cell, Setup
+from kvmharness.cells.matrix import matrix
 from kvmharness.cli import run
 from kvmharness.cli.main import main
 from kvmharness.lab.kernels.build import Kernel
@@ -28,7 +29,9 @@ def record(tmp_path):
 
 def test_list_needs_no_kvm(capsys):
     assert main(["run", "--list"]) == 0
-    assert capsys.readouterr().out.splitlines() == [cell.id for cell in matrix()]
+    out, err = capsys.readouterr()
+    assert out.splitlines() == [cell.id for cell in matrix()]
+    assert "c:E/ORDER[/N1xN2]" in err
 
 
 def test_list_of_one_set_up(capsys):
@@ -39,7 +42,10 @@ def test_list_of_one_set_up(capsys):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["run", "z"], "no workload matches 'z'"),
+        (["run", "z"], "'z' is no cell: it begins with 'z', where a set-up is expected"),
+        (["run", "a:9x*"], "no default cell matches 'a:9x*'"),
+        (["run", "a:3x3", "a:16x1", "--host", "vmx"], "a:16x1 does not fit into a guest's memory"),
+        (["run", "a:3x3/npt=0", "--host", "vmx"], "a:3x3/npt=0: kvm_amd.npt is no parameter"),
         (["run", "--host", "vmz"], "no host is called 'vmz'"),
         (["run", "--host", "vmx:486"], "no host is called 'vmx:486'"),
         (["run", "--host", "vmx", "--kernel", "/boot/x"], "--kernel and --modules belong together"),
@@ -50,7 +56,7 @@ def test_list_of_one_set_up(capsys):
         (["compare", "/nowhere/a.json", "/nowhere/b.json"], "cannot read record /nowhere/a.json"),
         (["compare", "/nowhere/a.json"], "compare takes two records"),
         (["validate", "nix"], "no series 'nix'"),
-        (["validate", "fast-cr3-switch", "z"], "no workload matches 'z'"),
+        (["validate", "fast-cr3-switch", "z"], "'z' is no cell"),
         (["validate", "fast-cr3-switch", "--host", "486"], "no host is called '486'"),
         ([*LOCAL], "validate replaces KVM's modules"),
         ([*LOCAL, "--reload-modules"], "--host local needs --source"),
@@ -117,6 +123,21 @@ def test_compare_of_a_cut_off_record(record, capsys):
         file.truncate(200)
     assert main(["compare", record, record]) == 2
     assert f"cannot read record {record}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("cell", "says"),
+    [
+        ("a:3x*", "'a:3x*' is no cell"),
+        ("a", "'a' is no cell: a:N1xN2 is expected"),
+        ("c:16/ABAB", "c:16/ABAB does not fit"),
+        ("a:3x3/npt=0", "kvm_amd.npt is no parameter"),
+        ("e:7x1/tdp_mmu=N", "unknown metric 'lodes'"),  # any cell will do
+    ],
+)
+def test_bisect_takes_one_cell(cell, says, capsys):
+    assert main(["bisect", cell, "lodes", "0"]) == 125
+    assert says in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from kvmharness.cells.cell import Cell, Setup, select
+from kvmharness.cells.cell import Cell, Setup
+from kvmharness.cells.matrix import select
 from kvmharness.guest import shipped as programs
 from kvmharness.lab.image.interpreter import LIBRARY
 from kvmharness.lab.job import Job

@@ -2,7 +2,8 @@
 
 import pytest
 
-from kvmharness.cells.cell import Cell, Setup, select
+from kvmharness.cells.cell import Cell, Setup
+from kvmharness.cells.matrix import select
 from tests.emulated.conftest import boot
 from tests.emulated.test_cells import check
 

@@ -4,8 +4,9 @@ import struct
 
 import pytest
 
-from kvmharness.cells.cell import matrix, rotation, scenario
+from kvmharness.cells.matrix import matrix
 from kvmharness.cells.plan import round_trips
+from kvmharness.cells.rotation import rotation, scenario
 from kvmharness.guest import rows, spaces
 from kvmharness.guest.layout import ROWS_MAX, Action, Row
 from kvmharness.guest.rows import RoundTrip

@@ -3,7 +3,8 @@ from dataclasses import replace
 
 import pytest
 
-from kvmharness.cells.cell import Cell, Order, Setup, matrix, with_params
+from kvmharness.cells.cell import Cell, Order, Setup, with_params
+from kvmharness.cells.matrix import matrix
 from kvmharness.report import words
 from kvmharness.report.rows import rows
 from kvmharness.report.text import print_run, run_lines, verdict_lines

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kvmharness.cells.cell import validation_matrix
+from kvmharness.cells.matrix import validation_matrix
 from kvmharness.lab.kernels.source import debian
 from kvmharness.lab.machines.emulator import emulated_host
 from kvmharness.patches.series import load

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from kvmharness.cells.cell import Cell, Setup, validation_matrix
+from kvmharness.cells.cell import Cell, Setup
+from kvmharness.cells.matrix import validation_matrix
 from kvmharness.claims import parse_claims
 from kvmharness.errors import ExitCode, LostMachineError
 from kvmharness.lab.job import KernelPanicError

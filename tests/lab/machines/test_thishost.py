@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kvmharness.cells.cell import select
+from kvmharness.cells.matrix import select
 from kvmharness.guest import shipped as programs
 from kvmharness.lab.image.initramfs import ImageParts
 from kvmharness.lab.image.interpreter import LIBRARY
