@@ -141,7 +141,7 @@ def our_lifecycles(kvm: Kvm) -> Callable[[int], float]:
                 loader.add_memory(vm, halt)
                 vcpu = vm.create_vcpu()
                 loader.enter_real_mode(vcpu, halt)
-                if vcpu.run() != HltExit():
+                if not isinstance(vcpu.run(), HltExit):
                     raise SystemExit("bench: the guest did not halt")
         return time.perf_counter() - began
 

@@ -15,6 +15,7 @@ from kvmharness.x86.vmcs12 import DescriptorTables
 
 _EXCEPTION_STUB_BYTES = 5  # a near call, see guests/exceptions.inc
 _VECTORS = 32
+_RFLAGS = int(Rflags.FIXED)
 
 _GDT = int(Place.DESCRIPTORS)
 _TSS = _GDT + 0x100
@@ -84,7 +85,7 @@ def enter_real_mode(vcpu: Vcpu, image: Image) -> None:
 
 def _set_registers(vcpu: Vcpu, image: Image) -> None:
     regs = vcpu.get_struct("KVM_GET_REGS")
-    regs.rip, regs.rflags = image.symbols["entry"], int(Rflags.FIXED)
+    regs.rip, regs.rflags = image.symbols["entry"], _RFLAGS
     for name, value in contract.registers(image, names()).items():
         setattr(regs, name, value)
     vcpu.set_struct("KVM_SET_REGS", regs)
