@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from random import Random
 
 from kvmharness.cells.cell import Cell, Order, Setup
-from kvmharness.results.record import UNIT_EMULATED, UNIT_TSC, CellResult, Prediction, Probes, Record, VariantId, When
+from kvmharness.measure.clock import UNIT_EMULATED, UNIT_TSC
+from kvmharness.results.record import CellResult, Prediction, Probes, Record, VariantId, When
 
 NONE, P1, P2, BOTH = "none", "p1", "p2", "both"
 VARIANTS = (NONE, P1, P2, BOTH)

@@ -4,8 +4,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from kvmharness.cells.cell import Cell, Setup, l0_uses_tdp
+from kvmharness.measure.clock import UNIT_EMULATED
 from kvmharness.results import noise as stats
-from kvmharness.results.record import UNIT_EMULATED, CellKey, CellResult, Record
+from kvmharness.results.record import CellKey, CellResult, Record
 from kvmharness.results.verdict import Outcome
 
 LOADS = "kvm_mmu_load"

@@ -3,7 +3,8 @@
 import json
 from collections.abc import Mapping
 
-from kvmharness.results.record import UNIT_EMULATED, Record
+from kvmharness.measure.clock import UNIT_EMULATED
+from kvmharness.results.record import Record
 
 SHOWN_EXITS = 0.005  # per round trip; below, a reason is background and only its sum is shown
 

@@ -17,7 +17,8 @@ from kvmharness.cells.experiment import Plan, run_cells
 from kvmharness.errors import ExitCode, KvmHarnessError
 from kvmharness.guest import shipped as programs
 from kvmharness.lab.job import Event, Job, Machine
-from kvmharness.results.record import UNIT_EMULATED, UNIT_TSC, CellResult, Record, VariantId, When
+from kvmharness.measure.clock import UNIT_EMULATED, UNIT_TSC
+from kvmharness.results.record import CellResult, Record, VariantId, When
 
 RUN_CELLS = "kvmharness.cells.experiment:run_cells"
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kvmharness.errors import UsageError
-from kvmharness.lab.image.initramfs import COMMAND_LINE, MARKER, ImageParts, write_initramfs, write_iso
+from kvmharness.hosts.facts import LAB_MARKER
+from kvmharness.lab.image.initramfs import COMMAND_LINE, ImageParts, write_initramfs, write_iso
 from kvmharness.lab.job import Job, OnEvent
 from kvmharness.lab.machines.supervisor import supervise
 from kvmharness.system.programs import find, find_file
@@ -69,7 +70,12 @@ class Bochs:
         with tempfile.TemporaryDirectory(prefix="kvmharness-bochs-") as name:
             folder = Path(name)
             write_initramfs(folder / "initrd", self.parts, job)
-            words = (COMMAND_LINE, f"{MARKER}vmx:{self.cpu}", f"tsc_early_khz={IPS // 1000}", _QUIRKS.get(self.cpu, ""))
+            words = (
+                COMMAND_LINE,
+                f"{LAB_MARKER}vmx:{self.cpu}",
+                f"tsc_early_khz={IPS // 1000}",
+                _QUIRKS.get(self.cpu, ""),
+            )
             command_line = " ".join(word for word in (*words, self.command_line) if word)
             write_iso(folder / "boot.iso", self.kernel, folder / "initrd", command_line)
             (folder / "bochsrc").write_text(self._settings())

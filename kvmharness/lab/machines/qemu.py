@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kvmharness.errors import UsageError
-from kvmharness.lab.image.initramfs import COMMAND_LINE, MARKER, ImageParts, write_initramfs
+from kvmharness.hosts.facts import LAB_MARKER
+from kvmharness.lab.image.initramfs import COMMAND_LINE, ImageParts, write_initramfs
 from kvmharness.lab.job import Job, OnEvent
 from kvmharness.lab.machines.supervisor import supervise
 from kvmharness.system.programs import find
@@ -55,7 +56,7 @@ class Qemu:
             folder = Path(name)
             write_initramfs(folder / "initrd", self.parts, job)
             supervise(
-                [*self._command(), "-append", f"{COMMAND_LINE} {MARKER}svm:{self.cpu} {self.command_line}".strip()],
+                [*self._command(), "-append", f"{COMMAND_LINE} {LAB_MARKER}svm:{self.cpu} {self.command_line}".strip()],
                 name=f"the emulated host (QEMU, {self.cpu})",
                 console_path=folder / "console",
                 folder=folder,
