@@ -8,10 +8,9 @@ from collections.abc import Iterable, Sequence
 from random import Random
 
 from kvmharness.cells.cell import Cell, Order, Setup
+from kvmharness.measure.clock import UNIT_EMULATED, UNIT_TSC
 from kvmharness.results.record import (
     FROM_SOURCE,
-    UNIT_EMULATED,
-    UNIT_TSC,
     CellResult,
     OracleView,
     Prediction,

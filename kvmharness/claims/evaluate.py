@@ -8,8 +8,9 @@ from typing import NamedTuple
 from kvmharness.cells.labels import cell_of, label
 from kvmharness.claims.metrics import SURVIVING, Missing, expand, telling, value
 from kvmharness.claims.vocabulary import Check, Claim
+from kvmharness.measure.clock import UNIT_EMULATED
 from kvmharness.results import noise as stats
-from kvmharness.results.record import UNIT_EMULATED, CellKey, CellResult, Record
+from kvmharness.results.record import CellKey, CellResult, Record
 from kvmharness.results.verdict import ClaimResult, Outcome
 
 _SHOWN = 8  # figures of one claim that are listed; the rest is counted
@@ -218,10 +219,7 @@ def _time(claim: Claim, results: _Results) -> Iterator[_Finding]:
             runs[cell, before, after] = _ticks(a), _ticks(b)
     tolerance = float(claim.tolerance)
     if results.exact:
-        compared = {
-            key: stats.judge_exact(_undisturbed(a), _undisturbed(b), tolerance=tolerance)
-            for key, (a, b) in runs.items()
-        }
+        compared = {key: stats.judge_exact(a, b, tolerance=tolerance) for key, (a, b) in runs.items()}
     else:
         compared = stats.judge_all(runs, tolerance=tolerance or stats.TOLERANCE)
     for (cell, before, after), comparison in compared.items():
@@ -243,10 +241,6 @@ def _time_outcome(claim: Claim, comparison: stats.Comparison) -> Outcome:
 
 def _ticks(turns: list[CellResult]) -> list[tuple[float, ...]]:
     return [result.ticks_per_round_trip for result in turns]
-
-
-def _undisturbed(runs: list[tuple[float, ...]]) -> float:
-    return stats.typical((value for run in runs for value in run), exact=True)
 
 
 def _scaled(claim: Claim, metric: str, total: int, result: CellResult) -> Fraction:

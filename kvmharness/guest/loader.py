@@ -17,6 +17,7 @@ from kvmharness.x86.vmcs12 import DescriptorTables
 
 _EXCEPTION_STUB_BYTES = 5  # a near call, see guests/exceptions.inc
 _VECTORS = 32
+_RFLAGS = int(Rflags.FIXED)
 
 _GDT = int(Place.DESCRIPTORS)
 _TSS = _GDT + 0x100

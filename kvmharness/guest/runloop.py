@@ -1,7 +1,7 @@
 """Runs a vCPU until an exit that Python must see.
 
 The loop is host code, assembled from ``guests/run_loop.asm`` into an executable mapping and called through cffi, which
-releases the GIL. It counts exits by reason, keeps TSC stamps, and re-enters by itself after an OUT to the tick port.
+releases the GIL. It counts exits by reason, and re-enters by itself after an OUT to the tick port.
 Where the host forbids executable anonymous memory, a loop in Python gives the same results, more slowly.
 """
 
@@ -61,21 +61,6 @@ class RunLoop:
         first = Context.COUNTS // _WORD_BYTES
         return {reason: count for reason in ExitReason if (count := self._words[first + reason])}
 
-    @property
-    def last_entry_tsc(self) -> int:
-        """Host TSC right before the last KVM_RUN."""
-        return self._get(Context.LAST_ENTRY_TSC)
-
-    @property
-    def last_exit_tsc(self) -> int:
-        """Host TSC right after it. 0 with Python's loop, which has no RDTSC."""
-        return self._get(Context.LAST_EXIT_TSC)
-
-    @property
-    def inside_ticks(self) -> int:
-        """Host TSC ticks spent inside KVM_RUN, all runs together; 0 with Python's loop."""
-        return self._get(Context.INSIDE_TICKS)
-
     def run(self, *, max_ticks: int = _NO_LIMIT) -> Exit:
         """Runs until an exit other than an OUT to the tick port, or until that many of them.
 
@@ -104,7 +89,7 @@ class RunLoop:
                 self.on_interrupted()
 
     def _run_in_python(self) -> int:
-        """The statements of ``run_loop.asm``, one for one, without the stamps."""
+        """The statements of ``run_loop.asm``, one for one."""
         run, fd, words = self.vcpu.kvm_run, self.vcpu.fd, self._words
         while True:
             if ioctl_value(fd, KVM_RUN.number, 0) < 0:
@@ -118,9 +103,6 @@ class RunLoop:
             words[Context.TICKS_LEFT // _WORD_BYTES] -= 1
             if not words[Context.TICKS_LEFT // _WORD_BYTES]:
                 return int(reason)
-
-    def _get(self, word: Context) -> int:
-        return int(self._words[word // _WORD_BYTES])
 
     def _set(self, word: Context, value: int) -> None:
         self._words[word // _WORD_BYTES] = value

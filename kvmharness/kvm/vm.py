@@ -71,12 +71,14 @@ class Vm(Owner):
             ValueError: not whole pages, or the slot is in use.
         """
         if slot is None:
-            slot = next(number for number in range(len(self.memory) + 1) if number not in self.memory)
+            slot = 0
+            while slot in self.memory:
+                slot += 1
         elif slot in self.memory:
             raise ValueError(f"memslot {slot} is in use")
         memory = Memory(gpa, size, slot)
         try:
-            self.set_user_memory_region(slot, gpa, size, memory.hva, flags)
+            self.set_user_memory_region(slot, gpa, size, memory.address, flags)
         except BaseException:
             memory.close()
             raise

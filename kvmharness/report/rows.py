@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from kvmharness.cells.cell import Cell
 from kvmharness.cells.labels import cell_of, label, letter
+from kvmharness.measure.clock import UNIT_EMULATED
 from kvmharness.results import noise as stats
-from kvmharness.results.record import UNIT_EMULATED, CellKey, CellResult, Record
+from kvmharness.results.record import CellKey, CellResult, Record
 from kvmharness.results.verdict import Outcome
 
 LOADS = "kvm_mmu_load"

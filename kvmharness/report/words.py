@@ -4,7 +4,8 @@ import json
 from collections.abc import Mapping
 
 from kvmharness.cells.setups import by_letter
-from kvmharness.results.record import FROM_SOURCE, UNIT_EMULATED, Record
+from kvmharness.measure.clock import UNIT_EMULATED
+from kvmharness.results.record import FROM_SOURCE, Record
 
 SHOWN_EXITS = 0.005  # per round trip; below, a reason is background and only its sum is shown
 

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 
 from kvmharness.errors import UsageError
 from kvmharness.lean.dataclasses import dataclass, field, fields
+from kvmharness.measure.clock import UNIT_EMULATED, UNIT_TSC
 from kvmharness.results.jsonread import (
     Fields,
     ShapeError,
@@ -33,8 +34,6 @@ from kvmharness.system.files import write_whole
 
 SCHEMA = 2
 
-UNIT_TSC = "tsc cycles"
-UNIT_EMULATED = "instructions (emulated)"
 UNITS = (UNIT_TSC, UNIT_EMULATED)
 
 CellKey = tuple[str, tuple[tuple[str, str], ...]]

@@ -21,10 +21,9 @@ from kvmharness.cells.surroundings import Surroundings, surroundings
 from kvmharness.cells.turn import EXECUTE, DiffersError, PlannedTurn
 from kvmharness.errors import ExitCode, KvmHarnessError, LostMachineError
 from kvmharness.lab.job import Event, Job, Machine
+from kvmharness.measure.clock import UNIT_EMULATED, UNIT_TSC
 from kvmharness.oracle import oracles
 from kvmharness.results.record import (
-    UNIT_EMULATED,
-    UNIT_TSC,
     CellResult,
     OracleView,
     Prediction,

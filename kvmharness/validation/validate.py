@@ -287,4 +287,4 @@ def _unpacked(source: Source, progress: Progress) -> Path:
         (folder / "tree").mkdir()
         source.unpack(folder / "tree")
 
-    return cache.folder_entry("sources", cache.digest(source.identity()), unpack) / "tree"
+    return cache.folder_entry("sources", cache.digest(source.identity()), unpack, progress) / "tree"

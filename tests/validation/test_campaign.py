@@ -9,7 +9,8 @@ from kvmharness.cells.experiment import Plan
 from kvmharness.cells.cell import Cell, Setup, with_params
 from kvmharness.errors import ExitCode
 from kvmharness.guest import shipped as programs
-from kvmharness.results.record import UNIT_EMULATED, UNIT_TSC, CellResult, VariantId
+from kvmharness.measure.clock import UNIT_EMULATED, UNIT_TSC
+from kvmharness.results.record import CellResult, VariantId
 from kvmharness.validation.campaign import (
     EMULATED_PLAN,
     RUN_CELLS,

@@ -15,7 +15,8 @@ from typing import ClassVar, cast
 
 from kvmharness.hosts import catalogue
 from kvmharness.hosts.catalogue import EmulatedHost
-from kvmharness.lab.image.initramfs import COMMAND_LINE, MARKER, ImageParts, write_initramfs
+from kvmharness.hosts.facts import LAB_MARKER
+from kvmharness.lab.image.initramfs import COMMAND_LINE, ImageParts, write_initramfs
 from kvmharness.lab.job import Job, Machine, OnEvent
 from kvmharness.lab.kernels import build
 from kvmharness.lab.machines.supervisor import supervise
@@ -71,7 +72,7 @@ class EmulatedMachine(ABC):
 
     def kernel_command_line(self, *more: str) -> str:
         """What the kernel is booted with."""
-        words = (COMMAND_LINE, f"{MARKER}{self.host.name}", *more, self.host.command_line)
+        words = (COMMAND_LINE, f"{LAB_MARKER}{self.host.name}", *more, self.host.command_line)
         return " ".join(filter(None, words))
 
     def run(self, job: Job, on_event: OnEvent) -> None:
