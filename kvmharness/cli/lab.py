@@ -4,13 +4,17 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from kvmharness.cli import machine
 from kvmharness.cli.options import Verbs, verb
-from kvmharness.cli.output import Output
-from kvmharness.errors import ExitCode, LostMachineError, UsageError
+from kvmharness.cli.output import Output as Screen
+from kvmharness.errors import ExitCode, UsageError
+from kvmharness.lab.events import Data, Dmesg, End, Event, Hello, Output
+from kvmharness.lab.steps import Call, Exec, Exited
+from kvmharness.results.jsonread import map_of, text, text_map, texts
 
 _BOOT_TIMEOUT_S = 300.0
 _SIGNAL_BASE = 128
@@ -75,7 +79,7 @@ def _seconds(text: str) -> float:
     return value
 
 
-def run_build(options: argparse.Namespace, output: Output) -> int:
+def run_build(options: argparse.Namespace, output: Screen) -> int:
     """Builds the kernel, or finds it."""
     started = time.monotonic()
     with output.task("Kernel") as task:
@@ -95,22 +99,24 @@ def run_build(options: argparse.Namespace, output: Output) -> int:
     return ExitCode.PASS
 
 
-def run_boot(options: argparse.Namespace, output: Output) -> int:
+def run_boot(options: argparse.Namespace, output: Screen) -> int:
     """Boots, loads KVM, says what is there, powers off."""
     facts: dict[str, object] = {}
+    up: list[float] = []
 
-    def take(data: object) -> None:
-        facts.update(data if isinstance(data, dict) else {})
+    def take(event: Event) -> None:
+        match event:
+            case Hello():
+                up.append(time.monotonic() - started)
+            case Data(data=data):
+                facts.update(_checked(data))
 
     with output.task("Emulated host") as task:
         kernel, host = machine.chosen(options, task)
         task.step(f"booting {kernel.release} in {host.description}")
         started = time.monotonic()
-        steps = ({"do": "call", "function": "kvmharness.lab.inside.facts:facts"},)
-        job = machine.job(steps, kernel, dict(options.param), timeout_s=_BOOT_TIMEOUT_S)
-        up: list[float] = []
-        listener = machine.Listener(data=take, begun=lambda kind: up.append(time.monotonic() - started))
-        host.run(job, listener)
+        call = Call("kvmharness.lab.inside.facts:facts", required=True)
+        host.run(machine.job(call, kernel, dict(options.param), timeout_s=_BOOT_TIMEOUT_S), take)
     facts |= {"emulator": host.description}
     if options.json:
         output.result(json.dumps(facts, indent=1, sort_keys=True))
@@ -120,7 +126,13 @@ def run_boot(options: argparse.Namespace, output: Output) -> int:
     return ExitCode.PASS
 
 
-def _print_facts(facts: dict[str, Any], output: Output) -> None:
+def _checked(facts: dict[str, object]) -> dict[str, object]:
+    """What :mod:`kvmharness.lab.inside.facts` gives. Raises: ShapeError, when it is something else."""
+    readers: dict[type, Callable[[object, str], object]] = {dict: map_of(text_map), list: texts}
+    return {name: readers.get(type(value), text)(value, name) for name, value in facts.items()}
+
+
+def _print_facts(facts: dict[str, Any], output: Screen) -> None:
     width = max(map(len, facts))
     for name, value in facts.items():
         if isinstance(value, dict):
@@ -128,28 +140,36 @@ def _print_facts(facts: dict[str, Any], output: Output) -> None:
                 shown = " ".join(f"{key}={setting}" for key, setting in sorted(parameters.items()))
                 output.result(f"{module:<{width}}  {shown}")
         else:
-            output.result(f"{name:<{width}}  {' '.join(value) if isinstance(value, list) else value}")
+            output.result(f"{name:<{width}}  {' '.join(value) if isinstance(value, tuple) else value}")
 
 
-def run_exec(options: argparse.Namespace, output: Output) -> int:
+def run_exec(options: argparse.Namespace, output: Screen) -> int:
     """Runs the program; its output goes to standard output as it comes."""
     _check_program(options.file)
     place = f"bin/{options.file.name}"
 
-    def show(text: str) -> None:
-        sys.stdout.write(text)
-        sys.stdout.flush()
+    log: list[str] = []
+    ended: list[Exited] = []
+
+    def take(event: Event) -> None:
+        match event:
+            case Output(text=said):
+                sys.stdout.write(said)
+                sys.stdout.flush()
+            case Dmesg(lines=lines):
+                log.extend(lines)
+            case End(result=Exited() as how):
+                ended.append(how)
 
     with output.task("Emulated host") as task:
         kernel, host = machine.chosen(options, task)
         task.step(f"booting {kernel.release} in {host.description}")
-    step = {"do": "exec", "argv": [f"/{place}", *options.arguments]}
-    job = machine.job((step,), kernel, dict(options.param), files={place: options.file}, timeout_s=options.timeout)
-    listener = machine.Listener(output=show)
-    host.run(job, listener)
-    for line in listener.dmesg:
+    step = Exec((f"/{place}", *options.arguments), required=True)
+    job = machine.job(step, kernel, dict(options.param), files={place: options.file}, timeout_s=options.timeout)
+    host.run(job, take)
+    for line in log:
         output.detail(f"dmesg: {line}")
-    return _status(listener.results.get(1))
+    return _status(ended[0])
 
 
 def _check_program(path: Path) -> None:
@@ -163,12 +183,10 @@ def _check_program(path: Path) -> None:
         raise UsageError(f"{path} is not a program for Linux (ELF)", "Build it with -static.")
 
 
-def _status(result: object) -> int:
+def _status(ended: Exited) -> int:
     """The program's exit status as ours."""
     import signal
 
-    if not isinstance(result, dict):
-        raise LostMachineError("the emulated host did not say how the program ended")
-    if result.get("signal"):
-        return _SIGNAL_BASE + signal.Signals[str(result["signal"])]
-    return int(result["status"])
+    if ended.status is None:
+        return _SIGNAL_BASE + signal.Signals[str(ended.signal)]
+    return ended.status

@@ -87,6 +87,7 @@ def handler(options: argparse.Namespace, output: Output) -> int:
 def _run(cells: tuple[Cell, ...], options: argparse.Namespace, output: Output, task: Task) -> Record:
     """The record, from wherever the options say."""
     # Not at the top: `--list` and `--help` need no binding.
+    from kvmharness.lab.job import StepFailedError
     from kvmharness.validation import campaign
 
     def on_result(result: CellResult, done: int, total: int) -> None:
@@ -108,9 +109,12 @@ def _run(cells: tuple[Cell, ...], options: argparse.Namespace, output: Output, t
                 command=command,
                 on_result=on_result,
             )
-        except HostRequirementError as error:
+        except StepFailedError as error:
+            if error.exit_code != ExitCode.SKIPPED:
+                raise
             way_out = "or use an emulated host: kvmharness run --host vmx"
-            raise HostRequirementError(str(error), f"{error.hint}; {way_out}" if error.hint else way_out) from error
+            hint = f"{error.hint}; {way_out}" if error.hint else way_out
+            raise HostRequirementError(error.failed.message, hint) from error
     kernel, host = machine.chosen(options, task)
     task.step(f"booting {kernel.release} in {host.description}", 0, len(cells))
     ours = VariantId("host", kernel.source, config_hash=kernel.config_hash, oracle=_oracle(options.has))

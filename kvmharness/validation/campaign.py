@@ -6,17 +6,21 @@ variant, run the cells, unload it; in an emulated host one boot does all turns.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from kvmharness import __version__
 from kvmharness.cells.cell import Cell
-from kvmharness.cells.experiment import Plan, run_cells
-from kvmharness.errors import ExitCode, KvmHarnessError
+from kvmharness.cells.experiment import Plan
+from kvmharness.errors import UsageError
 from kvmharness.guest import shipped as programs
-from kvmharness.lab.job import Event, Job, Machine
+from kvmharness.lab.events import Begin, Data, Dmesg, End, Event
+from kvmharness.lab.job import Job, Machine, ProtocolError
+from kvmharness.lab.machines.thiskernel import ThisKernel
+from kvmharness.lab.steps import Call, Load, Step, Unload
+from kvmharness.results.jsonread import an_object
 from kvmharness.results.record import UNIT_EMULATED, UNIT_TSC, CellResult, Record, VariantId, When
 
 RUN_CELLS = "kvmharness.cells.experiment:run_cells"
@@ -29,23 +33,8 @@ _BOOT_S, _TURN_S, _CELL_S = 90.0, 15.0, 4.0  # generous: several times what an i
 OnResult = Callable[[CellResult, int, int], None]
 """Takes each result as it arrives, how many there are by now, and how many there will be."""
 
-
-class StepFailedError(KvmHarnessError):
-    """A step failed inside the host under test.
-
-    Attributes:
-        kind: of the step: "load", "unload", "call" or "exec".
-        turn: which turn it belonged to.
-    """
-
-    def __init__(self, event: Event, kind: str, turn: int) -> None:
-        what = str(event.get("message"))
-        if event.get("traceback"):
-            what = f"a bug: {event.get('type')}: {what}\n{event['traceback']}"
-        super().__init__(f"in the host under test, {kind} failed: {what}", str(event.get("hint") or ""))
-        code = event.get("exit_code")
-        self.exit_code = ExitCode(code) if isinstance(code, int) else ExitCode.LOST
-        self.kind, self.turn = kind, turn
+OnLoad = Callable[[str], None]
+"""Takes a variant's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,17 +104,15 @@ def run_here(
         on_result: takes each result as it arrives.
 
     Raises:
-        HostRequirementError: no /dev/kvm.
+        StepFailedError: cells cannot be run here; its exit code is SKIPPED when there is no /dev/kvm.
         KeyboardInterrupt: Ctrl-C; every VM is gone by then.
     """
-    collector = _Collector(len(cells) * turns, on_result)
+    planned = [Turn(number, "host", {}, tuple(cells)) for number in range(turns)]
+    collector = _Collector([(turn, (_call(turn, plan, oracle, {}),)) for turn in planned], on_result)
     started = _Clock()
-    data = [cell.to_json() for cell in cells]
-    for turn in range(turns):
-        run_cells(collector.take, cells=data, plan=asdict(plan), turn=turn, oracle=oracle)
-    host = collector.host
-    variant = VariantId("host", f"running kernel {host.get('kernel_release')}", oracle=oracle)
-    return collector.record(command, started, (variant,))
+    ThisKernel().run(Job(collector.steps), collector.take)
+    source = f"running kernel {collector.host.get('kernel_release')}"
+    return collector.record(command, started, (VariantId("host", source, oracle=oracle),))
 
 
 def run_in(
@@ -137,6 +124,7 @@ def run_in(
     *,
     command: Sequence[str],
     on_result: OnResult,
+    on_load: OnLoad = lambda name: None,
 ) -> Record:
     """Runs cells on each variant in turn, in one boot of an emulated host.
 
@@ -148,40 +136,39 @@ def run_in(
         plan: how long each pass is.
         command: how to make this run again, for the record.
         on_result: takes each result as it arrives.
+        on_load: takes the name of each variant that is about to be loaded.
 
     Raises:
-        LostMachineError: the machine died; what it had done by then is lost.
-        StepFailedError: a variant does not load or unload.
+        LostMachineError: the machine died, or says what cannot be; what it had done by then is lost.
+        StepFailedError: a variant does not load or unload, or its cells cannot be run.
     """
     planned = schedule(order, cells)
     by_name = {variant.id.name: variant for variant in variants}
     images = programs.pack()
-    steps: list[Mapping[str, Any]] = []
-    for turn in planned:
-        steps += _steps(turn, by_name[turn.variant].id, plan, images)
-    job = Job(tuple(steps), modules={name: v.modules for name, v in by_name.items()}, timeout_s=_timeout_s(planned))
-    collector = _Collector(sum(len(turn.cells) for turn in planned), on_result, steps)
+    steps = [(turn, _steps(turn, plan, by_name[turn.variant].id.oracle, images)) for turn in planned]
+    collector = _Collector(steps, on_result, on_load)
+    modules = {name: variant.modules for name, variant in by_name.items()}
     started = _Clock()
-    machine.run(job, collector.event)
+    machine.run(Job(collector.steps, modules=modules, timeout_s=_timeout_s(planned)), collector.take)
     if collector.host.get("emulated") is not None:
         collector.host["emulator"] = machine.description
     return collector.record(command, started, tuple(variant.id for variant in variants))
 
 
-def _steps(turn: Turn, variant: VariantId, plan: Plan, images: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _steps(turn: Turn, plan: Plan, oracle: Mapping[str, bool] | None, images: Mapping[str, Any]) -> tuple[Step, ...]:
+    return (Load(turn.variant, dict(turn.params)), _call(turn, plan, oracle, images), Unload())
+
+
+def _call(turn: Turn, plan: Plan, oracle: Mapping[str, bool] | None, images: Mapping[str, Any]) -> Call:
     arguments = {
         "cells": [cell.to_json() for cell in turn.cells],
         "plan": asdict(plan),
         "variant": turn.variant,
         "turn": turn.number,
-        "oracle": None if variant.oracle is None else dict(variant.oracle),
+        "oracle": None if oracle is None else dict(oracle),
         "images": images if turn.number == 0 else {},  # one interpreter does all steps
     }
-    return [
-        {"do": "load", "variant": turn.variant, "params": dict(turn.params), "turn": turn.number},
-        {"do": "call", "function": RUN_CELLS, "args": arguments, "turn": turn.number},
-        {"do": "unload", "turn": turn.number},
-    ]
+    return Call(RUN_CELLS, arguments, required=True)
 
 
 def _timeout_s(planned: Sequence[Turn]) -> float:
@@ -200,65 +187,87 @@ class _Clock:
 
 
 class _Collector:
-    """Takes what a run sends, in order, and makes the record of it.
+    """Takes what a job's host says, holds it against what was planned, and makes the record of it.
 
     Args:
-        total: how many results will come.
-        on_result: takes each of them.
-        steps: of the job, each with its turn.
+        planned: the turns, each with its steps.
+        on_result: takes each result.
+        on_load: takes the name of each variant that is about to be loaded.
     """
 
-    def __init__(self, total: int, on_result: OnResult, steps: Sequence[Mapping[str, Any]] = ()) -> None:
-        self.host: dict[str, Any] = {}
-        self._total, self._on_result, self._steps = total, on_result, steps
-        self._results: list[CellResult] = []
-        self._dmesg: list[str] = []
-        self._first_of_turn = 0
-        self._log: tuple[str, ...] = ()  # what the kernel's log gained in this turn
+    def __init__(
+        self, planned: Sequence[tuple[Turn, Sequence[Step]]], on_result: OnResult, on_load: OnLoad = lambda name: None
+    ) -> None:
+        self.steps = tuple(step for _, steps in planned for step in steps)
+        self.host: dict[str, object] = {}
+        self._turns = [_Progress(turn) for turn, _ in planned]
+        self._turn_of = [turn for turn, (_, steps) in zip(self._turns, planned, strict=True) for _ in steps]
+        self._on_result, self._on_load = on_result, on_load
 
-    def take(self, data: Mapping[str, Any]) -> None:
-        """What :func:`run_cells` emits."""
-        if "host" in data:
-            self.host = self.host or dict(data["host"])
-            return
-        result = CellResult.from_json(data["result"])
-        self._results.append(result)
-        self._on_result(result, len(self._results), self._total)
-
-    def event(self, event: Event) -> None:
-        """What an emulated host's agent sends.
+    def take(self, event: Event) -> None:
+        """Takes one event.
 
         Raises:
-            StepFailedError: a step failed.
+            UsageError: a result that nobody asked for, or none of a cell that was to run.
         """
-        step = self._steps[int(str(event["step"]))] if "step" in event else {}
-        match event.get("event"):
-            case "begin" if step["do"] == "load":
-                self._first_of_turn, self._log = len(self._results), ()
-            case "data":
-                self.take(event["data"])  # type: ignore[arg-type]
-            case "dmesg":
-                self._log += tuple(str(line) for line in event["lines"])  # type: ignore[attr-defined]
-            case "end" if step["do"] == "unload":
-                self._end_turn()
-            case "error":
-                raise StepFailedError(event, step["do"], step["turn"])
+        match event:
+            case Begin(step) if isinstance(self.steps[step], Load):
+                self._on_load(self._turn_of[step].turn.variant)
+            case Data(step, data) if "host" in data:
+                self.host = self.host or an_object(data["host"], "host")
+            case Data(step, data):
+                self._result(self._turn_of[step], CellResult.from_json(data.get("result")))
+            case Dmesg(step, lines):
+                self._turn_of[step].log += lines
+            case End(step) if isinstance(self.steps[step], Call) and (left := self._turn_of[step].left):
+                raise UsageError(f"no result of {left[0].id}")
 
-    def _end_turn(self) -> None:
-        """What the kernel said while a variant was loaded, used and unloaded goes with each result of that turn."""
-        self._dmesg += self._log
-        for i in range(self._first_of_turn, len(self._results)):
-            self._results[i] = replace(self._results[i], dmesg=self._log)
+    def _result(self, turn: "_Progress", result: CellResult) -> None:
+        asked = [(cell.id, turn.turn.variant, turn.turn.number) for cell in turn.left[:1]]
+        if [(result.id, result.variant, result.turn)] != asked:
+            raise UsageError(f"a result of {result.id} under {result.variant}, which nobody asked for")
+        turn.results.append(result)
+        done = sum(len(each.results) for each in self._turns)
+        self._on_result(result, done, done + sum(len(each.left) for each in self._turns))
 
     def record(self, command: Sequence[str], started: _Clock, variants: tuple[VariantId, ...]) -> Record:
-        return Record(
+        """The record of what was taken.
+
+        Raises:
+            ProtocolError: results that contradict themselves.
+        """
+        record = Record(
             tool_version=__version__,
             command=tuple(command),
             when=started.when(),
             host=self.host,
             unit=UNIT_EMULATED if self.host.get("emulated") else UNIT_TSC,
             variants=variants,
-            results=tuple(self._results),
-            dmesg=tuple(self._dmesg),
+            results=tuple(replace(result, dmesg=turn.log) for turn in self._turns for result in turn.results),
+            dmesg=tuple(line for turn in self._turns for line in turn.log),
             notes=tuple(filter(None, [str(self.host.get("tsc_problem") or "")])),
         )
+        try:
+            record.check()
+        except UsageError as error:
+            raise ProtocolError(str(error)) from error
+        return record
+
+
+@dataclass(slots=True)
+class _Progress:
+    """How far a turn has come.
+
+    Attributes:
+        results: of its cells, in order.
+        log: what the kernel said while its variant was loaded, used and unloaded: it goes with each of the results.
+    """
+
+    turn: Turn
+    results: list[CellResult] = field(default_factory=list)
+    log: tuple[str, ...] = ()
+
+    @property
+    def left(self) -> tuple[Cell, ...]:
+        """The cells that have no result yet."""
+        return self.turn.cells[len(self.results) :]

@@ -9,10 +9,12 @@ import pytest
 
 from kvmharness.cells.cell import Cell, Setup, select
 from kvmharness.guest import shipped as programs
+from kvmharness.lab.events import Data, Dmesg, Event
 from kvmharness.lab.image.interpreter import LIBRARY
 from kvmharness.lab.job import Job
 from kvmharness.lab.kernels import build
 from kvmharness.lab.machines.catalogue import emulated_host
+from kvmharness.lab.steps import Call, Load, Unload
 from kvmharness.results.record import CellResult
 from kvmharness.system.programs import MissingToolError
 from kvmharness.validation.campaign import EMULATED_PLAN
@@ -43,12 +45,11 @@ class Done:
     host: Mapping[str, Any] = field(default_factory=dict)
     results: dict[str, CellResult] = field(default_factory=dict)
     outcomes: dict[str, Any] = field(default_factory=dict)
-    events: list[dict[str, object]] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
 
     def take(self, event):
         self.events.append(event)
-        assert event["event"] != "error", event
-        data = event.get("data") or {}
+        data = event.data if isinstance(event, Data) else {}
         if "result" in data:
             result = CellResult.from_json(data["result"])
             self.results[result.id] = result
@@ -59,7 +60,7 @@ class Done:
 
     @property
     def dmesg(self):
-        return [line for event in self.events if event["event"] == "dmesg" for line in event["lines"]]
+        return [line for event in self.events if isinstance(event, Dmesg) for line in event.lines]
 
 
 def boot(cpu, cells, *, scenarios=False):
@@ -77,13 +78,10 @@ def boot(cpu, cells, *, scenarios=False):
         "oracle": BOTH,
         "images": images,
     }
-    steps = [
-        {"do": "load", "variant": "stock"},
-        {"do": "call", "function": "kvmharness.cells.experiment:run_cells", "args": arguments},
-    ]
+    steps = [Load("stock"), Call("kvmharness.cells.experiment:run_cells", arguments, required=True)]
     if scenarios:
-        steps.append({"do": "call", "function": "nested_scenarios:run", "args": {"images": images}})
-    steps.append({"do": "unload"})
+        steps.append(Call("nested_scenarios:run", {"images": images}, required=True))
+    steps.append(Unload())
     job = Job(
         tuple(steps),
         files={f"{LIBRARY[1:]}/nested_scenarios.py": SCENARIOS},

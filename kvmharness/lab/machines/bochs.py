@@ -64,7 +64,6 @@ class Bochs:
 
     def run(self, job: Job, on_event: OnEvent) -> None:
         """See :meth:`kvmharness.lab.job.Machine.run`."""
-        job.check()
         find("bochs")
         with tempfile.TemporaryDirectory(prefix="kvmharness-bochs-") as name:
             folder = Path(name)
@@ -77,12 +76,11 @@ class Bochs:
             (folder / "debugger").write_text("c\n")
             supervise(
                 ["bochs", "-q", "-f", "bochsrc", "-rc", "debugger"],
+                job,
+                on_event,
                 name=f"the emulated host (Bochs, {self.cpu})",
                 console_path=folder / "console",
                 folder=folder,
-                on_event=on_event,
-                timeout_s=job.timeout_s,
-                silence_s=job.silence_s,
                 # A display that is none, and listens on no port.
                 env={"SDL_VIDEODRIVER": "dummy", "SDL_AUDIODRIVER": "dummy"},
             )

@@ -49,19 +49,17 @@ class Qemu:
 
     def run(self, job: Job, on_event: OnEvent) -> None:
         """See :meth:`kvmharness.lab.job.Machine.run`."""
-        job.check()
         find("qemu-system-x86_64")
         with tempfile.TemporaryDirectory(prefix="kvmharness-qemu-") as name:
             folder = Path(name)
             write_initramfs(folder / "initrd", self.parts, job)
             supervise(
                 [*self._command(), "-append", f"{COMMAND_LINE} {MARKER}svm:{self.cpu} {self.command_line}".strip()],
+                job,
+                on_event,
                 name=f"the emulated host (QEMU, {self.cpu})",
                 console_path=folder / "console",
                 folder=folder,
-                on_event=on_event,
-                timeout_s=job.timeout_s,
-                silence_s=job.silence_s,
             )
 
     def _command(self) -> list[str]:
