@@ -267,10 +267,12 @@ def fixtures(count: int = 300) -> list[Result]:
 def emulated(runs: int) -> Result:
     """Seconds from starting the emulated host to the first doorbell of a nested guest's L1 in there."""
     from kvmharness.cells.cell import Cell, Setup
+    from kvmharness.lab.events import Data, Event
     from kvmharness.lab.image.interpreter import LIBRARY
     from kvmharness.lab.job import Job
     from kvmharness.lab.kernels import build
     from kvmharness.lab.machines.emulator import emulated_host
+    from kvmharness.lab.steps import Call, Load
 
     name, target = "emulated host, seconds from its start to the first guest instruction", f"<= {EMULATED_AT_MOST_S:g}"
     arguments = {"cell": Cell(Setup.NO_EPT, 3, 3).to_json(), "images": programs.pack()}
@@ -278,10 +280,7 @@ def emulated(runs: int) -> Result:
         kernel = build.kernel(progress=lambda line: print(line, file=sys.stderr))
         machine = emulated_host(kernel=kernel)
         job = Job(
-            (
-                {"do": "load", "variant": "stock"},
-                {"do": "call", "function": "bench_probe:first_doorbell", "args": arguments, "required": True},
-            ),
+            (Load("stock"), Call("bench_probe:first_doorbell", arguments, required=True)),
             files={f"{LIBRARY.lstrip('/')}/bench_probe.py": PROBE},
             modules={"stock": kernel.modules},
             timeout_s=200,
@@ -291,11 +290,9 @@ def emulated(runs: int) -> Result:
             began, used = time.perf_counter(), children_s()
             seen: list[float] = []
 
-            def listen(event: dict[str, object], seen: list[float] = seen) -> None:
-                if event.get("event") == "data":
+            def listen(event: Event, seen: list[float] = seen) -> None:
+                if isinstance(event, Data):
                     seen.append(time.perf_counter())
-                elif event.get("event") == "error":
-                    raise SystemExit(f"bench: in the emulated host: {event.get('message')}")
 
             machine.run(job, listen)
             times.append(seen[0] - began)

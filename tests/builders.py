@@ -63,7 +63,8 @@ def misses(cell: Cell, variant: str, *, l0_ept: bool = True) -> float:
                 return 0
             return 2 if cell.host_cr3s >= 3 and cell.guest_cr3s >= 3 else 1
         case Setup.ONE_EPTP:
-            return 0 if direct_fixed or cell.host_cr3s <= 4 else 1
+            events = (1 if reuses_current else 2) / cell.invept_every if cell.invept_every else 0
+            return events + (0 if direct_fixed or cell.host_cr3s <= 4 else 1)
         case Setup.EPTPS if cell.order is Order.AABB and reuses_current:
             return 0 if cell.eptps <= 4 else 0.5
         case Setup.EPTPS if cell.order is Order.AABB:

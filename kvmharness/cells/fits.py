@@ -7,6 +7,7 @@ from kvmharness.cells.rotation import rotation
 from kvmharness.errors import UsageError
 from kvmharness.guest import spaces
 from kvmharness.guest.layout import ROWS_MAX
+from kvmharness.vendors.known import VENDORS
 
 
 def check_fits(cell: Cell) -> None:
@@ -32,4 +33,5 @@ def check_fits(cell: Cell) -> None:
 
 @cache
 def _check_tables(host_roots: int, guest_roots: int, epts: int) -> None:
-    spaces.build(host_roots, guest_roots, epts)
+    for vendor in VENDORS:
+        spaces.build(host_roots, guest_roots, epts, vendor.nested_space)

@@ -40,6 +40,7 @@ class Planned:
         """What :func:`kvmharness.cells.execute.execute` takes."""
         p = self.passes
         return {
+            "id": self.cell.id,
             "blueprint": self.blueprint.to_json(),
             "flags": int(self.flags),
             "passes": [p.warmup, p.round_trips, p.batches, p.batch_round_trips, p.timeout_s],

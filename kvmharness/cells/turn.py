@@ -8,7 +8,7 @@ from kvmharness.cells.judge import Raw, blank, judge
 from kvmharness.cells.passes import Plan
 from kvmharness.cells.plan import Planned, plan
 from kvmharness.cells.surroundings import Surroundings
-from kvmharness.errors import KvmHarnessError, LostMachineError
+from kvmharness.errors import KvmHarnessError, UsageError
 from kvmharness.guest.shipped import run_loop
 from kvmharness.hosts.needs import all_unmet
 from kvmharness.lean.dataclasses import replace
@@ -25,7 +25,7 @@ Predict = Callable[[Planned], Prediction | None]
 """What the oracle says of a cell's counting pass, after its warm-up."""
 
 
-class DiffersError(LostMachineError):
+class DiffersError(KvmHarnessError):
     """The cells were planned for another KVM than the one that was there."""
 
 
@@ -41,6 +41,7 @@ class PlannedTurn:
 
     Attributes:
         arguments: for :data:`EXECUTE`.
+        size: how many results there will be.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class PlannedTurn:
         self._planned: dict[int, Planned] = {}
         for place, cell in enumerate(cells):
             self._plan(place, cell, there, lengths)
+        self.size = len(cells)
         self._waiting = list(self._planned)
         self._given = 0  # results given out so far
         counters: tuple[Spec, ...] = (*ROOT_SWITCHES, NESTED_EXITS, *exit_specs(self._reasons))
@@ -86,17 +88,17 @@ class PlannedTurn:
 
         Raises:
             DiffersError: nothing was run.
-            LostMachineError: it is no result of this turn's, or not in its form.
+            UsageError: it is no result of this turn's, or not in its form.
         """
         if "differs" in data:
             raise DiffersError(f"this KVM is not the one that the cells were planned for: {data['differs']}")
         try:
             raw = Raw.read(data)
         except ShapeError as e:
-            raise LostMachineError(f"the host under test sent something that is no result: {e}") from None
+            raise UsageError(f"no result: {e}") from None
         done = len(self._planned) - len(self._waiting)
         if not self._waiting or raw.cell != done:
-            raise LostMachineError(f"the host under test sent a result for cell {raw.cell} where {done} was due")
+            raise UsageError(f"a result for cell {raw.cell} where that of cell {done} was due")
         place = self._waiting.pop(0)
         planned = self._planned[place]
         self._results[place] = judge(planned, raw, self._results[place], self._reasons, self._predict(planned))
@@ -106,11 +108,11 @@ class PlannedTurn:
         """The results behind the last one that was run.
 
         Raises:
-            LostMachineError: a cell has none.
+            UsageError: a cell has none.
         """
         if self._waiting:
             missing = ", ".join(self._results[place].id for place in self._waiting)
-            raise LostMachineError(f"the host under test sent no result for {missing}")
+            raise UsageError(f"no result for {missing}")
         yield from self._up_to(len(self._results))
 
     def _up_to(self, end: int) -> Iterator[CellResult]:

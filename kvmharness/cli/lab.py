@@ -4,19 +4,22 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kvmharness.cli import machine as jobs
 from kvmharness.cli import options as shared
 from kvmharness.cli.options import Verbs, verb
-from kvmharness.cli.output import Output, Task
-from kvmharness.errors import ExitCode, LostMachineError, UsageError
-from kvmharness.lab.job import Machine
+from kvmharness.cli.output import Output as Screen
+from kvmharness.cli.output import Task
+from kvmharness.errors import ExitCode, UsageError
+from kvmharness.lab.events import Data, Dmesg, End, Event, Hello, Output
+from kvmharness.lab.job import Job, Machine
 from kvmharness.lab.kernels.build import Kernel
 from kvmharness.lab.kernels.choice import KernelChoice
+from kvmharness.lab.steps import Call, Exec, Exited, Load, Step
+from kvmharness.results.jsonread import map_of, text, text_map, texts
 from kvmharness.validation.host import Emulated, emulated
 
 _BOOT_TIMEOUT_S = 300.0
@@ -106,7 +109,7 @@ def read_build(options: argparse.Namespace) -> BuildRequest:
     return BuildRequest(shared.kernel_choice(options), options.json)
 
 
-def act_build(request: BuildRequest, output: Output) -> int:
+def act_build(request: BuildRequest, output: Screen) -> int:
     """Builds the kernel, or finds it."""
     started = time.monotonic()
     with output.task("Kernel") as task:
@@ -171,21 +174,23 @@ def read_boot(options: argparse.Namespace) -> BootRequest:
     return BootRequest(Booted.of(options), options.json)
 
 
-def act_boot(request: BootRequest, output: Output) -> int:
+def act_boot(request: BootRequest, output: Screen) -> int:
     """Boots, loads KVM, says what is there, powers off."""
     facts: dict[str, object] = {}
+    up: list[float] = []
 
-    def take(data: object) -> None:
-        facts.update(data if isinstance(data, dict) else {})
+    def take(event: Event) -> None:
+        match event:
+            case Hello():
+                up.append(time.monotonic() - started)
+            case Data(data=data):
+                facts.update(_checked(data))
 
     with output.task("Emulated host") as task:
         kernel, machine = request.booted.ready(task)
         started = time.monotonic()
-        steps = ({"do": "call", "function": "kvmharness.lab.inside.facts:facts"},)
-        job = jobs.job(steps, kernel, request.booted.params, timeout_s=_BOOT_TIMEOUT_S)
-        up: list[float] = []
-        listener = jobs.Listener(data=take, begun=lambda kind: up.append(time.monotonic() - started))
-        machine.run(job, listener)
+        call = Call("kvmharness.lab.inside.facts:facts", required=True)
+        machine.run(_job(call, kernel, request.booted.params, timeout_s=_BOOT_TIMEOUT_S), take)
     facts |= {"emulator": machine.description}
     if request.as_json:
         output.result(json.dumps(facts, indent=1, sort_keys=True))
@@ -195,7 +200,18 @@ def act_boot(request: BootRequest, output: Output) -> int:
     return ExitCode.PASS
 
 
-def _print_facts(facts: dict[str, Any], output: Output) -> None:
+def _job(step: Step, kernel: Kernel, parameters: Mapping[str, str], **more: Any) -> Job:
+    """A job that loads the kernel's own KVM modules first."""
+    return Job((Load("host", dict(parameters)), step), modules={"host": kernel.modules}, **more)
+
+
+def _checked(facts: dict[str, object]) -> dict[str, object]:
+    """What :mod:`kvmharness.lab.inside.facts` gives. Raises: ShapeError, when it is something else."""
+    readers: dict[type, Callable[[object, str], object]] = {dict: map_of(text_map), list: texts}
+    return {name: readers.get(type(value), text)(value, name) for name, value in facts.items()}
+
+
+def _print_facts(facts: dict[str, Any], output: Screen) -> None:
     width = max(map(len, facts))
     for name, value in facts.items():
         if isinstance(value, dict):
@@ -203,7 +219,7 @@ def _print_facts(facts: dict[str, Any], output: Output) -> None:
                 shown = " ".join(f"{key}={setting}" for key, setting in sorted(parameters.items()))
                 output.result(f"{module:<{width}}  {shown}")
         else:
-            output.result(f"{name:<{width}}  {' '.join(value) if isinstance(value, list) else value}")
+            output.result(f"{name:<{width}}  {' '.join(value) if isinstance(value, tuple) else value}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,24 +245,31 @@ def read_exec(options: argparse.Namespace) -> ExecRequest:
     return ExecRequest(Booted.of(options), options.file, tuple(options.arguments), options.timeout)
 
 
-def act_exec(request: ExecRequest, output: Output) -> int:
+def act_exec(request: ExecRequest, output: Screen) -> int:
     """Runs the program; its output goes to standard output as it comes."""
     place = f"bin/{request.file.name}"
 
-    def show(text: str) -> None:
-        sys.stdout.write(text)
-        sys.stdout.flush()
+    log: list[str] = []
+    ended: list[Exited] = []
+
+    def take(event: Event) -> None:
+        match event:
+            case Output(text=said):
+                sys.stdout.write(said)
+                sys.stdout.flush()
+            case Dmesg(lines=lines):
+                log.extend(lines)
+            case End(result=Exited() as how):
+                ended.append(how)
 
     with output.task("Emulated host") as task:
         kernel, machine = request.booted.ready(task)
-    step = {"do": "exec", "argv": [f"/{place}", *request.arguments]}
+    step = Exec((f"/{place}", *request.arguments), required=True)
     files = {place: request.file}
-    job = jobs.job((step,), kernel, request.booted.params, files=files, timeout_s=request.timeout_s)
-    listener = jobs.Listener(output=show)
-    machine.run(job, listener)
-    for line in listener.dmesg:
+    machine.run(_job(step, kernel, request.booted.params, files=files, timeout_s=request.timeout_s), take)
+    for line in log:
         output.detail(f"dmesg: {line}")
-    return _status(listener.results.get(1))
+    return _status(ended[0])
 
 
 def _check_program(path: Path) -> None:
@@ -260,12 +283,10 @@ def _check_program(path: Path) -> None:
         raise UsageError(f"{path} is not a program for Linux (ELF)", "Build it with -static.")
 
 
-def _status(result: object) -> int:
+def _status(ended: Exited) -> int:
     """The program's exit status as ours."""
     import signal
 
-    if not isinstance(result, dict):
-        raise LostMachineError("the emulated host did not say how the program ended")
-    if result.get("signal"):
-        return _SIGNAL_BASE + signal.Signals[str(result["signal"])]
-    return int(result["status"])
+    if ended.status is None:
+        return _SIGNAL_BASE + signal.Signals[str(ended.signal)]
+    return ended.status

@@ -47,9 +47,11 @@ def text(value: object, where: str) -> str:
 
 
 def integer(value: object, where: str) -> int:
-    """An integer; true and false are none."""
+    """An integer of 64 bits, with or without a sign; true and false are none."""
     if type(value) is not int:  # bool is a subclass of int, and is not a number here
         raise _wrong(where, "an integer", value)
+    if not -(1 << 63) <= value < 1 << 64:
+        raise _wrong(where, "64 bits", value)
     return value
 
 

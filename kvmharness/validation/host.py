@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from kvmharness.lab.kernels.choice import KernelChoice
     from kvmharness.lab.kernels.source import Source
     from kvmharness.results.record import OracleView, Record
-    from kvmharness.validation.campaign import OnResult
+    from kvmharness.validation.collector import OnResult
 
 HERE = "local"
 """What this machine is called."""

@@ -1,9 +1,10 @@
 """What a vendor's virtualization is called, for whoever needs no more: what is carried into a host under test."""
 
-from typing import NamedTuple
+from kvmharness.lean.dataclasses import dataclass
 
 
-class VendorNames(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class VendorNames:
     """Names of one vendor.
 
     Attributes:

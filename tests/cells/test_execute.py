@@ -13,7 +13,7 @@ from kvmharness.cells.passes import Plan
 from kvmharness.cells.plan import plan
 from kvmharness.cells.surroundings import Surroundings, surroundings
 from kvmharness.cells.turn import DiffersError, PlannedTurn
-from kvmharness.errors import LostMachineError
+from kvmharness.errors import UsageError
 from kvmharness.guest.layout import Row
 from kvmharness.guest.session import Session
 from kvmharness.hosts.facts import facts
@@ -155,7 +155,7 @@ GOOD = {"cell": 0, "counts": {}, "missing": {}, "stats": {}, "samples": [1], "ro
     ],
 )
 def test_what_is_no_result_is_an_error_of_the_infrastructure(raw):
-    with pytest.raises(LostMachineError, match="result"):
+    with pytest.raises(UsageError, match="result"):
         list(turn(ALONE).take(raw))
 
 
@@ -164,10 +164,10 @@ def test_a_result_that_is_missing_or_too_much():
     planned = turn(ALONE, TWO)
     (first,) = planned.take(GOOD)
     assert first.id == "d:5"
-    with pytest.raises(LostMachineError, match="no result for d:2"):
+    with pytest.raises(UsageError, match="no result for d:2"):
         list(planned.rest())
     list(planned.take({**GOOD, "cell": 1}))
-    with pytest.raises(LostMachineError, match="result for cell 2"):
+    with pytest.raises(UsageError, match="result for cell 2"):
         list(planned.take({**GOOD, "cell": 2}))
 
 

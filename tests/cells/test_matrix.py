@@ -1,12 +1,12 @@
 """The default matrix, what validates a series, and what a user may ask for."""
 
 import pytest
-from kvmharness.guest.svm import Svm
 
 from kvmharness.cells.cell import Setup
 from kvmharness.cells.matrix import COUNTS, PAIRS, matrix, named, select, validation_matrix
 from kvmharness.errors import UsageError
 from kvmharness.guest import spaces
+from kvmharness.vendors.svm.svm import SVM
 
 CELLS = matrix()
 
@@ -76,4 +76,4 @@ def test_what_cannot_be_run_says_why(pattern, says):
 def test_what_fits_by_the_tables_of_vmx_fits_by_those_of_svm():
     """The largest shape in both: what was let pass here must not fail once a host is there."""
     assert named("c:15/AABB/15x15").eptps == 15
-    assert spaces.build(15, 15, 15, nested_space=Svm().nested_space).pages
+    assert spaces.build(15, 15, 15, nested_space=SVM.nested_space).pages

@@ -4,10 +4,11 @@ from fractions import Fraction
 
 import pytest
 
-from kvmharness.cells import rootcache
 from kvmharness.cells.cell import Cell, Order, Setup
 from kvmharness.cells.matrix import COUNTS
 from kvmharness.cells.rotation import rotation, scenario
+from kvmharness.oracle.rootcache import simulation as rootcache
+from tests.oracle.kernels import BOTH, NONE
 
 
 def test_orders():
@@ -61,22 +62,22 @@ def test_a_period_contains_whole_intervals_of_invept():
 def test_cells_are_the_published_rows_of_the_oracle(id_, none, both):
     """Misses per round trip in steady state, with EPT in L0."""
     told = scenario(Cell.parse(id_), l0_tdp=True)
-    assert rootcache.steady(told, rootcache.NONE) == none
-    assert rootcache.steady(told, rootcache.BOTH) == both
+    assert rootcache.steady(told, NONE) == none
+    assert rootcache.steady(told, BOTH) == both
 
 
 @pytest.mark.parametrize("count", COUNTS)
 def test_l1_alone_without_ept_is_the_negative_control(count):
     told = scenario(Cell.parse(f"d:{count}"), l0_tdp=False)
     misses = 0 if count <= 4 else 1
-    assert rootcache.steady(told, rootcache.NONE) == rootcache.steady(told, rootcache.BOTH) == misses
+    assert rootcache.steady(told, NONE) == rootcache.steady(told, BOTH) == misses
 
 
 def test_l1_of_svm_moves_to_its_cr3_itself():
     """Which costs nothing with NPT, and exits and searches the cache without it, as soon as the CR3 changes."""
     cell, alone = Cell(Setup.NO_EPT, 3, 3), Cell(Setup.NO_EPT)
     with_npt = scenario(cell, l0_tdp=True, l1_mov_cr3=True)
-    assert rootcache.predict(with_npt, rootcache.BOTH, 6, 30) == (0, 60)
-    assert rootcache.steady(with_npt, rootcache.NONE) == 2
-    assert rootcache.predict(scenario(cell, l0_tdp=False, l1_mov_cr3=True), rootcache.BOTH, 6, 30) == (60, 90)
-    assert rootcache.predict(scenario(alone, l0_tdp=False, l1_mov_cr3=True), rootcache.BOTH, 6, 30) == (0, 60)
+    assert rootcache.predict(with_npt, BOTH, 6, 30) == (0, 60)
+    assert rootcache.steady(with_npt, NONE) == 2
+    assert rootcache.predict(scenario(cell, l0_tdp=False, l1_mov_cr3=True), BOTH, 6, 30) == (60, 90)
+    assert rootcache.predict(scenario(alone, l0_tdp=False, l1_mov_cr3=True), BOTH, 6, 30) == (0, 60)

@@ -49,19 +49,21 @@ ROW = """
 
 USES = """
 import json
-from kvmharness.cells import rootcache
+from kvmharness.oracle.rootcache import simulation as rootcache
+from tests.oracle.kernels import BOTH
 from kvmharness.cells.cell import Cell, Setup
-from kvmharness.cells.guest import round_trips
+from kvmharness.cells.plan import round_trips
 from kvmharness.cells.language import explain
 from kvmharness.cells.matrix import named
 from kvmharness.cells.rotation import rotation, scenario
 from kvmharness.guest import spaces
+from kvmharness.vendors.vmx.vmx import VMX
 from kvmharness.report import text
 from tests import builders
 
 cell = named("z:5x2/invept10/tdp_mmu=N")
 order = rotation(cell)
-rows = round_trips(order, spaces.build(order.host_roots, order.guest_roots, cell.eptps))
+rows = round_trips(order, spaces.build(order.host_roots, order.guest_roots, cell.eptps, VMX.nested_space))
 builders.BASE_TICKS[cell.setup], builders.EXITS[cell.setup] = 1000, {"VMRESUME": 1}
 record = builders.record([cell], ("none",), turns=1)
 print(json.dumps({
@@ -69,7 +71,7 @@ print(json.dumps({
     "back": Cell.from_json(cell.to_json()) == cell == Cell.parse(cell.id),
     "needs": cell.needs,
     "rows": len({(row.guest_cr3, row.eptp) for row in rows}),
-    "loads": str(rootcache.steady(scenario(named("z:5x2"), l0_tdp=True), rootcache.BOTH)),
+    "loads": str(rootcache.steady(scenario(named("z:5x2"), l0_tdp=True), BOTH)),
     "explained": "z:ExN2" in explain() and "several nested EPT (NPT)s" in explain(),
     "table": [line.split()[:4] for line in text.run_lines(record) if line.startswith("z:")],
 }))

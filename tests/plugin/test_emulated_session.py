@@ -5,6 +5,7 @@ import xml.etree.ElementTree as xml
 import pytest
 
 from kvmharness.errors import ExitCode, LostMachineError
+from kvmharness.lab.steps import Call, Load, Unload
 from kvmharness.system.programs import MissingToolError
 from kvmharness.testing.emulated import loop
 
@@ -177,8 +178,8 @@ def test_several_hosts_and_parameters(pytester, boots, run):
     result.assert_outcomes(passed=5)
     assert sorted(host for host, _ in boots) == ["vmx:haswell", "vmx:penryn", "vmx:skylake"]
     steps = next(job.steps for host, job in boots if host == "vmx:skylake")
-    assert [step["do"] for step in steps] == ["load", "call", "unload"] * 2
-    assert [step["params"] for step in steps if step["do"] == "load"] == [{"kvm.tdp_mmu": "N"}, {}]
+    assert [type(step) for step in steps] == [Load, Call, Unload] * 2
+    assert [step.params for step in steps if isinstance(step, Load)] == [{"kvm.tdp_mmu": "N"}, {}]
 
 
 def test_what_no_host_offers_is_still_skipped(pytester, boots, run):

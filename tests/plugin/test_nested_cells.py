@@ -8,6 +8,7 @@ import pytest
 from kvmharness.cells.cell import Order
 from kvmharness.errors import HostRequirementError, UsageError
 from kvmharness.testing.fixtures import guests
+from tests.surroundings import skylake
 
 
 @pytest.fixture
@@ -15,18 +16,11 @@ def nested(monkeypatch):
     """The fixture's function with a guest that is none."""
 
     @contextmanager
-    def no_guest(kvm, cell, *, timeout_s):
-        yield SimpleNamespace(
-            vm=None,
-            vcpu=None,
-            flags=None,
-            session=None,
-            loop=SimpleNamespace(),
-            hypervisor=SimpleNamespace(program="l1_vmx", l2_program="l2"),
-        )
+    def no_guest(kvm, blueprint, cpuid, run_loop):
+        yield SimpleNamespace(vm=None, vcpu=None, memory=None, loop=SimpleNamespace())
 
-    monkeypatch.setattr(guests, "cell_guest", no_guest)
-    with guests.Guests(None, SimpleNamespace(add=lambda *_: None, exits=[])) as made:
+    monkeypatch.setattr(guests.build, "build", no_guest)
+    with guests.Guests(None, skylake().offered, SimpleNamespace(add=lambda *_: None, exits=[])) as made:
         yield made.make_nested
 
 

@@ -10,6 +10,7 @@ from kvmharness.errors import HostRequirementError, UsageError
 from kvmharness.lab.kernels.build import Kernel
 from kvmharness.lab.kernels.choice import KernelChoice
 from kvmharness.lab.kernels.source import debian
+from kvmharness.oracle import oracles
 from kvmharness.results.record import Record, VariantId, When
 from kvmharness.validation import campaign
 from kvmharness.validation.host import Emulated, RunRequest, ThisMachine, emulated, resolve
@@ -100,7 +101,7 @@ def test_without_a_source_it_is_debians():
 
 def request(**given):
     plan = resolve("local").plan
-    more = {"turns": 3, "kernel": KernelChoice(), "oracle": None, "command": ("kvmharness", "run")}
+    more = {"turns": 3, "kernel": KernelChoice(), "has": None, "command": ("kvmharness", "run")}
     return RunRequest(**{"cells": CELLS, "plan": plan, **more, **given})
 
 
@@ -144,7 +145,7 @@ def test_a_run_in_an_emulated_host(monkeypatch):
     monkeypatch.setattr(campaign, "run_in", run_in)
     task = Listener()
     emulated("svm").run(request(), lambda *result: None, task)
-    variant = VariantId("host", "linux-6.1", config_hash="abc", oracle=None)
+    variant = VariantId("host", "linux-6.1", config_hash="abc", oracle=oracles.told(oracles.DEFAULT, None))
     assert seen["variants"] == (campaign.Variant(variant, Path("/modules")),)
     assert (seen["order"], seen["cells"], seen["command"]) == (("host",) * 3, CELLS, ("kvmharness", "run"))
     assert task.steps == [("booting 6.1.192 in Pretender 1", 0, 1)]

@@ -5,7 +5,6 @@ archive, which the kernel unpacks after the first one. Both are compressed with 
 emulator, reading is not.
 """
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from kvmharness.lab.image.interpreter import HOME, PYTHON, PythonParts, add_pyth
 from kvmharness.lab.inside.modules import module_name
 from kvmharness.lab.job import AGENT_ENDED, Job
 from kvmharness.lab.kernels.modulefiles import content, load_order
+from kvmharness.lab.steps import encode
 from kvmharness.system import cache
 from kvmharness.system.programs import disk_errors, find, find_file, run
 
@@ -92,7 +92,7 @@ def base_archive(parts: ImageParts) -> Path:
 def job_archive(job: Job) -> bytes:
     """A job as an archive: ``/job/job.json``, its modules and its files."""
     archive = Archive()
-    archive.add_file("job/job.json", json.dumps({"steps": list(job.steps)}, sort_keys=True).encode())
+    archive.add_file("job/job.json", encode(job.steps))
     for name, folder in sorted(job.modules.items()):
         files = {f"{module_name(path.name)}.ko": path for path in load_order(folder)}
         for file_name, path in files.items():

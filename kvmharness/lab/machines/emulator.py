@@ -77,7 +77,6 @@ class EmulatedMachine(ABC):
 
     def run(self, job: Job, on_event: OnEvent) -> None:
         """See :meth:`kvmharness.lab.job.Machine.run`."""
-        job.check()
         find(self.program)
         title = self.host.emulator.title
         with tempfile.TemporaryDirectory(prefix=f"kvmharness-{title.lower()}-") as name:
@@ -85,12 +84,11 @@ class EmulatedMachine(ABC):
             write_initramfs(folder / INITRAMFS, self.parts, job)
             supervise(
                 self.command(folder),
+                job,
+                on_event,
                 name=f"the emulated host ({title}, {self.host.cpu})",
                 console_path=folder / CONSOLE,
                 folder=folder,
-                on_event=on_event,
-                timeout_s=job.timeout_s,
-                silence_s=job.silence_s,
                 env=self.environment,
             )
 
