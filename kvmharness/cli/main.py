@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options = parser().parse_args(given)
         except SystemExit as end:  # argparse has said why; --help and --version end here too
             return end.code if isinstance(end.code, int) else 2
-        code: int = options.do(options, Output(options.verbosity))
+        code: int = options.handler(options, Output(options.verbosity))
         return code
 
     code = answer(command)

@@ -48,7 +48,7 @@ def verb(
         description=f"{summary[0].upper()}{summary[1:]}. {details}".strip(),
         formatter_class=_Formatter,
     )
-    made.set_defaults(do=lambda options, output: act(read(options), output), verbosity=0, bisect=False)
+    made.set_defaults(handler=lambda options, output: act(read(options), output), verbosity=0, bisect=False)
     loud = made.add_mutually_exclusive_group()
     loud.add_argument(
         "-v", "--verbose", dest="verbosity", action="store_const", const=1, default=argparse.SUPPRESS, help="say more"

@@ -61,7 +61,7 @@ def test_a_suite_looks_as_if_it_had_run_here(suite, boots, pytester, run):
         "test_suite.py:9: AssertionError",
         "said before",
         '>       raise UsageError(f"no emulated host',  # a source that only lies out here
-        "kvmharness/testing/needs.py:",
+        "kvmharness/hosts/catalogue.py:",
         "UserWarning: careful",
         "SKIPPED [2] test_suite.py:11: not today",
     ):
