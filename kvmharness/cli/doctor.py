@@ -2,7 +2,9 @@
 
 import argparse
 import json
-from importlib.util import find_spec
+import re
+from contextlib import suppress
+from importlib import metadata
 from typing import Any
 
 from kvmharness import __version__
@@ -11,12 +13,6 @@ from kvmharness.cli.output import Output
 from kvmharness.errors import ExitCode
 from kvmharness.hosts import NEEDS, HostFacts, facts, unmet
 from kvmharness.system.packages import BOCHS, KERNEL_BUILD, install_command, missing
-
-EXTRAS = {
-    "report": ("rich", "scipy", "matplotlib", "jinja2"),
-    "pytest": ("pytest",),
-    "dev": ("capstone", "hypothesis", "mypy", "ruff"),
-}
 
 
 def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
@@ -57,17 +53,32 @@ def diagnosis(host: HostFacts) -> dict[str, Any]:
         "host": host.to_json(),
         "needs": needs,
         "missing_tools": {"emulated_vmx": tools, "kernel_build": build},
-        "missing_modules": {
-            extra: lacking
-            for extra, modules in EXTRAS.items()
-            if (lacking := [module for module in modules if find_spec(module) is None])
-        },
+        "missing_python": missing_python(),
         "runs": {
             "l1_alone": needs["kvm"]["met"],
             "nested": needs["nested"]["met"],
             "emulated_vmx": needs["emulated_vmx"]["met"],
         },
     }
+
+
+def missing_python() -> dict[str, list[str]]:
+    """What the package's own metadata asks for and this Python lacks, by extra; nothing where it is not installed."""
+    found: dict[str, list[str]] = {}
+    with suppress(metadata.PackageNotFoundError):
+        for requirement in metadata.requires("kvmharness") or ():
+            asked = re.fullmatch(r"""([\w.-]+).*; *extra *== *["'](\w+)["']""", requirement)
+            if asked and asked[2] != "all" and not _is_installed(asked[1]):
+                found.setdefault(asked[2], []).append(asked[1])
+    return found
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        metadata.distribution(distribution)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def lines(found: dict[str, Any], output: Output) -> list[str]:
@@ -127,8 +138,8 @@ def _tool_lines(found: dict[str, Any], output: Output) -> list[str]:
             lines.append(f"{'':20}{output.paint(f'-> {install_command(tools.values())}', 'dim')}")
         else:
             lines.append(f"  {output.paint('yes', 'green')}  {title:<13} everything is installed")
-    for extra, modules in found["missing_modules"].items():
-        lines.append(f"  {output.paint('no ', 'yellow')}  Python extra  {extra}: lacks {', '.join(modules)}")
+    for extra, names in found["missing_python"].items():
+        lines.append(f"  {output.paint('no ', 'yellow')}  Python extra  {extra}: lacks {', '.join(names)}")
         lines.append("".ljust(20) + output.paint(f"-> pip install 'kvmharness[{extra}]'", "dim"))
     return lines
 

@@ -291,7 +291,7 @@ def _root(facts: HostFacts) -> tuple[str, str] | None:
 
 
 def _emulated(emulator: str) -> Check:
-    """A check that an emulated host under *emulator* (BOCHS or QEMU of hosts.tools) can be built and started."""
+    """A check that an emulated host under *emulator* (BOCHS or QEMU of system.packages) can be built and started."""
 
     def check(facts: HostFacts) -> tuple[str, str] | None:
         if facts.emulated:

@@ -55,5 +55,5 @@ def test_a_missing_emulator_is_named_with_its_package(make, package, monkeypatch
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(MissingToolError) as caught:
         make(Path("bzImage")).run(Job(steps=({"do": "unload"},)), lambda event: None)
-    assert package in caught.value.package.split()
+    assert package in caught.value.hint.split()
     assert caught.value.hint.startswith("sudo apt-get install")

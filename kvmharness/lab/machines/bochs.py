@@ -11,7 +11,7 @@ from kvmharness.hosts.facts import LAB_MARKER
 from kvmharness.lab.image.initramfs import COMMAND_LINE, ImageParts, write_initramfs, write_iso
 from kvmharness.lab.job import Job, OnEvent
 from kvmharness.lab.machines.supervisor import supervise
-from kvmharness.system.programs import find, find_file
+from kvmharness.system.programs import find
 
 # Emulated instructions a second. About what the emulator does on a current machine, so that emulated time passes like
 # ours.
@@ -30,8 +30,6 @@ CPUS = {
 DEFAULT_CPU = "skylake"
 # Bochs says that a compacted XSAVE area has the size of a standard one; the kernel warns at that and gives up XSAVE.
 _QUIRKS = {"skylake": "clearcpuid=xsavec,xsaves"}
-
-_SHARE = "/usr/share/bochs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +92,8 @@ class Bochs:
             )
 
     def _settings(self) -> str:
-        bios = find_file((f"{_SHARE}/BIOS-bochs-latest",), "bochsbios")
-        vga = find_file((f"{_SHARE}/VGABIOS-lgpl-latest", "/usr/share/vgabios/vgabios.bin"), "vgabios")
-        find_file(tuple(map(str, Path("/usr/lib").glob("**/libbx_sdl2_gui.so"))) or ("libbx_sdl2_gui.so",), "bochs-sdl")
+        bios, vga = find("BIOS-bochs-latest"), find("VGABIOS")
+        find("libbx_sdl2_gui.so")
         return "\n".join(
             (
                 f"romimage: file={bios}",
