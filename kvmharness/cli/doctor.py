@@ -2,8 +2,10 @@
 
 import argparse
 import json
+import re
+from contextlib import suppress
 from dataclasses import dataclass
-from importlib.util import find_spec
+from importlib import metadata
 from typing import Any
 
 from kvmharness import __version__
@@ -14,12 +16,6 @@ from kvmharness.hosts import catalogue
 from kvmharness.hosts.facts import HostFacts, facts
 from kvmharness.hosts.needs import NEEDS, unmet
 from kvmharness.system.packages import KERNEL_BUILD, install_command, missing
-
-EXTRAS = {
-    "report": ("rich", "scipy", "matplotlib", "jinja2"),
-    "pytest": ("pytest",),
-    "dev": ("capstone", "hypothesis", "mypy", "ruff"),
-}
 
 
 def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
@@ -82,17 +78,32 @@ def diagnosis(host: HostFacts) -> dict[str, Any]:
         "needs": needs,
         "missing_tools": {need: host.emulator.lacks() for need, host in _emulated().items()}
         | {"kernel_build": missing(KERNEL_BUILD)},
-        "missing_modules": {
-            extra: lacking
-            for extra, modules in EXTRAS.items()
-            if (lacking := [module for module in modules if find_spec(module) is None])
-        },
+        "missing_python": missing_python(),
         "runs": {
             "l1_alone": needs["kvm"]["met"],
             "nested": needs["nested"]["met"],
         }
         | {need: needs[need]["met"] for need in _emulated()},
     }
+
+
+def missing_python() -> dict[str, list[str]]:
+    """What the package's own metadata asks for and this Python lacks, by extra; nothing where it is not installed."""
+    found: dict[str, list[str]] = {}
+    with suppress(metadata.PackageNotFoundError):
+        for requirement in metadata.requires("kvmharness") or ():
+            asked = re.fullmatch(r"""([\w.-]+).*; *extra *== *["'](\w+)["']""", requirement)
+            if asked and asked[2] != "all" and not _is_installed(asked[1]):
+                found.setdefault(asked[2], []).append(asked[1])
+    return found
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        metadata.distribution(distribution)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def lines(found: dict[str, Any], output: Output) -> list[str]:
@@ -150,8 +161,8 @@ def _tool_lines(found: dict[str, Any], output: Output) -> list[str]:
             lines.append(f"{'':20}{output.paint(f'-> {install_command(tools.values())}', 'dim')}")
         else:
             lines.append(f"  {output.paint('yes', 'green')}  {title:<13} everything is installed")
-    for extra, modules in found["missing_modules"].items():
-        lines.append(f"  {output.paint('no ', 'yellow')}  Python extra  {extra}: lacks {', '.join(modules)}")
+    for extra, names in found["missing_python"].items():
+        lines.append(f"  {output.paint('no ', 'yellow')}  Python extra  {extra}: lacks {', '.join(names)}")
         lines.append("".ljust(20) + output.paint(f"-> pip install 'kvmharness[{extra}]'", "dim"))
     return lines
 

@@ -15,7 +15,6 @@ from kvmharness.errors import UsageError
 from kvmharness.hosts.device import DeviceState
 from kvmharness.hosts.facts import facts
 from kvmharness.hosts.needs import NEEDS, all_unmet, check_names, unmet
-from kvmharness.system.packages import install_command, missing
 from tests.hostfiles import TOGETHER, HostFiles
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -274,16 +273,6 @@ def test_a_misspelt_need_is_refused(machine, name):
 def test_a_misspelt_need_is_corrected():
     with pytest.raises(UsageError, match="did you mean nested_vmx"):
         check_names(["nested_vxm"])
-
-
-def test_missing_tools_name_their_packages(tmp_path, monkeypatch):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    there = tmp_path / "flex"
-    there.write_text("#!/bin/sh\n")
-    there.chmod(0o755)
-    found = missing({"flex": "flex", "bochs": "bochs bochs-sdl", str(there): "x", "/nowhere/a.bin": "isolinux"})
-    assert found == {"bochs": "bochs bochs-sdl", "/nowhere/a.bin": "isolinux"}
-    assert install_command([*found.values(), "bochs"]) == "sudo apt-get install bochs bochs-sdl isolinux"
 
 
 def test_this_machine_gives_facts_at_all():

@@ -208,7 +208,7 @@ def test_a_machine_that_does_not_start_is_an_error_on_every_test(suite, boots, r
 
 def test_what_the_emulated_host_lacks_outside_is_a_usage_error(suite, boots, run, monkeypatch):
     def no_emulator(*arguments, **more):
-        raise MissingToolError("bochs", "bochs")
+        raise MissingToolError("bochs")
 
     monkeypatch.setattr(loop, "emulated_host", no_emulator)
     result = run("--kvm-host", "vmx")

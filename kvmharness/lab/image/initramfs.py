@@ -17,7 +17,7 @@ from kvmharness.lab.job import AGENT_ENDED, Job
 from kvmharness.lab.kernels.modulefiles import content, load_order
 from kvmharness.lab.steps import encode
 from kvmharness.system import cache
-from kvmharness.system.programs import disk_errors, find, find_file, run
+from kvmharness.system.programs import disk_errors, find, run
 
 # Mounts come first: without /dev Python finds no /dev/urandom, without tracefs no tracepoint has an id.
 INIT = f"""#!/bin/busybox sh
@@ -122,10 +122,7 @@ def write_iso(target: Path, kernel: Path, initramfs: Path, command_line: str) ->
     Raises:
         MissingToolError, ToolError, DiskFullError.
     """
-    isolinux = find_file(("/usr/lib/ISOLINUX/isolinux.bin", "/usr/share/syslinux/isolinux.bin"), "isolinux")
-    loader = find_file(
-        ("/usr/lib/syslinux/modules/bios/ldlinux.c32", "/usr/share/syslinux/ldlinux.c32"), "syslinux-common"
-    )
+    isolinux, loader = find("isolinux.bin"), find("ldlinux.c32")
     tree = target.parent / "iso"
     with disk_errors(target):
         tree.mkdir()

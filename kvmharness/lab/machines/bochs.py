@@ -7,13 +7,11 @@ from types import MappingProxyType
 
 from kvmharness.lab.image.initramfs import write_iso
 from kvmharness.lab.machines.emulator import CONSOLE, INITRAMFS, MEMORY_MB, EmulatedMachine
-from kvmharness.system.programs import find_file
+from kvmharness.system.programs import find
 
 # Emulated instructions a second. About what the emulator does on a current machine, so that emulated time passes like
 # ours.
 IPS = 50_000_000
-
-_SHARE = "/usr/share/bochs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +38,8 @@ class Bochs(EmulatedMachine):
         return [self.program, "-q", "-f", "bochsrc", "-rc", "debugger"]
 
     def _settings(self) -> str:
-        bios = find_file((f"{_SHARE}/BIOS-bochs-latest",), "bochsbios")
-        vga = find_file((f"{_SHARE}/VGABIOS-lgpl-latest", "/usr/share/vgabios/vgabios.bin"), "vgabios")
-        find_file(tuple(map(str, Path("/usr/lib").glob("**/libbx_sdl2_gui.so"))) or ("libbx_sdl2_gui.so",), "bochs-sdl")
+        bios, vga = find("BIOS-bochs-latest"), find("VGABIOS")
+        find("libbx_sdl2_gui.so")
         cpu = f"cpu: model={self.host.model}, count=1, ips={IPS}, ignore_bad_msrs=1, reset_on_triple_fault=0"
         return "\n".join(
             (

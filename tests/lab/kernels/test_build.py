@@ -174,4 +174,4 @@ def test_all_missing_tools_are_named_at_once(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(MissingToolError) as caught:
         check_tools()
-    assert {"flex", "bison", "bc", "gcc", "make", "lz4"} <= set(caught.value.package.split())
+    assert {"flex", "bison", "bc", "gcc", "make", "lz4"} <= set(caught.value.hint.split())

@@ -44,7 +44,7 @@ def test_an_unknown_host_is_refused_before_a_kernel_is_built():
 def test_what_a_kernel_is_booted_with(host, line, monkeypatch, tmp_path):
     lines = []
     monkeypatch.setattr("kvmharness.lab.machines.bochs.write_iso", lambda *given: lines.append(given[-1]))
-    monkeypatch.setattr("kvmharness.lab.machines.bochs.find_file", lambda paths, package: paths[0])
+    monkeypatch.setattr("kvmharness.lab.machines.bochs.find", lambda name: f"/there/{name}")
     command = emulated_host(host, NOWHERE).command(tmp_path)
     lines += [command[command.index("-append") + 1]] if "-append" in command else []
     (found,) = lines
@@ -56,7 +56,7 @@ def test_a_missing_emulator_is_named_with_its_package(host, package, monkeypatch
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(MissingToolError) as caught:
         emulated_host(host, NOWHERE).run(Job(steps=({"do": "unload"},)), lambda event: None)
-    assert package in caught.value.package.split()
+    assert package in caught.value.hint.split()
     assert caught.value.hint.startswith("sudo apt-get install")
 
 
