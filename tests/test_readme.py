@@ -24,7 +24,7 @@ def commands():
 
 @pytest.mark.parametrize("command", list(commands()))
 def test_every_command_is_one_that_the_parser_takes(command):
-    assert parser().parse_args(shlex.split(command)).act
+    assert parser().parse_args(shlex.split(command)).handler
 
 
 def test_there_are_commands_to_look_at():
