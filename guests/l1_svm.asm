@@ -47,7 +47,7 @@ no_hypercall:       mov     rax, [r11 + VMCB_EXITCODE]
                     mov     [rdi + MAIL_EXIT_INFO2], rax
                     mov     rax, [r11 + VMCB_RIP]
                     mov     [rdi + MAIL_GUEST_RIP], rax
-                    mov     eax, ERROR_UNEXPECTED_VMEXIT
+                    mov     eax, ERROR_UNEXPECTED_EXIT
                     jmp     fail
 
                     .include "phases.inc"

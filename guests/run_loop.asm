@@ -1,4 +1,4 @@
-# purpose: host code, no guest: repeats KVM_RUN until an exit that Python must see, counting exits and taking stamps
+# purpose: host code, no guest: repeats KVM_RUN until an exit that Python must see, counting exits
 # mode: long64, CPL 3, a C function int64_t run_loop(struct context *)
 # in: rdi = the context, whose words are named LOOP_...
 # out: rax = the exit reason, or minus an errno
@@ -9,27 +9,16 @@
 entry:              push    rbx
                     push    rbp
                     push    r12
-                    push    r13
                     push    r14
                     mov     rbx, rdi
                     mov     rbp, [rbx + LOOP_KVM_RUN]
                     mov     r12, [rbx + LOOP_TICKS_LEFT]
-again:              rdtsc
-                    shl     rdx, 0x20
-                    lea     r13, [rdx + rax]
-                    mov     edi, [rbx + LOOP_FD]
+again:              mov     edi, [rbx + LOOP_FD]
                     mov     esi, IOCTL_KVM_RUN
                     xor     edx, edx
                     mov     eax, SYSCALL_IOCTL
                     syscall
                     mov     r14, rax
-                    rdtsc
-                    shl     rdx, 0x20
-                    add     rax, rdx
-                    mov     [rbx + LOOP_LAST_EXIT_TSC], rax
-                    mov     [rbx + LOOP_LAST_ENTRY_TSC], r13
-                    sub     rax, r13
-                    add     [rbx + LOOP_INSIDE_TICKS], rax
                     test    r14, r14
                     js      leave_loop
                     mov     r14d, [rbp + RUN_EXIT_REASON]
@@ -45,7 +34,6 @@ again:              rdtsc
 leave_loop:         mov     [rbx + LOOP_TICKS_LEFT], r12
                     mov     rax, r14
                     pop     r14
-                    pop     r13
                     pop     r12
                     pop     rbp
                     pop     rbx

@@ -82,10 +82,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if (mark := metafunc.definition.get_closest_marker("kvm_hosts")) is None:
         return
     from kvmharness.errors import UsageError
-    from kvmharness.testing.needs import host_name
+    from kvmharness.hosts import catalogue
 
     try:
-        hosts = [host_name(spec) for spec in mark.args]
+        hosts = [catalogue.named(spec).name for spec in mark.args]
     except UsageError as error:
         raise pytest.UsageError(f"{metafunc.definition.nodeid}: {error} {error.hint}") from error
     if "kvm_host" not in metafunc.fixturenames:
@@ -233,17 +233,19 @@ def assemble() -> "Assemble":
 def guest(kvm: "Kvm", request: pytest.FixtureRequest) -> "Iterator[Callable[..., Guest]]":
     """Puts a program into a VM of its own: ``guest("hello")`` by name, or ``guest(image)``; then ``.run()``."""
     from kvmharness.testing.fixtures.guests import Guests
+    from kvmharness.testing.needs import host_capabilities
 
-    with Guests(kvm, request.node.stash[_WATCHED]) as guests:
+    with Guests(kvm, host_capabilities(request.config, kvm), request.node.stash[_WATCHED]) as guests:
         yield guests.make
 
 
 @pytest.fixture
 def nested(kvm: "Kvm", request: pytest.FixtureRequest) -> "Iterator[Callable[..., Nested]]":
-    """Makes an L1 with its L2, for this host's vendor: ``nested(host_cr3s=3)``; then ``.run(round_trips)``."""
+    """Makes an L1 with its L2: ``nested("c:3/AABB")`` or ``nested(host_cr3s=3)``; then ``.run(round_trips)``."""
     from kvmharness.testing.fixtures.guests import Guests
+    from kvmharness.testing.needs import host_capabilities
 
-    with Guests(kvm, request.node.stash[_WATCHED]) as guests:
+    with Guests(kvm, host_capabilities(request.config, kvm), request.node.stash[_WATCHED]) as guests:
         yield guests.make_nested
 
 

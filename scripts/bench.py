@@ -21,12 +21,14 @@ from textwrap import dedent
 
 from kvmharness.abi.binding import ffi
 from kvmharness.errors import ExitCode, HostRequirementError, KvmHarnessError
-from kvmharness.guest import loader, spaces
+from kvmharness.guest import loader
 from kvmharness.guest import shipped as programs
 from kvmharness.guest.assembler import encode
+from kvmharness.guest.build import build
 from kvmharness.guest.image import Image
 from kvmharness.guest.layout import MEMORY_BYTES, Place
 from kvmharness.guest.runloop import RunLoop
+from kvmharness.kvm.capabilities import capabilities, cpuid_table
 from kvmharness.kvm.exits import HltExit, IoExit
 from kvmharness.kvm.system import Kvm
 
@@ -100,20 +102,13 @@ class CSide:
 @contextmanager
 def ticking(kvm: Kvm) -> Iterator[tuple[RunLoop, Path, Path]]:
     """A vCPU that exits as fast as it can, and the same guest as a file for the C program."""
-    tick = programs.image("tick")
-    tables = spaces.build(1, 0, 0)
-    with kvm.create_vm() as vm, tempfile.TemporaryDirectory(prefix="kvmharness-bench-") as name:
-        memory = loader.add_memory(vm, tick)
-        loader.write_pages(memory, tables.pages)
-        vcpu = vm.create_vcpu()
-        vcpu.set_cpuid2(kvm.get_supported_cpuid())
-        loader.enter_long_mode(vcpu, memory, tick, cr3=tables.host_cr3[0])
-        regs, sregs = ffi.new("struct kvm_regs *"), ffi.new("struct kvm_sregs *")
-        vcpu.get_regs().to_struct(regs)
-        vcpu.get_sregs().to_struct(sregs)
-        guest = Path(name) / "guest"
-        guest.write_bytes(bytes(ffi.buffer(regs)) + bytes(ffi.buffer(sregs)) + memory.read(0, MEMORY_BYTES))
-        yield RunLoop(vcpu), guest, Path(name)
+    offered = capabilities(kvm)
+    blueprint = loader.program(programs.image("tick"), offered)
+    made = build(kvm, blueprint, cpuid_table(offered.cpuid), programs.run_loop())
+    with made as guest, tempfile.TemporaryDirectory(prefix="kvmharness-bench-") as name:
+        path = Path(name) / "guest"
+        path.write_bytes(blueprint.regs + blueprint.sregs + guest.memory.read(0, MEMORY_BYTES))
+        yield guest.loop, path, Path(name)
 
 
 def our_exits(loop: RunLoop) -> Callable[[int], float]:
@@ -133,14 +128,20 @@ def our_lifecycles(kvm: Kvm) -> Callable[[int], float]:
     """Seconds for so many VMs, from their creation over their first exit to their end."""
     header = {"in": "none", "memory": "0x0 MEMORY_BYTES everything"}
     halt = Image("halt", Place.REAL_MODE_CODE, encode("hlt", 16), {"entry": int(Place.REAL_MODE_CODE)}, header)
+    blueprint = loader.real_mode(halt, capabilities(kvm))
+    sregs = ffi.new("struct kvm_sregs *", {})
+    regs = ffi.new("struct kvm_regs *", {})
+    ffi.memmove(sregs, blueprint.sregs, len(blueprint.sregs))
+    ffi.memmove(regs, blueprint.regs, len(blueprint.regs))
 
     def run(count: int) -> float:
         began = time.perf_counter()
         for _ in range(count):
             with kvm.create_vm() as vm:
-                loader.add_memory(vm, halt)
+                vm.add_memory(0, MEMORY_BYTES).write(halt.origin, halt.code)
                 vcpu = vm.create_vcpu()
-                loader.enter_real_mode(vcpu, halt)
+                vcpu.set_struct("KVM_SET_SREGS", sregs)
+                vcpu.set_struct("KVM_SET_REGS", regs)
                 if vcpu.run() != HltExit():
                     raise SystemExit("bench: the guest did not halt")
         return time.perf_counter() - began
@@ -266,10 +267,12 @@ def fixtures(count: int = 300) -> list[Result]:
 def emulated(runs: int) -> Result:
     """Seconds from starting the emulated host to the first doorbell of a nested guest's L1 in there."""
     from kvmharness.cells.cell import Cell, Setup
+    from kvmharness.lab.events import Data, Event
     from kvmharness.lab.image.interpreter import LIBRARY
     from kvmharness.lab.job import Job
     from kvmharness.lab.kernels import build
-    from kvmharness.lab.machines.catalogue import emulated_host
+    from kvmharness.lab.machines.emulator import emulated_host
+    from kvmharness.lab.steps import Call, Load
 
     name, target = "emulated host, seconds from its start to the first guest instruction", f"<= {EMULATED_AT_MOST_S:g}"
     arguments = {"cell": Cell(Setup.NO_EPT, 3, 3).to_json(), "images": programs.pack()}
@@ -277,10 +280,7 @@ def emulated(runs: int) -> Result:
         kernel = build.kernel(progress=lambda line: print(line, file=sys.stderr))
         machine = emulated_host(kernel=kernel)
         job = Job(
-            (
-                {"do": "load", "variant": "stock"},
-                {"do": "call", "function": "bench_probe:first_doorbell", "args": arguments, "required": True},
-            ),
+            (Load("stock"), Call("bench_probe:first_doorbell", arguments, required=True)),
             files={f"{LIBRARY.lstrip('/')}/bench_probe.py": PROBE},
             modules={"stock": kernel.modules},
             timeout_s=200,
@@ -290,11 +290,9 @@ def emulated(runs: int) -> Result:
             began, used = time.perf_counter(), children_s()
             seen: list[float] = []
 
-            def listen(event: dict[str, object], seen: list[float] = seen) -> None:
-                if event.get("event") == "data":
+            def listen(event: Event, seen: list[float] = seen) -> None:
+                if isinstance(event, Data):
                     seen.append(time.perf_counter())
-                elif event.get("event") == "error":
-                    raise SystemExit(f"bench: in the emulated host: {event.get('message')}")
 
             machine.run(job, listen)
             times.append(seen[0] - began)

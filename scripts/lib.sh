@@ -1,13 +1,6 @@
 # What the scripts share: packages, the Python environment, and saying what is going on. Sourced by bash, never run.
 # Everything here can be run again and reuses what is there.
 
-# For scripts/test and scripts/validate alike: the emulated host and its kernel.
-LAB_PACKAGES=(
-    bochs bochs-sdl bochsbios vgabios qemu-system-x86
-    isolinux syslinux-common xorriso busybox-static cpio kmod
-    linux-source-6.1 gcc make flex bison bc libelf-dev libssl-dev lz4 ccache
-)
-
 say() {
     printf '\n== %s\n' "$*" >&2
 }
@@ -35,6 +28,16 @@ quietly() {
         fail "$what failed; its last lines are above"
     fi
     rm -f "$log"
+}
+
+# need GROUP...: has the packages of groups of kvmharness/system/packages.py.
+need() {
+    local python packages
+    need_python
+    python=$(find_python)
+    packages=$("$python" kvmharness/system/packages.py "$@")
+    # shellcheck disable=SC2086 # one word a package
+    need_packages $packages
 }
 
 # need_packages PACKAGE...: installs what is missing as root, otherwise says what to install.
@@ -67,6 +70,12 @@ find_python() {
     return 1
 }
 
+need_python() {
+    find_python >/dev/null && return
+    need_packages python3 python3-venv
+    find_python >/dev/null || fail "Python 3.11 or newer is needed; name one with PYTHON=/path/to/python3"
+}
+
 usable_python() {
     "$1" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
 }
@@ -82,10 +91,8 @@ set_up_python() {
     fi
     if ! usable_python "$VENV_PYTHON"; then
         local python
-        if ! python=$(find_python); then
-            need_packages python3 python3-venv
-            python=$(find_python) || fail "Python 3.11 or newer is needed; name one with PYTHON=/path/to/python3"
-        fi
+        need_python
+        python=$(find_python)
         say "Python environment: making .venv with $python ($("$python" -V))"
         rm -rf .venv
         quietly "making .venv" "$python" -m venv .venv

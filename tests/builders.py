@@ -8,7 +8,17 @@ from collections.abc import Iterable, Sequence
 from random import Random
 
 from kvmharness.cells.cell import Cell, Order, Setup
-from kvmharness.results.record import UNIT_EMULATED, UNIT_TSC, CellResult, Prediction, Probes, Record, VariantId, When
+from kvmharness.measure.clock import UNIT_EMULATED, UNIT_TSC
+from kvmharness.results.record import (
+    FROM_SOURCE,
+    CellResult,
+    OracleView,
+    Prediction,
+    Probes,
+    Record,
+    VariantId,
+    When,
+)
 
 NONE, P1, P2, BOTH = "none", "p1", "p2", "both"
 VARIANTS = (NONE, P1, P2, BOTH)
@@ -33,6 +43,13 @@ EXITS = {
 }
 
 
+def view(variant: str) -> OracleView:
+    """How the oracle sees a kernel of the series."""
+    p1, p2 = int(variant in (P1, BOTH)), int(variant in (P2, BOTH))
+    features = {"ignore_direct_pgd": p1, "reuse_current": p2, "previous_roots": 3}
+    return OracleView("root-cache", features, FROM_SOURCE)
+
+
 def misses(cell: Cell, variant: str, *, l0_ept: bool = True) -> float:
     """Root loads per round trip in steady state."""
     direct_fixed = variant in (P1, BOTH)
@@ -46,7 +63,8 @@ def misses(cell: Cell, variant: str, *, l0_ept: bool = True) -> float:
                 return 0
             return 2 if cell.host_cr3s >= 3 and cell.guest_cr3s >= 3 else 1
         case Setup.ONE_EPTP:
-            return 0 if direct_fixed or cell.host_cr3s <= 4 else 1
+            events = (1 if reuses_current else 2) / cell.invept_every if cell.invept_every else 0
+            return events + (0 if direct_fixed or cell.host_cr3s <= 4 else 1)
         case Setup.EPTPS if cell.order is Order.AABB and reuses_current:
             return 0 if cell.eptps <= 4 else 0.5
         case Setup.EPTPS if cell.order is Order.AABB:
@@ -142,7 +160,7 @@ def record(
                 PATCHES.get(name, ()),
                 "5d1f00c0ffee",
                 f"{index:040x}",
-                {"p1": name in (P1, BOTH), "p2": name in (P2, BOTH)},
+                view(name),
             )
             for index, name in enumerate(variants)
         ),

@@ -10,8 +10,9 @@ PACKAGE = Path(__file__).resolve().parent.parent / "kvmharness"
 
 # Every room of the house, from the ground up. A room is a folder, or a file beside the folders.
 ROOMS = (
-    *("errors", "lean", "system", "abi", "x86", "results", "patches", "vendors", "kvm", "guest", "hosts", "measure"),
-    *("lab.job", "lab.inside", "lab.kernels", "lab.image", "lab.machines", "cells", "claims", "report", "validation"),
+    *("errors", "lean", "system", "abi", "x86", "vendors", "kvm", "guest", "hosts", "measure", "results", "oracle"),
+    *("patches", "lab.steps", "lab.events", "lab.job", "lab.jobrun", "lab.inside", "lab.kernels", "lab.image"),
+    *("lab.machines", "cells", "claims", "report", "validation"),
     *("testing.names", "testing.needs", "testing.fixtures", "testing.failure", "testing.emulated"),
     *("pytest_plugin", "cli", "__main__"),
 )

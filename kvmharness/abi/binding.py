@@ -45,6 +45,7 @@ ioctl_pointer: Any = ffi.cast("int (*)(int, unsigned long, void *)", lib.ioctl)
 """ioctl(fd, request, pointer), unchecked."""
 
 _typeof = ffi.typeof
+_CData = ffi.CData
 
 
 class Fd:
@@ -73,16 +74,7 @@ def ioctl_raw(fd: Fd, op: Ioctl, arg: Any = 0) -> tuple[int, int]:
     Raises:
         TypeError: the kernel would have been given the wrong fd or the wrong struct. It was not called.
     """
-    if not op.levels & fd.level:
-        raise TypeError(_wrong_level(fd, op))
-    if op.pointer is None:
-        if not isinstance(arg, int):
-            raise TypeError(f"{op.name} takes an integer, not {arg!r}")
-        ret = ioctl_value(fd.number, op.number, arg)
-    else:
-        if not isinstance(arg, ffi.CData) or _typeof(arg) is not op.pointer:
-            raise TypeError(f"{op.name} takes a pointer to {op.struct}, not {arg!r}")
-        ret = ioctl_pointer(fd.number, op.number, arg)
+    ret = _checked_call(fd, op, arg)
     return (ret, ffi.errno) if ret < 0 else (ret, 0)
 
 
@@ -93,12 +85,26 @@ def ioctl(fd: Fd, op: Ioctl, arg: Any = 0) -> int:
         IoctlError: the kernel refused.
         TypeError: wrong level or struct; the kernel was not called.
     """
-    ret, errno = ioctl_raw(fd, op, arg)
-    while errno == EINTR:  # KVM_CREATE_VM, for one; Python's signal handlers have run by now
-        ret, errno = ioctl_raw(fd, op, arg)
-    if errno:
-        raise ioctl_error(op, errno, f"on {LEVEL_NAMES[fd.level]} fd {fd.number}")
+    while (ret := _checked_call(fd, op, arg)) < 0:
+        errno = ffi.errno
+        if errno != EINTR:  # KVM_CREATE_VM, for one; Python's signal handlers have run by now
+            raise ioctl_error(op, errno, f"on {LEVEL_NAMES[fd.level]} fd {fd.number}")
     return ret
+
+
+def _checked_call(fd: Fd, op: Ioctl, arg: Any) -> int:
+    if not op.levels & fd.level:
+        raise TypeError(_wrong_level(fd, op))
+    result: int
+    if op.pointer is None:
+        if not isinstance(arg, int):
+            raise TypeError(f"{op.name} takes an integer, not {arg!r}")
+        result = ioctl_value(fd.number, op.number, arg)
+    else:
+        if not isinstance(arg, _CData) or _typeof(arg) is not op.pointer:
+            raise TypeError(f"{op.name} takes a pointer to {op.struct}, not {arg!r}")
+        result = ioctl_pointer(fd.number, op.number, arg)
+    return result
 
 
 def ioctl_error(op: Ioctl, errno: int, detail: str = "") -> IoctlError:

@@ -1,1 +1,1 @@
-"""The measured cells: a matrix of rotating roots, its guests, the oracle that predicts their root loads."""
+"""The measured cells: a matrix of rotating roots, its guests and what they are run by."""

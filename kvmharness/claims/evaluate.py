@@ -5,10 +5,12 @@ from fnmatch import fnmatchcase
 from fractions import Fraction
 from typing import NamedTuple
 
-from kvmharness.claims.metrics import SURVIVING, Missing, expand, label, telling, value
+from kvmharness.cells.labels import cell_of, label
+from kvmharness.claims.metrics import SURVIVING, Missing, expand, telling, value
 from kvmharness.claims.vocabulary import Check, Claim
+from kvmharness.measure.clock import UNIT_EMULATED
 from kvmharness.results import noise as stats
-from kvmharness.results.record import UNIT_EMULATED, CellKey, CellResult, Record
+from kvmharness.results.record import CellKey, CellResult, Record
 from kvmharness.results.verdict import ClaimResult, Outcome
 
 _SHOWN = 8  # figures of one claim that are listed; the rest is counted
@@ -33,13 +35,13 @@ class _Results:
 
     def __init__(self, record: Record) -> None:
         self.record = record
+        self.views = {variant.name: variant.oracle for variant in record.variants}
         self.exact = record.unit == UNIT_EMULATED
-        l0_ept = record.host.get("l0_ept", True) is not False
         self._by_variant: dict[tuple[CellKey, str], list[CellResult]] = {}
         for result in sorted(record.results, key=lambda result: result.turn):
             if result.skipped is None:
                 self._by_variant.setdefault((result.key, result.variant), []).append(result)
-        self.labelled = [(label(result, l0_ept), result) for result in record.results]
+        self.labelled = [(label(cell_of(result), record.host), result) for result in record.results]
 
     def selected(self, claim: Claim) -> list[tuple[str, CellResult]]:
         """What a claim is about and what ran."""
@@ -77,7 +79,8 @@ class _Results:
 def _answer(claim: Claim, findings: list[_Finding]) -> ClaimResult:
     outcome = Outcome.overall([finding.outcome for finding in findings])
     deciding = [finding for finding in findings if finding.outcome is outcome]
-    lines = list(dict.fromkeys(finding.line for finding in deciding))
+    left_out = [finding for finding in findings if finding.outcome is Outcome.SKIPPED and outcome is Outcome.PASS]
+    lines = list(dict.fromkeys(finding.line for finding in (*left_out, *deciding)))  # first what nobody may miss
     shown = lines[:_SHOWN]
     if len(lines) > _SHOWN:
         shown.append(f"... and {len(lines) - _SHOWN} more")
@@ -107,7 +110,19 @@ def _each(claim: Claim, results: _Results) -> Iterator[_Finding]:
     metrics = expand(claim.metric, (result for _, result in chosen))
     for cell, result in chosen:
         for metric in metrics:
-            yield _judged(claim, cell, result, metric)
+            if claim.check is Check.EQUAL_TO_ORACLE and result.predicted is None and result.error is None:
+                yield _unpredicted(claim, cell, result, results)
+            else:
+                yield _judged(claim, cell, result, metric)
+
+
+def _unpredicted(claim: Claim, cell: str, result: CellResult, results: _Results) -> _Finding:
+    view = results.views.get(result.variant)
+    if view is None or view.features is not None:
+        line = f"{cell} {result.variant}: the oracle made no prediction"
+        return _Finding(Outcome.INCONCLUSIVE, cell, line)
+    outcome = Outcome.SKIPPED if claim.where_described else Outcome.INCONCLUSIVE
+    return _Finding(outcome, cell, f"{result.variant}: the oracle {view.oracle} does not describe it: {view.why}")
 
 
 def _judged(claim: Claim, cell: str, result: CellResult, metric: str) -> _Finding:
@@ -116,8 +131,7 @@ def _judged(claim: Claim, cell: str, result: CellResult, metric: str) -> _Findin
     if isinstance(total, Missing):
         return _Finding(Outcome.INCONCLUSIVE, cell, f"{where}: {total.why}")
     if claim.check is Check.EQUAL_TO_ORACLE:
-        if result.predicted is None:
-            return _Finding(Outcome.INCONCLUSIVE, cell, f"{where}: the oracle does not know this variant")
+        assert result.predicted is not None  # else _unpredicted
         wanted = Fraction(getattr(result.predicted, metric))
         seen, unit = Fraction(total), f"in {result.round_trips} round trips, predicted"
         good = seen == wanted
@@ -205,10 +219,7 @@ def _time(claim: Claim, results: _Results) -> Iterator[_Finding]:
             runs[cell, before, after] = _ticks(a), _ticks(b)
     tolerance = float(claim.tolerance)
     if results.exact:
-        compared = {
-            key: stats.judge_exact(_undisturbed(a), _undisturbed(b), tolerance=tolerance)
-            for key, (a, b) in runs.items()
-        }
+        compared = {key: stats.judge_exact(a, b, tolerance=tolerance) for key, (a, b) in runs.items()}
     else:
         compared = stats.judge_all(runs, tolerance=tolerance or stats.TOLERANCE)
     for (cell, before, after), comparison in compared.items():
@@ -230,10 +241,6 @@ def _time_outcome(claim: Claim, comparison: stats.Comparison) -> Outcome:
 
 def _ticks(turns: list[CellResult]) -> list[tuple[float, ...]]:
     return [result.ticks_per_round_trip for result in turns]
-
-
-def _undisturbed(runs: list[tuple[float, ...]]) -> float:
-    return stats.typical((value for run in runs for value in run), exact=True)
 
 
 def _scaled(claim: Claim, metric: str, total: int, result: CellResult) -> Fraction:

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from kvmharness.cells.cell import l0_uses_tdp
 from kvmharness.results.compare import ASYNCHRONOUS
 from kvmharness.results.record import CellResult
 
@@ -102,14 +101,3 @@ def _found(figures: Mapping[str, int], name: str, missing: Mapping[str, str], *,
     if name in figures:
         return figures[name]
     return 0 if zero else Missing(missing.get(name, f"{name} was not recorded"))
-
-
-def label(result: CellResult, l0_ept: bool) -> str:
-    """What claims call a cell: its id, but for (a) on an L0 without EPT or NPT, which is set-up (e).
-
-    Args:
-        result: of the cell.
-        l0_ept: whether the host offers it; the cell's own module parameters may still switch it off.
-    """
-    tdp = l0_uses_tdp(result.params, offered=l0_ept)
-    return result.id if tdp or not result.id.startswith("a:") else "e:" + result.id[2:]

@@ -21,10 +21,14 @@ from fnmatch import fnmatchcase
 from fractions import Fraction
 from typing import Any
 
+from kvmharness.cells.labels import check_pattern
 from kvmharness.claims.metrics import is_metric, metric_names
 from kvmharness.errors import UsageError
 
-_KEYS = {"name", "text", "metric", "check", "cells", "variants", "compare", "value", "per", "tolerance", "at-least"}
+_KEYS = {
+    *("name", "text", "metric", "check", "cells", "variants", "compare"),
+    *("value", "per", "tolerance", "at-least", "where-described"),
+}
 
 
 class ClaimError(UsageError):
@@ -34,7 +38,7 @@ class ClaimError(UsageError):
 class Check(StrEnum):
     """What is claimed of a metric."""
 
-    EQUAL_TO_ORACLE = "equal-to-oracle"  # of each variant, the model's exact figure
+    EQUAL_TO_ORACLE = "equal-to-oracle"  # of each variant, the model's exact figure; see `where-described`
     EXACTLY = "exactly"  # of each variant, `value`
     AT_MOST = "at-most"  # of each variant, `value` or less
     EQUAL = "equal"  # between variants, to within `tolerance`
@@ -63,6 +67,8 @@ class Claim:
         per_round_trip: the value is of one round trip, else of the whole counting pass.
         tolerance: what may differ: counts per round trip (or in all), or a fraction of the time.
         at_least: the fraction by which `lower` must be lower.
+        where_described: for equal-to-oracle: leaves out the variants that the model does not describe, because the
+            series changes what it is a model of; else these make the claim inconclusive.
     """
 
     name: str
@@ -76,6 +82,7 @@ class Claim:
     per_round_trip: bool = True
     tolerance: Fraction = Fraction(0)
     at_least: Fraction = Fraction(0)
+    where_described: bool = False
 
     def names_variants(self) -> set[str]:
         """Every variant that it names without a wildcard."""
@@ -161,6 +168,7 @@ class _Table:
             per_round_trip=self._word("per", ["round-trip", "total"], "round-trip") == "round-trip",
             tolerance=self._number("tolerance") or Fraction(0),
             at_least=self._number("at-least") or Fraction(0),
+            where_described=self._flag("where-described"),
         )
         self._fitting(claim)
         return claim
@@ -175,6 +183,7 @@ class _Table:
             "compare": claim.check.compares,
             "tolerance": claim.check in (Check.EQUAL, Check.UNCHANGED),
             "at-least": claim.check == Check.LOWER,
+            "where-described": claim.check == Check.EQUAL_TO_ORACLE,
         }
         for key, fits in allowed.items():
             if key in self.table and not fits:
@@ -208,11 +217,22 @@ class _Table:
             raise self._error(f"{key} = {value!r} is not in the vocabulary", f"Known: {', '.join(words)}.")
         return str(value)
 
+    def _flag(self, key: str) -> bool:
+        value = self.table.get(key, False)
+        if not isinstance(value, bool):
+            raise self._error(f"{key} = {value!r}: true or false is expected")
+        return value
+
     def _cells(self) -> tuple[str, ...]:
         try:
-            return tuple(found for pattern in self._texts("cells", "*") for found in expand_braces(pattern))
+            patterns = [found for pattern in self._texts("cells", "*") for found in expand_braces(pattern)]
+            for pattern in patterns:
+                check_pattern(pattern)
         except ValueError as e:
             raise self._error(str(e)) from e
+        except UsageError as e:
+            raise self._error(str(e), e.hint) from e
+        return tuple(patterns)
 
     def _number(self, key: str) -> Fraction | None:
         value = self.table.get(key)

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
     made = verb(
         verbs,
         "asm",
-        run,
+        read,
+        act,
         "print the listing of a guest program",
         "Needs no KVM. Where capstone is installed, what the bytes decode to is shown beside the source.",
     )
@@ -26,10 +28,28 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
     made.add_argument("--json", action="store_true", help="print one JSON document instead: contract, labels, code")
 
 
-def run(options: argparse.Namespace, output: Output) -> int:
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A program to list.
+
+    Attributes:
+        file: its path, or the name of one that comes with the package.
+        as_json: prints JSON.
+    """
+
+    file: str
+    as_json: bool
+
+
+def read(options: argparse.Namespace) -> Request:
+    """What is asked for."""
+    return Request(options.file, options.json)
+
+
+def act(request: Request, output: Output) -> int:
     """Prints the listing."""
-    image = _image(options.file)
-    if options.json:
+    image = _image(request.file)
+    if request.as_json:
         output.result(json.dumps(_document(image), indent=1))
         return ExitCode.PASS
     for line in _contract(image):

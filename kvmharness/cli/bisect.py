@@ -1,14 +1,16 @@
 """bisect: what `git bisect run` asks of each commit, answered from one cell in an emulated host."""
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
 
-from kvmharness.cells.cell import Cell, matrix, validation_matrix
-from kvmharness.cli import machine
+from kvmharness.cells.matrix import named
+from kvmharness.cli import options as shared
 from kvmharness.cli.options import Verbs, verb
 from kvmharness.cli.output import Output
-from kvmharness.errors import UsageError
-from kvmharness.validation.bisect import Question, ask
+from kvmharness.lab.kernels.choice import KernelChoice
+from kvmharness.validation.bisect import Answer, Question, ask
+from kvmharness.validation.host import Emulated, emulated
 
 
 def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
@@ -16,33 +18,61 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
     made = verb(
         verbs,
         "bisect",
-        run,
+        read,
+        act,
         "judge the checked-out commit of KVM by one figure, for `git bisect run`",
         "Exit code 0: the figure is BOUND or less; 1: it is more; 125: no verdict. Only the tree's KVM folders are "
         "built, as modules of the emulated host's kernel: some seconds a commit. Example: "
         "git bisect run kvmharness bisect a:3x3 loads 0",
     )
-    made.add_argument("cell", metavar="CELL", help="a cell's id, as `kvmharness run --list` shows them")
+    made.set_defaults(bisect=True)
+    made.add_argument("cell", metavar="CELL", help="a cell such as a:3x3; `kvmharness run --list` explains them")
     made.add_argument("metric", metavar="METRIC", help="loads, switches, exits.VMCALL, time, probe_failures, ...")
     made.add_argument("bound", metavar="BOUND", help="the largest good figure, per round trip; time in instructions")
     made.add_argument("--tree", metavar="FOLDER", type=Path, default=Path(), help="the kernel tree under bisection")
-    made.add_argument("--host", metavar="HOST", default=machine.EMULATED, help=machine.HOST_HELP)
-    machine.add_kernel_options(made)
+    shared.add_host_option(made)
+    shared.add_kernel_options(made)
 
 
-def run(options: argparse.Namespace, output: Output) -> int:
-    """Builds, runs, answers."""
-    question = Question.of(_cell(options.cell, options.host), options.metric, options.bound)
-    machine.cpu_of(options.host)
-    with output.task("Bisect") as task:
-        kernel = machine.kernel_of(options, task)
-        answer = ask(question, options.tree, kernel, machine.machine(options.host, kernel), progress=task.tick)
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A commit to judge.
+
+    Attributes:
+        question: what is asked of it.
+        tree: where it is checked out.
+        host: where to run it.
+        kernel: whose modules its KVM is built as.
+    """
+
+    question: Question
+    tree: Path
+    host: Emulated
+    kernel: KernelChoice
+
+
+def read(options: argparse.Namespace) -> Request:
+    """What is asked for.
+
+    Raises:
+        UsageError: no such cell, metric or host, no number, or options that contradict each other.
+    """
+    host = emulated(options.host)
+    (cell,) = host.fitting((named(options.cell),))
+    question = Question.of(cell, options.metric, options.bound)
+    return Request(question, options.tree, host, shared.kernel_choice(options))
+
+
+def act(request: Request, output: Output) -> int:
+    """Answers git, and says why."""
+    answer = run(request, output)
     output.result(f"{answer.code.name.lower()}: {answer.text}")
     return answer.code
 
 
-def _cell(name: str, host: str) -> Cell:
-    cells = {cell.id: cell for cell in (*matrix(), *validation_matrix(machine.vendor_module(host)))}
-    if name not in cells:
-        raise UsageError(f"there is no cell {name!r}", "`kvmharness run --list` shows them, for example a:3x3.")
-    return cells[name]
+def run(request: Request, output: Output) -> Answer:
+    """Builds, runs, answers."""
+    with output.task("Bisect") as task:
+        kernel = request.kernel.get(task.tick)
+        machine = request.host.machine(kernel)
+        return ask(request.question, request.tree, kernel, machine, progress=task.tick)

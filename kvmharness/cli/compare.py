@@ -2,10 +2,15 @@
 
 import argparse
 import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from kvmharness.cli.options import Verbs, verb
 from kvmharness.cli.output import Output
 from kvmharness.errors import UsageError
+
+if TYPE_CHECKING:
+    from kvmharness.results.compare import RecordComparison
 
 
 def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
@@ -13,7 +18,8 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
     made = verb(
         verbs,
         "compare",
-        run,
+        read,
+        act,
         "compare two records, or two variants of one record",
         "A is the reference. Ends with 1 when B is slower beyond the noise, did other work or saw a stale "
         "translation, with 3 when that could not be told.",
@@ -38,23 +44,61 @@ def _percent(text: str) -> float:
     return value / 100
 
 
-def run(options: argparse.Namespace, output: Output) -> int:
-    """Prints the comparison."""
-    from kvmharness.report.comparison import comparison_json, comparison_lines
-    from kvmharness.results import noise as stats
-    from kvmharness.results.compare import compare, compare_variants
-    from kvmharness.results.record import load
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Two runs to compare.
 
+    Attributes:
+        a, b: names of records; without b it is a by itself.
+        variants: the two of a to compare, where there is no b.
+        tolerance: the largest relative change of time that counts as none; None for the usual one.
+        as_json: prints JSON.
+    """
+
+    a: str
+    b: str | None
+    variants: tuple[str, str] | None
+    tolerance: float | None
+    as_json: bool
+
+
+def read(options: argparse.Namespace) -> Request:
+    """What is asked for.
+
+    Raises:
+        UsageError: one record and no variants of it, or two records and variants.
+    """
     if (options.b is None) == (options.variants is None):
         raise UsageError("compare takes two records, or one record and --variants A B")
-    tolerance = stats.TOLERANCE if options.tolerance is None else options.tolerance
-    a = load(options.a)
-    if options.b is not None:
-        found = compare(a, load(options.b), tolerance=tolerance)
-    else:
-        found = compare_variants(a, *options.variants, tolerance=tolerance)
-    if options.json:
+    variants = None if options.variants is None else tuple(options.variants)
+    return Request(options.a, options.b, variants, options.tolerance, options.json)
+
+
+def act(request: Request, output: Output) -> int:
+    """Prints the comparison."""
+    from kvmharness.report.comparison import comparison_json, comparison_lines
+
+    found = run(request)
+    if request.as_json:
         output.result(json.dumps(comparison_json(found), indent=1))
     else:
         output.result("\n".join(comparison_lines(found)))
     return found.outcome.exit_code
+
+
+def run(request: Request) -> "RecordComparison":
+    """Compares.
+
+    Raises:
+        UsageError: a record cannot be read, or has no such variant.
+    """
+    from kvmharness.results.compare import compare, compare_variants
+    from kvmharness.results.noise import TOLERANCE
+    from kvmharness.results.record import load
+
+    tolerance = TOLERANCE if request.tolerance is None else request.tolerance
+    a = load(request.a)
+    if request.variants is not None:
+        return compare_variants(a, *request.variants, tolerance=tolerance)
+    assert request.b is not None
+    return compare(a, load(request.b), tolerance=tolerance)

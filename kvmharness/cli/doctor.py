@@ -2,21 +2,20 @@
 
 import argparse
 import json
-from importlib.util import find_spec
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import metadata
 from typing import Any
 
 from kvmharness import __version__
 from kvmharness.cli.options import Verbs, verb
 from kvmharness.cli.output import Output
 from kvmharness.errors import ExitCode
-from kvmharness.hosts import NEEDS, HostFacts, facts, unmet
-from kvmharness.system.packages import BOCHS, KERNEL_BUILD, install_command, missing
-
-EXTRAS = {
-    "report": ("rich", "scipy", "matplotlib", "jinja2"),
-    "pytest": ("pytest",),
-    "dev": ("capstone", "hypothesis", "mypy", "ruff"),
-}
+from kvmharness.hosts import catalogue
+from kvmharness.hosts.facts import HostFacts, facts
+from kvmharness.hosts.needs import NEEDS, unmet
+from kvmharness.system.packages import KERNEL_BUILD, install_command, missing
 
 
 def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
@@ -24,22 +23,45 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
     made = verb(
         verbs,
         "doctor",
-        run,
+        read,
+        act,
         "show what this host can do, what it lacks and how to get it",
         "Changes nothing. Ends with 0 when the nested matrix can run, here or in an emulated host, with 4 otherwise.",
     )
     made.add_argument("--json", action="store_true", help="print one JSON document instead")
 
 
-def run(options: argparse.Namespace, output: Output) -> int:
+@dataclass(frozen=True, slots=True)
+class Request:
+    """How to show the diagnosis.
+
+    Attributes:
+        as_json: prints JSON.
+    """
+
+    as_json: bool
+
+
+def read(options: argparse.Namespace) -> Request:
+    """What is asked for."""
+    return Request(options.json)
+
+
+def act(request: Request, output: Output) -> int:
     """Prints the diagnosis."""
     found = diagnosis(facts())
-    if options.json:
+    if request.as_json:
         output.result(json.dumps(found, indent=1, sort_keys=True))
     else:
         for line in lines(found, output):
             output.result(line)
-    return ExitCode.PASS if found["runs"]["nested"] or found["runs"]["emulated_vmx"] else ExitCode.SKIPPED
+    runs = found["runs"]
+    return ExitCode.PASS if any(runs[name] for name in ("nested", *_emulated())) else ExitCode.SKIPPED
+
+
+def _emulated() -> dict[str, catalogue.EmulatedHost]:
+    """The host that stands for all of a vendor's, by the need that tells whether it can be started."""
+    return {f"emulated_{vendor}": catalogue.first(vendor) for vendor in catalogue.vendors()}
 
 
 def diagnosis(host: HostFacts) -> dict[str, Any]:
@@ -50,24 +72,38 @@ def diagnosis(host: HostFacts) -> dict[str, Any]:
         needs[name] = {"summary": need.summary, "met": lacks is None}
         if lacks:
             needs[name] |= {"reason": lacks.reason, "fix": lacks.fix, "way_out": lacks.way_out}
-    tools = missing(BOCHS)
-    build = missing(KERNEL_BUILD)
     return {
         "tool_version": __version__,
         "host": host.to_json(),
         "needs": needs,
-        "missing_tools": {"emulated_vmx": tools, "kernel_build": build},
-        "missing_modules": {
-            extra: lacking
-            for extra, modules in EXTRAS.items()
-            if (lacking := [module for module in modules if find_spec(module) is None])
-        },
+        "missing_tools": {need: host.emulator.lacks() for need, host in _emulated().items()}
+        | {"kernel_build": missing(KERNEL_BUILD)},
+        "missing_python": missing_python(),
         "runs": {
             "l1_alone": needs["kvm"]["met"],
             "nested": needs["nested"]["met"],
-            "emulated_vmx": needs["emulated_vmx"]["met"],
-        },
+        }
+        | {need: needs[need]["met"] for need in _emulated()},
     }
+
+
+def missing_python() -> dict[str, list[str]]:
+    """What the package's own metadata asks for and this Python lacks, by extra; nothing where it is not installed."""
+    found: dict[str, list[str]] = {}
+    with suppress(metadata.PackageNotFoundError):
+        for requirement in metadata.requires("kvmharness") or ():
+            asked = re.fullmatch(r"""([\w.-]+).*; *extra *== *["'](\w+)["']""", requirement)
+            if asked and asked[2] != "all" and not _is_installed(asked[1]):
+                found.setdefault(asked[2], []).append(asked[1])
+    return found
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        metadata.distribution(distribution)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def lines(found: dict[str, Any], output: Output) -> list[str]:
@@ -118,17 +154,15 @@ def _need_lines(name: str, need: dict[str, Any], output: Output) -> list[str]:
 
 def _tool_lines(found: dict[str, Any], output: Output) -> list[str]:
     lines = []
-    for title, tools in (
-        ("Bochs (vmx)", found["missing_tools"]["emulated_vmx"]),
-        ("kernel build", found["missing_tools"]["kernel_build"]),
-    ):
-        if tools:
+    titles = {need: f"{host.emulator.title} ({host.vendor})" for need, host in _emulated().items()}
+    for name, title in (titles | {"kernel_build": "kernel build"}).items():
+        if tools := found["missing_tools"][name]:
             lines.append(f"  {output.paint('no ', 'yellow')}  {title:<13} lacks {', '.join(tools)}")
             lines.append(f"{'':20}{output.paint(f'-> {install_command(tools.values())}', 'dim')}")
         else:
             lines.append(f"  {output.paint('yes', 'green')}  {title:<13} everything is installed")
-    for extra, modules in found["missing_modules"].items():
-        lines.append(f"  {output.paint('no ', 'yellow')}  Python extra  {extra}: lacks {', '.join(modules)}")
+    for extra, names in found["missing_python"].items():
+        lines.append(f"  {output.paint('no ', 'yellow')}  Python extra  {extra}: lacks {', '.join(names)}")
         lines.append("".ljust(20) + output.paint(f"-> pip install 'kvmharness[{extra}]'", "dim"))
     return lines
 
@@ -137,7 +171,10 @@ def _run_lines(runs: dict[str, bool], output: Output) -> list[str]:
     offers = (
         ("l1_alone", "L1 alone (set-up d), on this host", "kvmharness run d"),
         ("nested", "the whole matrix, on this host", "kvmharness run"),
-        ("emulated_vmx", "the whole matrix, in an emulated VMX host", "kvmharness run --host vmx"),
+        *(
+            (need, f"the whole matrix, in an emulated {host.vendor.upper()} host", f"kvmharness run --host {host.spec}")
+            for need, host in _emulated().items()
+        ),
     )
     return [
         f"  {output.paint('yes', 'green')}  {what:<42} {command}"

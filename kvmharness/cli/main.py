@@ -38,15 +38,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: without the program's name; those of the process by default.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    code = answer(lambda: _run(given))
-    return for_bisect(code) if "--bisect" in given or given[:1] == ["bisect"] else code
+    options: argparse.Namespace | None = None
+
+    def command() -> int:
+        nonlocal options
+        try:
+            options = parser().parse_args(given)
+        except SystemExit as end:  # argparse has said why; --help and --version end here too
+            return end.code if isinstance(end.code, int) else 2
+        code: int = options.handler(options, Output(options.verbosity))
+        return code
+
+    code = answer(command)
+    bisecting = _may_be_bisecting(given) if options is None else options.bisect
+    return for_bisect(code) if bisecting else code
 
 
-def _run(arguments: list[str]) -> int:
-    try:
-        options = parser().parse_args(arguments)
-    except SystemExit as end:  # argparse has said why; --help and --version end here too
-        return end.code if isinstance(end.code, int) else 2
-    output = Output(getattr(options, "verbosity", 0))
-    code: int = options.handler(options, output)
-    return code
+def _may_be_bisecting(given: Sequence[str]) -> bool:
+    """Whether git may be waiting for the answer to a command line that could not be read: it takes 2 for "bad"."""
+    return given[:1] == ["bisect"] or any(len(word) > 3 and "--bisect".startswith(word) for word in given)

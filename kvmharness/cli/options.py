@@ -1,9 +1,19 @@
 """Options that several verbs share, and the types that read them."""
 
 import argparse
-from typing import Protocol
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
 
 from kvmharness.cli.output import Output
+from kvmharness.hosts import catalogue
+from kvmharness.lab.kernels.choice import KernelChoice
+from kvmharness.validation.host import HERE
+
+Request = TypeVar("Request")
+
+Verbs = "argparse._SubParsersAction[argparse.ArgumentParser]"
+"""What `add_subparsers` gives; argparse has no public name for it."""
 
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -14,23 +24,21 @@ class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
         return action.help if says_nothing else super()._get_help_string(action)
 
 
-class Handler(Protocol):
-    """What a verb does with its options; gives the exit code."""
-
-    def __call__(self, options: argparse.Namespace, output: Output) -> int: ...
-
-
-Verbs = "argparse._SubParsersAction[argparse.ArgumentParser]"
-"""What `add_subparsers` gives; argparse has no public name for it."""
-
-
-def verb(verbs: Verbs, name: str, handler: Handler, summary: str, details: str = "") -> argparse.ArgumentParser:  # type: ignore[valid-type]
+def verb(
+    verbs: Verbs,  # type: ignore[valid-type]
+    name: str,
+    read: Callable[[argparse.Namespace], Request],
+    act: Callable[[Request, Output], int],
+    summary: str,
+    details: str = "",
+) -> argparse.ArgumentParser:
     """A new verb with the options that all of them have.
 
     Args:
         verbs: where it is registered.
         name: of the verb.
-        handler: does it.
+        read: makes the verb's request of its options, or refuses them with a UsageError; nothing has happened by then.
+        act: does what is requested; gives the exit code.
         summary: one line, for the list of verbs.
         details: more, for its own help.
     """
@@ -40,7 +48,7 @@ def verb(verbs: Verbs, name: str, handler: Handler, summary: str, details: str =
         description=f"{summary[0].upper()}{summary[1:]}. {details}".strip(),
         formatter_class=_Formatter,
     )
-    made.set_defaults(handler=handler, verbosity=0)
+    made.set_defaults(handler=lambda options, output: act(read(options), output), verbosity=0, bisect=False)
     loud = made.add_mutually_exclusive_group()
     loud.add_argument(
         "-v", "--verbose", dest="verbosity", action="store_const", const=1, default=argparse.SUPPRESS, help="say more"
@@ -55,3 +63,68 @@ def verb(verbs: Verbs, name: str, handler: Handler, summary: str, details: str =
         help="say nothing on the way",
     )
     return made
+
+
+def add_host_option(parser: argparse.ArgumentParser, *, default: str = "", here: bool = False) -> None:
+    """The option that says where to run.
+
+    Args:
+        parser: of the verb.
+        default: what it says without the option; the first emulated host when empty.
+        here: this machine can be chosen too.
+    """
+    choices = f"{HERE}, {catalogue.choices()}" if here else catalogue.choices()
+    parser.add_argument("--host", metavar="HOST", default=default or catalogue.first().spec, help=choices)
+
+
+def add_kernel_options(parser: argparse.ArgumentParser) -> None:
+    """Options that say which kernel the emulated host runs."""
+    group = parser.add_argument_group("the emulated host's kernel", "By default Debian's linux-source-6.1, built once.")
+    group.add_argument(
+        "--source", metavar="PATH", type=Path, help="build this kernel: a source tree (left as it is) or a tarball"
+    )
+    group.add_argument("--kernel", metavar="BZIMAGE", type=Path, help="boot this kernel as it is, with --modules")
+    group.add_argument("--modules", metavar="FOLDER", type=Path, help="KVM's modules for --kernel")
+
+
+def kernel_choice(options: argparse.Namespace) -> KernelChoice:
+    """What :func:`add_kernel_options` read.
+
+    Raises:
+        UsageError: the options contradict each other, or name what is not there.
+    """
+    choice = KernelChoice(options.source, options.kernel, options.modules)
+    choice.check()
+    return choice
+
+
+def parameter(text: str) -> tuple[str, str]:
+    """Reads ``module.name=value``, as an argparse type."""
+    name, equals, value = text.partition("=")
+    if not equals or name.count(".") != 1 or not value:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form module.name=value, such as kvm.tdp_mmu=N")
+    return name, value
+
+
+def add_parameter_option(parser: argparse.ArgumentParser) -> None:
+    """The option that sets KVM's module parameters."""
+    parser.add_argument(
+        "--param",
+        metavar="MODULE.NAME=VALUE",
+        type=parameter,
+        action="append",
+        default=[],
+        help="load KVM with this parameter, for example kvm.tdp_mmu=N; may be given several times",
+    )
+
+
+def number(limit: int) -> Callable[[str], int]:
+    """An argparse type: a whole number from 1 to *limit*."""
+
+    def read(text: str) -> int:
+        value = int(text) if text.isdecimal() else 0
+        if not 0 < value <= limit:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {limit}")
+        return value
+
+    return read

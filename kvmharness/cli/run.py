@@ -2,18 +2,30 @@
 
 import argparse
 import sys
+from dataclasses import dataclass, replace
 
-from kvmharness.cells.cell import Cell, select, with_params
-from kvmharness.cells.experiment import Plan
-from kvmharness.cli import machine, reports
+from kvmharness.cells.cell import Cell, with_params
+from kvmharness.cells.language import explain
+from kvmharness.cells.matrix import select
+from kvmharness.cli import options as shared
 from kvmharness.cli.options import Verbs, verb
-from kvmharness.cli.output import Output, Task
-from kvmharness.errors import ExitCode, HostRequirementError, UsageError
+from kvmharness.cli.output import Output
+from kvmharness.cli.reports import Reports, add_report_options, document
+from kvmharness.errors import ExitCode
 from kvmharness.guest.layout import SAMPLES_MAX
-from kvmharness.results.record import CellResult, Record, VariantId
+from kvmharness.oracle import oracles
+from kvmharness.results.record import CellResult, Record
 from kvmharness.results.verdict import Outcome
+from kvmharness.validation.host import HERE, Emulated, Host, RunRequest, ThisMachine, resolve
 
-LOCAL_TURNS = 4
+_ORACLE = oracles.named(oracles.DEFAULT)
+_MANY = 1_000_000
+_LENGTHS = (
+    ("--warmup", "warmup", _MANY, "before anything is measured"),
+    ("--round-trips", "round_trips", _MANY, "of the counting pass"),
+    ("--batches", "batches", SAMPLES_MAX, "samples of the timing pass"),  # they must have room in the guest's memory
+    ("--batch-round-trips", "batch_round_trips", _MANY, "of one sample"),
+)
 
 
 def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
@@ -21,124 +33,126 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
     made = verb(
         verbs,
         "run",
-        handler,
+        read,
+        act,
         "run the matrix of CR3-thrashing guests and print counts, the oracle's prediction and times",
         "Ends with 1 when a guest saw a stale translation or root loads differ from the prediction, with 3 when "
         "something could not be judged, with 4 when nothing could run.",
     )
     made.add_argument(
-        "workloads", metavar="WORKLOAD", nargs="*", help="a set-up (a, b, c, d) or a cell such as a:3x3; default: all"
+        "cells",
+        metavar="CELL",
+        nargs="*",
+        help="a cell such as a:3x3, a set-up such as a, or a shell pattern; default: all that --list shows",
     )
-    made.add_argument("--host", metavar="HOST", default=machine.LOCAL, help=f"local, {machine.HOST_HELP}")
-    made.add_argument("--list", action="store_true", help="list the cells and run none")
+    shared.add_host_option(made, default=HERE, here=True)
+    made.add_argument("--list", action="store_true", help="list the default cells, and how any other is written")
     made.add_argument(
         "--has",
-        choices=("none", "p1", "p2", "both"),
-        default="both",
-        help="which fast-CR3-switch patches the kernel has, for the prediction; Linux 5.7 and later have both",
+        metavar="FEATURE,...",
+        type=_features,
+        help=f"what the kernel has of what the prediction depends on: none, all, or some of {', '.join(_ORACLE.words)} "
+        f"(default: what its source shows; where that is not at hand all, {_ORACLE.usual})",
     )
     length = made.add_argument_group("length of the passes, in round trips; rounded up to whole rotations")
-    for option, field, reader, what in (
-        ("--warmup", "warmup", _positive, "before anything is measured"),
-        ("--round-trips", "round_trips", _positive, "of the counting pass"),
-        ("--batches", "batches", _batches, "samples of the timing pass"),
-        ("--batch-round-trips", "batch_round_trips", _positive, "of one sample"),
-    ):
-        length.add_argument(option, dest=field, metavar="N", type=reader, default=argparse.SUPPRESS, help=what)
+    for option, field, limit, what in _LENGTHS:
+        length.add_argument(
+            option, dest=field, metavar="N", type=shared.number(limit), default=argparse.SUPPRESS, help=what
+        )
     made.add_argument(
         "--turns",
         metavar="N",
-        type=_positive,
-        help="how often the whole matrix is run; several turns are what `compare` needs to tell noise (default: 4 on "
-        "this machine, 1 in an emulated host, where every turn is the same)",
+        type=shared.number(_MANY),
+        help="how often the whole matrix is run; several turns are what `compare` needs to tell noise (default: "
+        f"{ThisMachine.turns} on this machine, {Emulated.turns} in an emulated host, where every turn is the same)",
     )
-    reports.add_options(made)
-    machine.add_parameter_option(made)
-    machine.add_kernel_options(made)
+    add_report_options(made)
+    shared.add_parameter_option(made)
+    shared.add_kernel_options(made)
 
 
-def _positive(text: str, limit: int = 1_000_000) -> int:
-    value = int(text) if text.isdecimal() else 0
-    if not 0 < value <= limit:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {limit}")
-    return value
+def _features(text: str) -> tuple[str, ...]:
+    """Features of a kernel in the oracle's words."""
+    words = {"none": (), "all": _ORACLE.words}.get(text, tuple(text.split(",")))
+    if unknown := [word for word in words if word not in _ORACLE.words]:
+        known = ", ".join(("none", "all", *_ORACLE.words))
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is no feature that the prediction depends on: {known}")
+    return words
 
 
-def _batches(text: str) -> int:
-    """Their samples must have room in the guest's memory."""
-    return _positive(text, SAMPLES_MAX)
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Cells to run somewhere.
+
+    Attributes:
+        host: where.
+        wanted: what.
+        reports: the files to write about it.
+    """
+
+    host: Host
+    wanted: RunRequest
+    reports: Reports
 
 
-def handler(options: argparse.Namespace, output: Output) -> int:
-    """Runs the cells and prints the table."""
-    cells = select(tuple(options.workloads))
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Cells to list.
+
+    Attributes:
+        cells: which ones.
+    """
+
+    cells: tuple[Cell, ...]
+
+
+def read(options: argparse.Namespace) -> Request | Listing:
+    """What is asked for.
+
+    Raises:
+        UsageError: no such cell or host, or options that contradict each other.
+    """
+    cells = select(tuple(options.cells))
     if options.list:
-        output.result("\n".join(cell.id for cell in cells))
+        return Listing(cells)
+    host, params, kernel = resolve(options.host), dict(options.param), shared.kernel_choice(options)
+    host.check(kernel, params)
+    given = {field: getattr(options, field) for _, field, _, _ in _LENGTHS if hasattr(options, field)}
+    wanted = RunRequest(
+        cells=tuple(with_params(cell, params) for cell in host.fitting(cells)),
+        plan=replace(host.plan, **given),
+        turns=options.turns or host.turns,
+        kernel=kernel,
+        has=options.has,
+        command=("kvmharness", *sys.argv[1:]),
+    )
+    return Request(host, wanted, Reports.of(options))
+
+
+def act(request: Request | Listing, output: Output) -> int:
+    """Lists the cells, or runs them and prints the table."""
+    if isinstance(request, Listing):
+        output.result("\n".join(cell.id for cell in request.cells))
+        output.say(explain())
         return ExitCode.PASS
-    reports.check(options)
-    if options.host == machine.LOCAL:
-        machine.put_back_modules(output)
-    with output.task("Run") as task:
-        record = _run(cells, options, output, task)
-    _show(record, options, output)
+    record = run(request, output)
+    _show(record, request.reports, output)
     return _exit_code(record)
 
 
-def _run(cells: tuple[Cell, ...], options: argparse.Namespace, output: Output, task: Task) -> Record:
-    """The record, from wherever the options say."""
-    # Not at the top: `--list` and `--help` need no binding.
-    from kvmharness.validation import campaign
+def run(request: Request, output: Output) -> Record:
+    """Runs the cells.
 
-    def on_result(result: CellResult, done: int, total: int) -> None:
-        task.step(_line(result), done, total)
+    Raises:
+        HostRequirementError, LostMachineError, UsageError: as :meth:`kvmharness.validation.host.Host.run`.
+    """
+    request.host.recover(output.say)
+    with output.task("Run") as task:
 
-    command = ("kvmharness", *sys.argv[1:])
-    if options.host == machine.LOCAL:
-        if options.param or options.kernel or options.source:
-            raise UsageError(
-                "--param, --kernel and --source choose what an emulated host runs; this machine runs what it runs",
-                "Add --host vmx, or load the modules as wanted first.",
-            )
-        try:
-            return campaign.run_here(
-                cells,
-                _plan(options, Plan()),
-                turns=options.turns or LOCAL_TURNS,
-                oracle=_oracle(options.has),
-                command=command,
-                on_result=on_result,
-            )
-        except HostRequirementError as error:
-            way_out = "or use an emulated host: kvmharness run --host vmx"
-            raise HostRequirementError(str(error), f"{error.hint}; {way_out}" if error.hint else way_out) from error
-    kernel, host = machine.chosen(options, task)
-    task.step(f"booting {kernel.release} in {host.description}", 0, len(cells))
-    ours = VariantId("host", kernel.source, config_hash=kernel.config_hash, oracle=_oracle(options.has))
-    cells = tuple(with_params(cell, dict(options.param)) for cell in cells)
-    return campaign.run_in(
-        host,
-        (campaign.Variant(ours, kernel.modules),),
-        ("host",) * (options.turns or 1),
-        cells,
-        _plan(options, campaign.EMULATED_PLAN),
-        command=command,
-        on_result=on_result,
-    )
+        def on_result(result: CellResult, done: int, total: int) -> None:
+            task.step(_line(result), done, total)
 
-
-def _plan(options: argparse.Namespace, default: Plan) -> Plan:
-    from dataclasses import replace
-
-    given = {
-        name: getattr(options, name)
-        for name in ("warmup", "round_trips", "batches", "batch_round_trips")
-        if hasattr(options, name)
-    }
-    return replace(default, **given)
-
-
-def _oracle(has: str) -> dict[str, bool]:
-    return {"p1": has in ("p1", "both"), "p2": has in ("p2", "both")}
+        return request.host.run(request.wanted, on_result, task)
 
 
 def _line(result: CellResult) -> str:
@@ -146,14 +160,14 @@ def _line(result: CellResult) -> str:
     return f"{result.id} {what}"
 
 
-def _show(record: Record, options: argparse.Namespace, output: Output) -> None:
+def _show(record: Record, reports: Reports, output: Output) -> None:
     from kvmharness.report.text import print_run
 
-    if options.json == reports.STANDARD_OUTPUT:
-        output.result(reports.document(record))
+    if reports.printed:
+        output.result(document(record))
     else:
         print_run(record)
-    reports.write(options, output, record)
+    reports.write(output, record)
 
 
 def _exit_code(record: Record) -> int:

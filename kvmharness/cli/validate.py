@@ -2,18 +2,26 @@
 
 import argparse
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from kvmharness.cells.cell import Cell, select, validation_matrix, with_params
-from kvmharness.cli import machine, reports
+from kvmharness.cells.cell import Cell, with_params
+from kvmharness.cells.matrix import select, validation_matrix
+from kvmharness.cli import options as shared
 from kvmharness.cli.options import Verbs, verb
 from kvmharness.cli.output import VERBOSE, Output, Task
+from kvmharness.cli.reports import Reports, add_report_options, document
 from kvmharness.errors import UsageError
 from kvmharness.lab.kernels.build import Kernel
 from kvmharness.lab.kernels.source import Source
 from kvmharness.patches import series as series_files
+from kvmharness.patches.series import Series
 from kvmharness.results.record import CellResult
-from kvmharness.validation.validate import MachineFor, Validation, prepare, validate
+from kvmharness.validation.host import HERE, Host, resolve
+
+if TYPE_CHECKING:
+    from kvmharness.validation.validate import Validation
 
 
 def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
@@ -21,93 +29,111 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
     made = verb(
         verbs,
         "validate",
-        run,
+        read,
+        act,
         "build a patch series step by step, run it interleaved, and answer what it claims",
         f"Series that come with the tool: {', '.join(series_files.shipped())}.",
     )
     made.add_argument(
         "series", metavar="SERIES", help="a shipped series, an mbox, a folder of patches, or git revisions A..B"
     )
-    made.add_argument("workloads", metavar="WORKLOAD", nargs="*", help="cells instead of the usual ones, as for `run`")
-    made.add_argument("--host", metavar="HOST", default=machine.EMULATED, help=f"local, {machine.HOST_HELP}")
+    made.add_argument("cells", metavar="CELL", nargs="*", help="cells instead of the usual ones, as for `run`")
+    shared.add_host_option(made, here=True)
     made.add_argument(
         "--reload-modules",
         action="store_true",
-        help="with --host local: allow this machine's KVM modules to be replaced by the variants, and put back after; "
-        "refused while a VM runs",
+        help=f"with --host {HERE}: allow this machine's KVM modules to be replaced by the variants, and put back "
+        "after; refused while a VM runs",
     )
     made.add_argument(
         "--source",
         metavar="PATH",
         type=Path,
-        help="the kernel: a source tree or a tarball; with --host local, the tree that the running one was built in",
+        help=f"the kernel: a source tree or a tarball; with --host {HERE}, the tree that the running one was built in",
     )
     made.add_argument("--repository", metavar="FOLDER", type=Path, help="the git repository of A..B")
     made.add_argument("--claims", metavar="FILE", help="a TOML file, or a shipped series, whose claims count instead")
     made.add_argument("--variants", metavar="NAME", nargs="+", default=[], help="only these variants")
-    made.add_argument("--turns", metavar="N", type=_turns, default=2, help="how often each variant is loaded: A B B A")
+    made.add_argument(
+        "--turns", metavar="N", type=shared.number(100), default=2, help="how often each variant is loaded: A B B A"
+    )
     made.add_argument("--bisect", action="store_true", help="exit codes for git bisect run: 0, 1, or 125")
-    machine.add_parameter_option(made)
-    reports.add_options(made)
+    shared.add_parameter_option(made)
+    add_report_options(made)
 
 
-def _turns(text: str) -> int:
-    value = int(text) if text.isdecimal() else 0
-    if not 0 < value <= 100:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 100")
-    return value
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A series to validate.
+
+    Attributes:
+        series: what to validate.
+        host: where.
+        base: what its variants are made from.
+        cells: to run under each variant.
+        variants: names of those to make; all when empty.
+        turns: how often each variant is loaded.
+        reports: the files to write about it.
+        command: how to make this run again.
+    """
+
+    series: Series
+    host: Host
+    base: Source | Kernel
+    cells: tuple[Cell, ...]
+    variants: tuple[str, ...]
+    turns: int
+    reports: Reports
+    command: tuple[str, ...]
 
 
-def run(options: argparse.Namespace, output: Output) -> int:
+def read(options: argparse.Namespace) -> Request:
+    """What is asked for.
+
+    Raises:
+        UsageError: no such series, cell or host, or options that contradict each other or do not fit the host.
+    """
+    host = resolve(options.host)
+    chosen = select(tuple(options.cells)) if options.cells else validation_matrix(host.vendor_module)
+    return Request(
+        series=series_files.load(options.series, repository=options.repository, claims=options.claims),
+        host=host,
+        base=host.base(options.source, may_reload=options.reload_modules),
+        cells=tuple(with_params(cell, dict(options.param)) for cell in host.fitting(chosen, reloading=True)),
+        variants=tuple(options.variants),
+        turns=options.turns,
+        reports=Reports.of(options),
+        command=("kvmharness", *sys.argv[1:]),
+    )
+
+
+def act(request: Request, output: Output) -> int:
     """Validates, prints the verdict, writes the reports."""
-    reports.check(options)
-    if options.host == machine.LOCAL:
-        machine.put_back_modules(output)
-        _check_local(options)
-    else:
-        machine.cpu_of(options.host)
-    usual = validation_matrix(machine.vendor_module(options.host))
-    chosen = select(tuple(options.workloads)) if options.workloads else usual
-    cells = tuple(with_params(cell, dict(options.param)) for cell in chosen)
+    request.host.recover(output.say)
     with output.task("Validate") as task:
-        found = _validate(options, cells, task)
-    _show(found, options, output)
+        found = run(request, task)
+    _show(found, request.reports, output)
     return found.verdict.outcome.exit_code
 
 
-def _check_local(options: argparse.Namespace) -> None:
-    """What it takes to change this machine's modules, before anything is built.
+def run(request: Request, task: Task) -> "Validation":
+    """Builds the variants, runs them, answers the claims.
 
     Raises:
-        UsageError: it was not allowed, the kernel's tree is not named, or it is not the running kernel's.
+        UsageError: the series gives no variant, or as :func:`kvmharness.validation.validate.prepare`.
+        HostRequirementError, LostMachineError: the host cannot run it, or was lost.
     """
-    from kvmharness.lab.kernels.running import running_kernel
+    from kvmharness.validation.validate import prepare, validate
 
-    if not options.reload_modules:
-        raise UsageError(
-            "on this machine validate replaces KVM's modules by each variant in turn",
-            "Allow it with --reload-modules (they are put back), or leave --host away for an emulated host.",
-        )
-    if options.source is None:
-        raise UsageError("--host local needs --source", "Name the tree that the running kernel was built in.")
-    running_kernel(options.source)
-
-
-def _validate(options: argparse.Namespace, cells: tuple[Cell, ...], task: Task) -> Validation:
-    from kvmharness.cells.experiment import Plan
-    from kvmharness.validation.campaign import EMULATED_PLAN
-
-    series = series_files.load(options.series, repository=options.repository, claims=options.claims)
-    local = options.host == machine.LOCAL
-    machine_for = _this_host() if local else lambda kernel: machine.machine(options.host, kernel)
-    task.step(f"building the variants of {series.name}")
-    built = prepare(series, _source(options), tuple(options.variants), progress=task.tick)
-    for name, why in built.plan.left_out.items():
-        task.step(f"variant {name} left out: {why}")
+    machine_for = request.host.machine_for()
+    name = request.series.name
+    task.step(f"building the variants of {name}")
+    built = prepare(request.series, request.base, request.variants, progress=task.tick)
+    for variant, why in built.plan.left_out.items():
+        task.step(f"variant {variant} left out: {why}")
     if not built.variants:
-        raise UsageError(f"{series.name} gives no variant for this kernel")
-    names = ", ".join(variant.id.name for variant in built.variants)
-    task.step(f"running variants {names}")
+        raise UsageError(f"{name} gives no variant for this kernel")
+    task.step(f"running variants {', '.join(variant.id.name for variant in built.variants)}")
 
     def on_result(result: CellResult, done: int, total: int) -> None:
         task.step(f"{result.variant}, {result.id}", done, total)
@@ -115,37 +141,20 @@ def _validate(options: argparse.Namespace, cells: tuple[Cell, ...], task: Task) 
     return validate(
         built,
         machine_for,
-        cells,
-        turns=options.turns,
-        plan=Plan() if local else EMULATED_PLAN,
-        command=("kvmharness", *sys.argv[1:]),
+        request.cells,
+        turns=request.turns,
+        plan=request.host.plan,
+        command=request.command,
         on_result=on_result,
     )
 
 
-def _this_host() -> MachineFor:
-    """This machine, whichever kernel is asked for: :func:`running_kernel` has seen to it that it is the right one."""
-    from kvmharness.lab.machines.thishost import ThisHost
-
-    host = ThisHost()
-    return lambda kernel: host
-
-
-def _source(options: argparse.Namespace) -> Source | Kernel:
-    from kvmharness.lab.kernels import source
-    from kvmharness.lab.kernels.running import running_kernel
-
-    if options.host == machine.LOCAL:
-        return running_kernel(options.source)
-    return source.debian() if options.source is None else source.at(options.source)
-
-
-def _show(found: Validation, options: argparse.Namespace, output: Output) -> None:
+def _show(found: "Validation", reports: Reports, output: Output) -> None:
     from kvmharness.report.commit import commit_lines
     from kvmharness.report.text import print_run, verdict_lines
 
-    if options.json == reports.STANDARD_OUTPUT:
-        output.result(reports.document(found.record, found.verdict))
+    if reports.printed:
+        output.result(document(found.record, found.verdict))
     else:
         if found.record is not None and output.verbosity >= VERBOSE:
             print_run(found.record)
@@ -153,4 +162,4 @@ def _show(found: Validation, options: argparse.Namespace, output: Output) -> Non
         output.result("\n".join([*verdict_lines(found.verdict), ""]))
         if found.record is not None:
             output.result("\n".join(commit_lines([found.record], found.verdict)))
-    reports.write(options, output, found.record, found.verdict)
+    reports.write(output, found.record, found.verdict)

@@ -1,6 +1,7 @@
 """What a program's header promises, as values: the loader sets registers and memory from here, so it cannot rot."""
 
 from collections.abc import Mapping
+from functools import cache
 
 from kvmharness.errors import UsageError
 from kvmharness.guest.image import Image
@@ -43,13 +44,18 @@ def memory(image: Image, names: Mapping[str, int]) -> tuple[MemoryUse, ...]:
         UsageError: a line is not of that form, or names an unknown value.
     """
     uses = []
-    for line in image.header["memory"].splitlines():
-        parts = line.split(maxsplit=2)
+    for parts in _memory_lines(image.header["memory"]):
         if len(parts) < 3:
+            line = " ".join(parts)
             raise UsageError(f"{image.name}: header 'memory': {line!r} is not of the form 'gpa size use'")
-        gpa, size = (_value(image, "memory", part, names) for part in parts[:2])
-        uses.append(MemoryUse(gpa, size, parts[2]))
+        gpa, size, use = parts
+        uses.append(MemoryUse(_value(image, "memory", gpa, names), _value(image, "memory", size, names), use))
     return tuple(uses)
+
+
+@cache  # a program is loaded into many VMs
+def _memory_lines(text: str) -> tuple[list[str], ...]:
+    return tuple(line.split(maxsplit=2) for line in text.splitlines())
 
 
 def _value(image: Image, key: str, text: str, names: Mapping[str, int]) -> int:

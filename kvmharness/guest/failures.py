@@ -4,25 +4,10 @@ from collections.abc import Callable
 
 from kvmharness.errors import GuestError
 from kvmharness.guest.layout import Error, Mailbox
-from kvmharness.kvm.exits import Exit, HltExit
+from kvmharness.guest.stops import GuestFailedError, word
+from kvmharness.vendors.vendor import L2Exit, Vendor
 
 _PAGE_FAULT = 14
-
-
-class UnexpectedExit(GuestError):
-    """The guest left to user space for a reason that its program does not have.
-
-    Attributes:
-        exit: what KVM_RUN came back with.
-    """
-
-    def __init__(self, exit_: Exit, wanted: str) -> None:
-        if isinstance(exit_, HltExit):
-            text = f"the guest halted where {wanted} belongs"
-        else:
-            text = f"the guest left with {exit_} where {wanted} belongs"
-        super().__init__(text, "Its program's header says which exits it makes; api.rst explains the reason.")
-        self.exit = exit_
 
 
 class GuestFailure(GuestError):
@@ -90,25 +75,28 @@ class GuestException(GuestFailure):
     rip = 0
 
 
-def read_failure(read: Callable[[Mailbox], int]) -> GuestFailure:
-    """Builds the error from the mailbox.
+def explain(failed: GuestFailedError, vendor: Vendor | None) -> GuestError:
+    """The error that a failed guest's mailbox tells of.
 
     Args:
-        read: gives a word of the mailbox.
+        failed: with the mailbox.
+        vendor: whose virtualization L1 uses; None where L1 is alone.
     """
+
+    def read(offset: Mailbox) -> int:
+        return word(failed.mailbox, offset)
+
     number, round_trip = read(Mailbox.ERROR), read(Mailbox.ERROR_ROUND_TRIP)
     try:
         code = Error(number)
     except ValueError:
-        raise GuestError(f"the guest failed with the unknown code {number:#x}", "Is its mailbox overwritten?") from None
+        return GuestError(f"the guest failed with the unknown code {number:#x}", "Is its mailbox overwritten?")
     match code:
         case Error.STALE_L1 | Error.STALE_L2:
             level = 1 if code == Error.STALE_L1 else 2
             return StaleTranslation(level, round_trip, read(Mailbox.EXPECTED), read(Mailbox.SEEN))
-        case Error.UNEXPECTED_EXIT:
-            return _unexpected_exit(read, round_trip)
-        case Error.UNEXPECTED_VMEXIT:
-            return _unexpected_vmexit(read, round_trip)
+        case Error.UNEXPECTED_EXIT if vendor is not None:
+            return _unexpected_exit(vendor, read, round_trip)
         case Error.EXCEPTION:
             return _exception(read, round_trip)
         case _:
@@ -144,35 +132,17 @@ def _field_name(encoding: int) -> str:
         return f"field {encoding:#x}"
 
 
-def _unexpected_exit(read: Callable[[Mailbox], int], round_trip: int) -> GuestFailure:
-    from kvmharness.x86.vmx_exits import ENTRY_FAILURE, describe_exit
-
-    reason, qualification = read(Mailbox.EXIT_REASON), read(Mailbox.EXIT_QUALIFICATION)
-    rip, info = read(Mailbox.GUEST_RIP), read(Mailbox.INTERRUPTION_INFO)
-    if reason & ENTRY_FAILURE:
-        refused = EntryRefused(Error.UNEXPECTED_EXIT, round_trip, f"L1's {describe_exit(reason, qualification)}")
-        refused.exit_reason, refused.exit_qualification = reason, qualification
-        return refused
-    text = f"L2 left at {rip:#x} for another reason than its hypercall: {describe_exit(reason, qualification)}"
-    if info >> 31 & 1:
-        text += f", vector {info & 0xFF}"
-    unexpected = UnexpectedL2Exit(Error.UNEXPECTED_EXIT, round_trip, text)
-    unexpected.exit_reason, unexpected.exit_qualification = reason, qualification
-    return unexpected
-
-
-def _unexpected_vmexit(read: Callable[[Mailbox], int], round_trip: int) -> GuestFailure:
-    from kvmharness.x86.svm import INVALID, describe_svm_exit
-
-    code, info = read(Mailbox.EXIT_REASON), read(Mailbox.EXIT_QUALIFICATION)
-    what = describe_svm_exit(code, info, read(Mailbox.EXIT_INFO2))
+def _unexpected_exit(vendor: Vendor, read: Callable[[Mailbox], int], round_trip: int) -> GuestFailure:
+    reason, qualification, rip = read(Mailbox.EXIT_REASON), read(Mailbox.EXIT_QUALIFICATION), read(Mailbox.GUEST_RIP)
+    found = L2Exit(reason, qualification, read(Mailbox.EXIT_INFO2), read(Mailbox.INTERRUPTION_INFO), rip)
+    was_refused, what = vendor.describe(found)
     error: EntryRefused | UnexpectedL2Exit
-    if code == INVALID:
-        error = EntryRefused(Error.UNEXPECTED_VMEXIT, round_trip, f"L1's {what}")
+    if was_refused:
+        error = EntryRefused(Error.UNEXPECTED_EXIT, round_trip, f"L1's {what}")
     else:
-        text = f"L2 left at {read(Mailbox.GUEST_RIP):#x} for another reason than its hypercall: {what}"
-        error = UnexpectedL2Exit(Error.UNEXPECTED_VMEXIT, round_trip, text)
-    error.exit_reason, error.exit_qualification = code, info
+        text = f"L2 left at {rip:#x} for another reason than its hypercall: {what}"
+        error = UnexpectedL2Exit(Error.UNEXPECTED_EXIT, round_trip, text)
+    error.exit_reason, error.exit_qualification = reason, qualification
     return error
 
 

@@ -1,7 +1,7 @@
 """Where everything lies in a guest's memory, and the words that host and guest exchange.
 
-One memslot at gpa 0 holds it all. Guests know these addresses by name: :func:`symbols` hands every name of this file to
-the assembler, so a number is written once.
+One memslot at gpa 0 holds it all. Guests know these addresses by name: :mod:`kvmharness.guest.names` hands every name
+of this file to the assembler, so a number is written once.
 """
 
 from kvmharness.lean.enum import IntEnum, IntFlag
@@ -16,13 +16,8 @@ class Place(IntEnum):
     DESCRIPTORS = 0x1000  # GDT, TSS, IDT of L1
     MAILBOX = 0x2000  # parameters in, first error out: class Mailbox
     STACK_TOP = 0x4000  # of L1; grows down into the page below
-    VMXON_REGION = 0x5000
-    VMCS_REGION = 0x6000
-    VMCS_TABLE = 0x7000  # pairs (field encoding, value) of 8 bytes each, up to an encoding of 0xffffffff
+    # 0x5000 to 0x7fff and 0x9000 to 0xffff are the vendor's, for its L1: see kvmharness.vendors
     REAL_MODE_CODE = 0x8000
-    INVEPT_DESCRIPTOR = 0x9000
-    VMCB = 0xA000  # of L2, on SVM
-    HOST_SAVE_AREA = 0xB000  # the processor's, on SVM
     L1_CODE = 0x10000
     L2_CODE = 0x20000
     ROWS = 0x30000  # the operand rows: class Row
@@ -36,7 +31,6 @@ PROBE_GVA = 0x80_0000_0000
 
 ROWS_MAX = (Place.SAMPLES - Place.ROWS) // 64
 SAMPLES_MAX = (Place.TABLES - Place.SAMPLES) // 8
-VMCS_TABLE_END = 0xFFFF_FFFF
 
 
 class Mailbox(IntEnum):
@@ -118,39 +112,15 @@ class Error(IntEnum):
     VMWRITE_FAILED = 4
     ENTRY_REFUSED = 5  # VMLAUNCH or VMRESUME ended in VMfail
     INVEPT_FAILED = 6
-    UNEXPECTED_EXIT = 7  # L2 left for another reason than its hypercall
+    UNEXPECTED_EXIT = 7  # VM entry was refused late, or L2 left for another reason than its hypercall
     STALE_L1 = 8  # L1 read another tag than its new CR3 maps
     STALE_L2 = 9
     EXCEPTION = 10  # in L1
-    UNEXPECTED_VMEXIT = 11  # on SVM: VMRUN was refused, or L2 left for another reason than its hypercall
-
-
-# VMCS fields that the guest code names itself; everything else comes to it as the field table.
-_FIELDS = (
-    "HOST_CR3",
-    "GUEST_CR3",
-    "EPT_POINTER",
-    "GUEST_RIP",
-    "VM_EXIT_REASON",
-    "EXIT_QUALIFICATION",
-    "VM_INSTRUCTION_ERROR",
-    "VM_EXIT_INTR_INFO",
-)
-
-
-# VMCB fields, likewise: everything else is in the VMCB from the beginning.
-_VMCB = ("CR3", "RIP", "RAX", "N_CR3", "EXITCODE", "EXITINFO1", "EXITINFO2")
 
 
 def symbols() -> dict[str, int]:
-    """All names that guest sources may use, with their values."""
-    from kvmharness.x86.msr import Msr
-    from kvmharness.x86.registers import Efer
-    from kvmharness.x86.svm import SvmExit, Vmcb
-    from kvmharness.x86.vmcs import Field
-    from kvmharness.x86.vmx_exits import VmxExit
-
-    names = {"PROBE_GVA": PROBE_GVA, "VMCS_TABLE_END": VMCS_TABLE_END, "MEMORY_BYTES": MEMORY_BYTES}
+    """The names of this file, for guest sources."""
+    names = {"PROBE_GVA": PROBE_GVA, "MEMORY_BYTES": MEMORY_BYTES}
     names |= {place.name: place.value for place in Place}
     for prefix, members in (
         ("MAIL", Mailbox),
@@ -162,12 +132,4 @@ def symbols() -> dict[str, int]:
         ("ERROR", Error),
     ):
         names |= {f"{prefix}_{member.name}": int(member) for member in members}
-    names |= {f"FIELD_{name}": int(Field[name]) for name in _FIELDS}
-    names |= {f"VMCB_{name}": int(Vmcb[name]) for name in _VMCB}
-    return names | {
-        "EXIT_VMCALL": int(VmxExit.VMCALL),
-        "EXIT_VMMCALL": int(SvmExit.VMMCALL),
-        "MSR_EFER": int(Msr.EFER),
-        "MSR_VM_HSAVE_PA": int(Msr.VM_HSAVE_PA),
-        "EFER_SVME": int(Efer.SVME),
-    }
+    return names

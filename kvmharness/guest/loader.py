@@ -1,20 +1,23 @@
-"""Puts a program into a VM: memory, descriptor tables and registers, as the program's contract says."""
+"""Makes a program's blueprint: its memory, descriptor tables and registers, as the program's contract says."""
 
 from collections.abc import Mapping
-from functools import cache
+from types import MappingProxyType
+from typing import Any
 
-from kvmharness.guest import contract
+from kvmharness.abi.binding import ffi
+from kvmharness.guest import contract, rows, spaces
+from kvmharness.guest.blueprint import Blueprint
 from kvmharness.guest.image import Image
-from kvmharness.guest.layout import Place, symbols
-from kvmharness.kvm.memory import Memory
-from kvmharness.kvm.vcpu import Vcpu
-from kvmharness.kvm.vm import Vm
+from kvmharness.guest.layout import Mailbox, Place, Row
+from kvmharness.guest.names import named_values
+from kvmharness.kvm.capabilities import Capabilities
 from kvmharness.x86.registers import LONG_MODE_CR0, LONG_MODE_CR4, LONG_MODE_EFER, Rflags
 from kvmharness.x86.segments import gdt, idt, long_mode_segments, tss
 from kvmharness.x86.vmcs12 import DescriptorTables
 
 _EXCEPTION_STUB_BYTES = 5  # a near call, see guests/exceptions.inc
 _VECTORS = 32
+_RFLAGS = int(Rflags.FIXED)
 
 _GDT = int(Place.DESCRIPTORS)
 _TSS = _GDT + 0x100
@@ -23,68 +26,92 @@ _IDT = _GDT + 0x200
 TABLES = DescriptorTables(gdt_base=_GDT, idt_base=_IDT, tss_base=_TSS)
 """Where the descriptor tables of every long-mode guest are."""
 
-
-@cache
-def names() -> dict[str, int]:
-    """The named values that contracts may use."""
-    return symbols()
+_NO_MSRS: Mapping[int, int] = MappingProxyType({})
 
 
-def add_memory(vm: Vm, image: Image) -> Memory:
-    """Adds the memory that the contract asks for, one memslot, and places the program's bytes in it.
+def program(image: Image, offered: Capabilities) -> Blueprint:
+    """A program in a VM of its own, in the mode of its contract; a long-mode one has one root, and its row.
 
     Raises:
         UsageError: the contract cannot be read, or asks for more than one range.
     """
-    use = contract.memory(image, names())[0]
-    memory = vm.add_memory(use.gpa, use.size_bytes)
-    memory.write(image.origin, image.code)
-    return memory
+    if image.header["mode"].startswith("real16"):
+        return real_mode(image, offered)
+    tables = spaces.build(host_roots=1, guest_roots=0, epts=0)
+    row = rows.RoundTrip(tables.host_cr3[0], spaces.host_tag(0))
+    pages = tables.pages | {int(Place.ROWS): rows.encode([row]), **mailbox(1)}
+    return long_mode(image, offered, pages, cr3=tables.host_cr3[0])
 
 
-def write_pages(memory: Memory, pages: Mapping[int, bytes]) -> None:
-    """Writes gpa -> bytes."""
-    for gpa, data in pages.items():
-        memory.write(gpa, data)
-
-
-def enter_long_mode(vcpu: Vcpu, memory: Memory, image: Image, *, cr3: int, cr4: int = int(LONG_MODE_CR4)) -> None:
-    """Makes the vCPU start at the program's ``entry`` in 64-bit mode at CPL 0 with IF = 0.
+def mailbox(rows: int) -> dict[int, bytes]:
+    """gpa -> bytes of what the mailbox says before the first phase.
 
     Args:
-        vcpu: with its CPUID set, since CR4's bits depend on it.
-        memory: gets the descriptor tables; exceptions lead to the program's ``exception_vectors`` if it has them.
-        image: for the entry and the registers of its contract.
+        rows: how many operand rows lie in memory.
+    """
+    return {Place.MAILBOX + Mailbox.ROWS_END: (Place.ROWS + rows * Row.BYTES).to_bytes(8, "little")}
+
+
+def long_mode(
+    image: Image,
+    offered: Capabilities,
+    pages: Mapping[int, bytes],
+    *,
+    cr3: int,
+    cr4: int = int(LONG_MODE_CR4),
+    msrs: Mapping[int, int] = _NO_MSRS,
+) -> Blueprint:
+    """A guest that starts at the program's ``entry`` in 64-bit mode at CPL 0 with IF = 0.
+
+    Args:
+        image: for the code, the entry, and the registers and memory of its contract.
+        offered: by the host's KVM.
+        pages: gpa -> bytes of whatever else it has in memory. Exceptions lead to the program's ``exception_vectors`` if
+            it has them.
         cr3, cr4: as they will be at the first instruction.
+        msrs: to set on the vCPU.
 
     Raises:
-        IoctlError: KVM refuses the state.
         UsageError: the contract cannot be read.
     """
     vectors = image.symbols.get("exception_vectors")
     handlers = {} if vectors is None else {v: vectors + _EXCEPTION_STUB_BYTES * v for v in range(_VECTORS)}
-    write_pages(memory, {_GDT: gdt(_TSS), _TSS: tss(rsp0=Place.STACK_TOP), _IDT: idt(handlers, vectors=_VECTORS)})
-    sregs = vcpu.get_struct("KVM_GET_SREGS")  # edited in place, here and below: a VM is made often
+    descriptors = {_GDT: gdt(_TSS), _TSS: tss(rsp0=Place.STACK_TOP), _IDT: idt(handlers, vectors=_VECTORS)}
+    sregs = _struct("struct kvm_sregs *", offered.sregs)
     for name, segment in long_mode_segments(_TSS).items():
         setattr(sregs, name, segment.kvm_fields())
     sregs.gdt.base, sregs.gdt.limit = TABLES.gdt_base, TABLES.gdt_limit
     sregs.idt.base, sregs.idt.limit = TABLES.idt_base, TABLES.idt_limit
     sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer = int(LONG_MODE_CR0), cr3, cr4, int(LONG_MODE_EFER)
-    vcpu.set_struct("KVM_SET_SREGS", sregs)
-    _set_registers(vcpu, image)
+    return _blueprint(image, offered, {**pages, **descriptors}, sregs, msrs)
 
 
-def enter_real_mode(vcpu: Vcpu, image: Image) -> None:
-    """Makes the vCPU start at the program's ``entry`` in real mode, all segments based at 0."""
-    sregs = vcpu.get_struct("KVM_GET_SREGS")
+def real_mode(image: Image, offered: Capabilities) -> Blueprint:
+    """A guest that starts at the program's ``entry`` in real mode, all segments based at 0."""
+    sregs = _struct("struct kvm_sregs *", offered.sregs)
     sregs.cs.base = sregs.cs.selector = 0
-    vcpu.set_struct("KVM_SET_SREGS", sregs)
-    _set_registers(vcpu, image)
+    return _blueprint(image, offered, {}, sregs, _NO_MSRS)
 
 
-def _set_registers(vcpu: Vcpu, image: Image) -> None:
-    regs = vcpu.get_struct("KVM_GET_REGS")
+def _blueprint(
+    image: Image, offered: Capabilities, pages: Mapping[int, bytes], sregs: Any, msrs: Mapping[int, int]
+) -> Blueprint:
+    use = contract.memory(image, named_values())[0]
+    regs = _struct("struct kvm_regs *", offered.regs)
     regs.rip, regs.rflags = image.symbols["entry"], int(Rflags.FIXED)
-    for name, value in contract.registers(image, names()).items():
+    for name, value in contract.registers(image, named_values()).items():
         setattr(regs, name, value)
-    vcpu.set_struct("KVM_SET_REGS", regs)
+    return Blueprint(
+        gpa=use.gpa,
+        size_bytes=use.size_bytes,
+        pages={image.origin: image.code, **pages},
+        msrs=msrs,
+        sregs=bytes(ffi.buffer(sregs)),
+        regs=bytes(ffi.buffer(regs)),
+    )
+
+
+def _struct(kind: str, state: bytes) -> Any:
+    struct = ffi.new(kind)
+    ffi.memmove(struct, state, len(state))
+    return struct

@@ -14,10 +14,7 @@ class Context(IntEnum):
     FD = 0x00
     KVM_RUN = 0x08
     TICKS_LEFT = 0x10
-    LAST_ENTRY_TSC = 0x18
-    LAST_EXIT_TSC = 0x20
-    INSIDE_TICKS = 0x28
-    COUNTS = 0x30
+    COUNTS = 0x18
 
 
 def symbols() -> dict[str, int]:

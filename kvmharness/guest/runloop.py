@@ -1,7 +1,7 @@
 """Runs a vCPU until an exit that Python must see.
 
 The loop is host code, assembled from ``guests/run_loop.asm`` into an executable mapping and called through cffi, which
-releases the GIL. It counts exits by reason, keeps TSC stamps, and re-enters by itself after an OUT to the tick port.
+releases the GIL. It counts exits by reason, and re-enters by itself after an OUT to the tick port.
 Where the host forbids executable anonymous memory, a loop in Python gives the same results, more slowly.
 """
 
@@ -14,7 +14,6 @@ from kvmharness.abi.binding import SystemCallError, address_of, ffi, ioctl_error
 from kvmharness.abi.constants import ExitReason
 from kvmharness.guest.layout import Port
 from kvmharness.guest.loopcontext import KVM_RUN, REASONS, Context
-from kvmharness.guest.shipped import image
 from kvmharness.kvm.exits import Exit, decode
 from kvmharness.kvm.vcpu import Vcpu
 
@@ -27,13 +26,14 @@ class RunLoop:
 
     Args:
         vcpu: its owner keeps it open.
-        native: True for the assembled loop, False for Python's, None for the assembled one where it can be had.
+        code: the assembled loop, see :func:`kvmharness.guest.shipped.run_loop`; None for Python's.
+        native: there is no other way than the assembled loop.
 
     Raises:
         SystemCallError: ``native`` is True and this host forbids executable anonymous memory.
     """
 
-    def __init__(self, vcpu: Vcpu, *, native: bool | None = None) -> None:
+    def __init__(self, vcpu: Vcpu, code: bytes | None, *, native: bool = False) -> None:
         self.vcpu = vcpu
         self.on_interrupted: Callable[[], None] | None = None  # called after EINTR; may raise
         self.on_exit: Callable[[Exit], None] | None = None  # sees every exit that run() answers
@@ -42,9 +42,9 @@ class RunLoop:
         self._set(Context.FD, vcpu.fd)
         self._set(Context.KVM_RUN, vcpu.kvm_run_address)
         self._code: Any = None
-        if native is not False:
+        if code is not None:
             try:
-                self._code = _host_code()
+                self._code = _host_code(code)
             except SystemCallError as e:
                 if native:
                     raise
@@ -60,21 +60,6 @@ class RunLoop:
         """Exits to user space by reason since the loop was made, those on the tick port included."""
         first = Context.COUNTS // _WORD_BYTES
         return {reason: count for reason in ExitReason if (count := self._words[first + reason])}
-
-    @property
-    def last_entry_tsc(self) -> int:
-        """Host TSC right before the last KVM_RUN."""
-        return self._get(Context.LAST_ENTRY_TSC)
-
-    @property
-    def last_exit_tsc(self) -> int:
-        """Host TSC right after it. 0 with Python's loop, which has no RDTSC."""
-        return self._get(Context.LAST_EXIT_TSC)
-
-    @property
-    def inside_ticks(self) -> int:
-        """Host TSC ticks spent inside KVM_RUN, all runs together; 0 with Python's loop."""
-        return self._get(Context.INSIDE_TICKS)
 
     def run(self, *, max_ticks: int = _NO_LIMIT) -> Exit:
         """Runs until an exit other than an OUT to the tick port, or until that many of them.
@@ -104,7 +89,7 @@ class RunLoop:
                 self.on_interrupted()
 
     def _run_in_python(self) -> int:
-        """The statements of ``run_loop.asm``, one for one, without the stamps."""
+        """The statements of ``run_loop.asm``, one for one."""
         run, fd, words = self.vcpu.kvm_run, self.vcpu.fd, self._words
         while True:
             if ioctl_value(fd, KVM_RUN.number, 0) < 0:
@@ -119,21 +104,17 @@ class RunLoop:
             if not words[Context.TICKS_LEFT // _WORD_BYTES]:
                 return int(reason)
 
-    def _get(self, word: Context) -> int:
-        return int(self._words[word // _WORD_BYTES])
-
     def _set(self, word: Context, value: int) -> None:
         self._words[word // _WORD_BYTES] = value
 
 
 @cache
-def _host_code() -> Any:
+def _host_code(code: bytes) -> Any:
     """The assembled loop as a function; mapped once for the process, and never writable and executable at once.
 
     Raises:
         SystemCallError: the host forbids it, as SELinux does without the permission execmem.
     """
-    code = image("run_loop").code
     size = len(code)
     memory = lib.mmap(ffi.NULL, size, lib.PROT_READ | lib.PROT_WRITE, lib.MAP_PRIVATE | lib.MAP_ANONYMOUS, -1, 0)
     if address_of(memory) == _NO_LIMIT:  # MAP_FAILED

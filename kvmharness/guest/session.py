@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from kvmharness.errors import GuestError
-from kvmharness.guest.failures import UnexpectedExit, read_failure
-from kvmharness.guest.layout import SAMPLES_MAX, Doorbell, Mailbox, Place, Port, Row
+from kvmharness.guest.layout import SAMPLES_MAX, Doorbell, Mailbox, Place, Port
 from kvmharness.guest.runloop import RunLoop
+from kvmharness.guest.stops import MAILBOX_BYTES, GuestFailedError, UnexpectedExit
 from kvmharness.guest.watchdog import Watchdog
 from kvmharness.kvm.errors import raise_if_fatal
 from kvmharness.kvm.exits import IoExit
@@ -26,14 +26,20 @@ class Session:
     Args:
         loop: runs the vCPU.
         memory: the guest's memory.
-        row_count: operand rows in memory.
         timeout_s: how long the guest may go without a doorbell.
+        explain: makes a better error of a failed guest, where the knowledge for that is at hand.
     """
 
-    def __init__(self, loop: RunLoop, memory: Memory, row_count: int, *, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        loop: RunLoop,
+        memory: Memory,
+        *,
+        timeout_s: float = TIMEOUT_S,
+        explain: Callable[[GuestFailedError], GuestError] = lambda failed: failed,
+    ) -> None:
         self._loop, self._memory = loop, memory
-        self._timeout_s = timeout_s
-        self._write(Mailbox.ROWS_END, Place.ROWS + row_count * Row.BYTES)
+        self._timeout_s, self._explain = timeout_s, explain
         self._ready = False
 
     @property
@@ -73,7 +79,7 @@ class Session:
             Guest TSC ticks of each batch.
 
         Raises:
-            GuestError: the guest failed (see :mod:`kvmharness.guest.failures`), hung, or rang the wrong doorbell.
+            GuestError: the guest failed (see :mod:`kvmharness.guest.stops`), hung, or rang the wrong doorbell.
             ValueError: more batches than there is room for samples.
         """
         if not 1 <= batches <= SAMPLES_MAX or batch_round_trips < 1:
@@ -108,7 +114,8 @@ class Session:
             raise UnexpectedExit(found, f"doorbell {wanted.name}")
         rung = int.from_bytes(found.data[:4], "little")
         if rung == Doorbell.FAIL:
-            raise read_failure(self._read)
+            mailbox = self._memory.read(Place.MAILBOX, MAILBOX_BYTES)
+            raise self._explain(GuestFailedError(mailbox))
         if rung != wanted:
             name = Doorbell(rung).name if rung in set(Doorbell) else f"{rung:#x}"
             raise GuestError(

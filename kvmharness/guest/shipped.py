@@ -1,7 +1,7 @@
 """The programs that come with the package: where their sources are, and their images.
 
-Assembling takes Keystone, which an emulated host cannot afford to load, so images can be made on one machine
-(:func:`pack`) and used on another (:func:`unpack`).
+Assembling takes Keystone, which an emulated host cannot afford to load. A job carries bytes; only where tests make
+guests inside are the images made outside handed in by :func:`unpack`.
 """
 
 from collections.abc import Mapping
@@ -73,17 +73,11 @@ def assemble_file(path: "Path") -> Image:
     """
     # Not at the top: an emulated host has no Keystone and must not need it.
     from kvmharness.guest.assembler import assemble
+    from kvmharness.guest.names import named_values
     from kvmharness.guest.source import parse
 
     program = parse(path)
     return assemble(program, named_values(), origin(program.name))
-
-
-def named_values() -> dict[str, int]:
-    """All names that a source may use: guest layout, architecture, and the run loop's context."""
-    from kvmharness.guest import layout, loopcontext
-
-    return layout.symbols() | loopcontext.symbols()
 
 
 def pack() -> dict[str, Any]:
@@ -95,3 +89,8 @@ def unpack(images: Mapping[str, Any]) -> None:
     """Uses these images from now on, instead of assembling."""
     _unpacked.update({name: Image.from_json(data) for name, data in images.items()})
     image.cache_clear()
+
+
+def run_loop() -> bytes:
+    """The host code of :class:`kvmharness.guest.runloop.RunLoop`."""
+    return image("run_loop").code

@@ -4,11 +4,10 @@ Whoever reads the probe learns from the tag which tables the read went through, 
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 from kvmharness.guest.layout import MEMORY_BYTES, PAGE_BYTES, PROBE_GVA, Place
 from kvmharness.lean.dataclasses import dataclass
-from kvmharness.x86.ept import EptTables
+from kvmharness.vendors.vendor import Range
 from kvmharness.x86.paging import PAGE_2M, PageTables
 
 _L2_PAGES = 16  # pages a row of L2's tagged pages takes, so roots stop at this number
@@ -16,24 +15,8 @@ _HOST_TAG = 0x4C31 << 48  # "L1"
 _GUEST_TAG = 0x4C32 << 48  # "L2"
 
 
-class Range(NamedTuple):
-    """One page of L2's physical space, and where it lies in L1's."""
-
-    gpa: int
-    target: int
-    page_bytes: int
-
-
 NestedSpace = Callable[[int, Sequence[Range]], tuple[bytes, int]]
 """Makes tables for a place from ranges: their bytes, and the value that selects them."""
-
-
-def ept_space(base_gpa: int, ranges: Sequence[Range]) -> tuple[bytes, int]:
-    """EPT tables, and their EPTP."""
-    tables = EptTables(base_gpa)
-    for each in ranges:
-        tables.map(each.gpa, each.target, each.page_bytes, page_bytes=each.page_bytes)
-    return tables.image, tables.eptp().value
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +45,14 @@ def guest_tag(root: int, ept: int = 0) -> int:
     return _GUEST_TAG | ept << 16 | root
 
 
-def build(host_roots: int, guest_roots: int, epts: int, nested_space: NestedSpace = ept_space) -> Spaces:
+def build(host_roots: int, guest_roots: int, epts: int, nested_space: NestedSpace | None = None) -> Spaces:
     """Makes the tables of a cell.
 
     Args:
         host_roots: L1's, at least 1.
         guest_roots: L2's; 0 where there is no L2.
         epts: 0 where L1 gives L2 no EPT.
-        nested_space: makes the EPTs, or what a hypervisor has in their place.
+        nested_space: makes the EPTs, or what a vendor has in their place; only needed where there are any.
 
     Raises:
         ValueError: more than fits into the guest's memory.
@@ -120,7 +103,8 @@ class _Placer:
         self.pages[self._take(len(tables.image))] = tables.image
         return tables.cr3().value
 
-    def nested(self, index: int, guest_roots: int, nested_space: NestedSpace) -> int:
+    def nested(self, index: int, guest_roots: int, nested_space: NestedSpace | None) -> int:
+        assert nested_space is not None
         probes = [Range(_l2_probe_gpa(root), _l2_target_gpa(root, index), PAGE_BYTES) for root in range(guest_roots)]
         tables, selector = nested_space(self._next, [Range(0, 0, PAGE_2M), *probes])
         self.pages[self._take(len(tables))] = tables

@@ -5,15 +5,19 @@ module is loaded in emulated hosts too, hence the few imports.
 """
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
 from kvmharness.hosts.device import DeviceState, probe
 from kvmharness.lean.dataclasses import dataclass, fields
+from kvmharness.vendors.names import NAMES
+from kvmharness.vendors.naming import VendorNames
 
 LAB_MARKER = "kvmharness.lab="
 """What the lab puts on the command line of the kernels it boots, followed by the machine's short name."""
 
 CAP_SYS_ADMIN, CAP_PERFMON = 21, 38  # include/uapi/linux/capability.h
-MODULES = ("kvm", "kvm_intel", "kvm_amd", "kvm_pvm")
+MODULES = ("kvm", *(vendor.module for vendor in NAMES), "kvm_pvm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,11 @@ class HostFacts:
         return "svm" in self.cpu_flags
 
     @property
+    def vendor(self) -> VendorNames | None:
+        """Whose virtualization the CPU has."""
+        return next((vendor for vendor in NAMES if vendor.name in self.cpu_flags), None)
+
+    @property
     def bare_metal(self) -> bool:
         """No hypervisor and no emulator below this kernel that admits to it."""
         return "hypervisor" not in self.cpu_flags and self.emulated is None
@@ -80,8 +89,8 @@ class HostFacts:
     @property
     def l0_tdp(self) -> bool | None:
         """Whether KVM itself uses EPT or NPT, None where the vendor's module is not known."""
-        name = {"kvm_intel": "kvm_intel.ept", "kvm_amd": "kvm_amd.npt"}.get(self.vendor_module or "")
-        return self.enabled(name) if name else None
+        tdp = next((vendor.tdp for vendor in NAMES if vendor.module == self.vendor_module), None)
+        return self.enabled(tdp) if tdp else None
 
     def parameter(self, name: str) -> str | None:
         """A module parameter such as "kvm_intel.ept", booleans as Y or N; None when there is no such parameter."""
@@ -108,6 +117,16 @@ class HostFacts:
             "vendor_module": self.vendor_module,
             "l0_ept": self.l0_tdp,
         }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "HostFacts":
+        """The inverse of :meth:`to_json`. Raises: KeyError, TypeError, ValueError when it is not that."""
+        given = {field.name: data[field.name] for field in fields(cls)}
+        kvm, offered = data["kvm"], data["kvm"]["guest_features"]
+        features = None if offered is None else frozenset(offered)
+        given["kvm"] = DeviceState(kvm["state"], kvm["errno"], kvm["path"], features)
+        given["cpu_flags"] = frozenset(data["cpu_flags"])
+        return cls(**given)
 
 
 def normal(value: str) -> str:
@@ -137,7 +156,7 @@ def facts(root: str = "/") -> HostFacts:
         microcode=cpu.get("microcode", "unknown"),
         mitigations=_directory(root, "sys/devices/system/cpu/vulnerabilities"),
         kvm=probe(os.path.join(root, "dev/kvm")),
-        module_parameters=_module_parameters(root),
+        module_parameters=module_parameters(root),
         tracefs=tracefs,
         tracing_why_not=_tracing_why_not(root, tracefs, paranoid, may_trace),
         kprobes_why_not=_kprobes_why_not(root, paranoid, may_trace),
@@ -185,7 +204,8 @@ def _kprobes_why_not(root: str, paranoid: str, may_trace: bool) -> str:
     return "" if may_trace else "counting a kernel function takes CAP_PERFMON"  # perf_kprobe_event_init()
 
 
-def _module_parameters(root: str) -> dict[str, str]:
+def module_parameters(root: str = "/") -> dict[str, str]:
+    """The parameters of KVM's modules that are loaded, by "module.parameter"."""
     return {
         f"{module}.{name}": value
         for module in MODULES

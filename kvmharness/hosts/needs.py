@@ -11,14 +11,6 @@ from kvmharness.errors import UsageError
 from kvmharness.hosts.facts import HostFacts, normal
 from kvmharness.lean.dataclasses import dataclass
 
-VMX_HOSTS = ("vmx:skylake", "vmx:haswell", "vmx:sandybridge", "vmx:lynnfield", "vmx:penryn")
-"""The emulated VMX hosts, the default one first."""
-
-SVM_HOSTS = ("svm:epyc", "svm:epyc-nonpt")
-"""The emulated SVM hosts, the default one first."""
-
-EMULATED_HOSTS = (*VMX_HOSTS, *SVM_HOSTS)
-
 Check = Callable[[HostFacts], tuple[str, str] | None]
 """Gives (reason, fix) when the host lacks something, None when it has it."""
 
@@ -33,22 +25,18 @@ class Unmet:
         need: its name.
         reason: what is missing.
         fix: how to get it; empty when this machine can never have it.
-        hosts: emulated hosts that have it, the best one first.
+        host: the best emulated host that has it, as it may be typed; empty when there is none.
     """
 
     need: str
     reason: str
     fix: str = ""
-    hosts: tuple[str, ...] = ()
+    host: str = ""
 
     @property
     def way_out(self) -> str:
         """The command that goes on without changing this machine, empty when there is none."""
-        if not self.hosts:
-            return ""
-        first = self.hosts[0]
-        spec = first.partition(":")[0] if first in (VMX_HOSTS[0], SVM_HOSTS[0]) else first
-        return f"kvmharness run --host {spec}"
+        return f"kvmharness run --host {self.host}" if self.host else ""
 
     def __str__(self) -> str:
         advice = [self.fix] if self.fix else []
@@ -64,12 +52,10 @@ class Need:
     Attributes:
         summary: what it is, for `doctor` and the marker's help.
         check: what tells.
-        hosts: emulated hosts that have it.
     """
 
     summary: str
     check: Check
-    hosts: tuple[str, ...] = ()
 
 
 def unmet(need: str, facts: HostFacts) -> Unmet | None:
@@ -78,9 +64,14 @@ def unmet(need: str, facts: HostFacts) -> Unmet | None:
     Raises:
         UsageError: there is no such need.
     """
-    entry = _entry(need)
-    missing = entry.check(facts)
-    return None if missing is None else Unmet(need, *missing, hosts=() if facts.emulated else entry.hosts)
+    missing = _entry(need).check(facts)
+    if missing is None:
+        return None
+    if facts.emulated:
+        return Unmet(need, *missing)
+    from kvmharness.hosts import catalogue  # not loaded in an emulated host
+
+    return Unmet(need, *missing, host=next((host.spec for host in catalogue.offering(need)), ""))
 
 
 def all_unmet(needs: Iterable[str], facts: HostFacts) -> tuple[Unmet, ...]:
@@ -290,16 +281,17 @@ def _root(facts: HostFacts) -> tuple[str, str] | None:
     return None if facts.root else ("the effective user is not root", "run it with sudo")
 
 
-def _emulated(emulator: str) -> Check:
-    """A check that an emulated host under *emulator* (BOCHS or QEMU of hosts.tools) can be built and started."""
+def _emulated(vendor: str) -> Check:
+    """A check that the vendor's emulated host can be built and started."""
 
     def check(facts: HostFacts) -> tuple[str, str] | None:
         if facts.emulated:
             return f"this is itself the emulated host {facts.emulated}", "run it outside"
-        from kvmharness.system import packages as tools
+        from kvmharness.hosts import catalogue
+        from kvmharness.system.packages import KERNEL_BUILD, install_command, missing
 
-        lacks = tools.missing(getattr(tools, emulator), tools.KERNEL_BUILD)
-        return (f"not installed: {', '.join(lacks)}", tools.install_command(lacks.values())) if lacks else None
+        lacks = catalogue.first(vendor).emulator.lacks() | missing(KERNEL_BUILD)
+        return (f"not installed: {', '.join(lacks)}", install_command(lacks.values())) if lacks else None
 
     return check
 
@@ -312,36 +304,30 @@ def _bare_metal(facts: HostFacts) -> tuple[str, str] | None:
     return "a hypervisor runs below this kernel", "run it on a machine of its own"
 
 
-_EPT_HOSTS = VMX_HOSTS[:-1]  # Penryn came before EPT and VPID
-_TDP_HOSTS = (*_EPT_HOSTS, SVM_HOSTS[0])
-
 NEEDS: dict[str, Need] = {
-    "kvm": Need("/dev/kvm can be used", _kvm, EMULATED_HOSTS),
-    "nested": Need("nested virtualization of either vendor", _any_nested, EMULATED_HOSTS),
-    "nested_vmx": Need("guests get VMX", _nested("kvm_intel", "vmx"), VMX_HOSTS),
-    "nested_svm": Need("guests get SVM", _nested("kvm_amd", "svm"), SVM_HOSTS),
-    "ept": Need("KVM uses EPT", _vendor_parameter("kvm_intel", "ept"), _EPT_HOSTS),
-    "npt": Need("KVM uses NPT", _vendor_parameter("kvm_amd", "npt"), SVM_HOSTS[:1]),
-    "tdp": Need("KVM uses EPT or NPT", _tdp, _TDP_HOSTS),
-    "no_ept": Need("KVM shadows page tables: neither EPT nor NPT", _no_ept, (VMX_HOSTS[-1], SVM_HOSTS[-1])),
-    "vpid": Need("KVM uses VPIDs", _vendor_parameter("kvm_intel", "vpid"), _EPT_HOSTS),
+    "kvm": Need("/dev/kvm can be used", _kvm),
+    "nested": Need("nested virtualization of either vendor", _any_nested),
+    "nested_vmx": Need("guests get VMX", _nested("kvm_intel", "vmx")),
+    "nested_svm": Need("guests get SVM", _nested("kvm_amd", "svm")),
+    "ept": Need("KVM uses EPT", _vendor_parameter("kvm_intel", "ept")),
+    "npt": Need("KVM uses NPT", _vendor_parameter("kvm_amd", "npt")),
+    "tdp": Need("KVM uses EPT or NPT", _tdp),
+    "no_ept": Need("KVM shadows page tables: neither EPT nor NPT", _no_ept),
+    "vpid": Need("KVM uses VPIDs", _vendor_parameter("kvm_intel", "vpid")),
     "tlb_tags": Need(
         "L2's translations have a tag of their own: VPID or ASID",
         _either(_vendor_parameter("kvm_intel", "vpid"), _always),
-        (*_EPT_HOSTS, *SVM_HOSTS),
     ),
-    "invept": Need("L1 can execute INVEPT", _either(_vendor_parameter("kvm_intel", "ept"), _no_invept), _EPT_HOSTS),
-    "shadow_vmcs": Need(
-        "VMREAD and VMWRITE of L1 need no exit", _vendor_parameter("kvm_intel", "enable_shadow_vmcs"), VMX_HOSTS[:2]
-    ),
-    "tdp_mmu": Need("KVM uses its TDP MMU", _tdp_mmu, _TDP_HOSTS),
-    "pcid": Need("guests get PCIDs", _guest_feature("pcid"), VMX_HOSTS),
-    "invpcid": Need("guests get INVPCID", _guest_feature("invpcid"), VMX_HOSTS[:2]),
-    "perf": Need("KVM's tracepoints can be counted", _perf, EMULATED_HOSTS),
-    "kprobes": Need("calls of kernel functions can be counted", _kprobes, EMULATED_HOSTS),
-    "root": Need("the effective user is root", _root, EMULATED_HOSTS),
-    "emulated_vmx": Need("an emulated VMX host can be built and started", _emulated("BOCHS")),
-    "emulated_svm": Need("an emulated SVM host can be built and started", _emulated("QEMU")),
+    "invept": Need("L1 can execute INVEPT", _either(_vendor_parameter("kvm_intel", "ept"), _no_invept)),
+    "shadow_vmcs": Need("VMREAD and VMWRITE of L1 need no exit", _vendor_parameter("kvm_intel", "enable_shadow_vmcs")),
+    "tdp_mmu": Need("KVM uses its TDP MMU", _tdp_mmu),
+    "pcid": Need("guests get PCIDs", _guest_feature("pcid")),
+    "invpcid": Need("guests get INVPCID", _guest_feature("invpcid")),
+    "perf": Need("KVM's tracepoints can be counted", _perf),
+    "kprobes": Need("calls of kernel functions can be counted", _kprobes),
+    "root": Need("the effective user is root", _root),
+    "emulated_vmx": Need("an emulated VMX host can be built and started", _emulated("vmx")),
+    "emulated_svm": Need("an emulated SVM host can be built and started", _emulated("svm")),
     "bare_metal": Need("no hypervisor and no emulator below", _bare_metal),
 }
 """What can be needed, by name."""

@@ -59,10 +59,6 @@ class Device(Owner):
             self._entries = cpuid_entries(self.supported_cpuid())
         return list(self._entries)
 
-    def get_emulated_cpuid(self) -> list[CpuidEntry]:
-        """What KVM can emulate, slowly, beyond what the processor has. Needs KVM_CAP_EXT_EMUL_CPUID."""
-        return cpuid_entries(read_cpuid(self.handle, IOCTLS["KVM_GET_EMULATED_CPUID"]))
-
     def get_msr_index_list(self) -> list[int]:
         """MSRs that make up a guest's state."""
         return self._msr_list(IOCTLS["KVM_GET_MSR_INDEX_LIST"])

@@ -1,17 +1,8 @@
 """Guest memory: an anonymous mapping of this process, seen by the guest through one memslot."""
 
-from typing import NewType
-
 from kvmharness.abi.binding import lib
 from kvmharness.abi.constants import PAGE_BYTES
 from kvmharness.kvm.resources import Mapping
-
-Gpa = NewType("Gpa", int)
-"""Guest physical address."""
-Gva = NewType("Gva", int)
-"""Guest virtual (linear) address."""
-Hva = NewType("Hva", int)
-"""Host virtual address: of this process."""
 
 _WORD_BYTES = 8
 

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING
 
 from kvmharness.abi.constants import NestedFormat
 from kvmharness.errors import HostRequirementError
-from kvmharness.kvm.lists import CpuidEntry
+from kvmharness.kvm.capabilities import Capabilities, cpuid_table
+from kvmharness.kvm.lists import CpuidEntry, cpuid_entries
+from kvmharness.vendors.known import VENDORS
+from kvmharness.vendors.vendor import Vendor
 from kvmharness.x86.cpuid import Feature, Leaf
 from kvmharness.x86.msr import VMX_CAPABILITIES, FeatureControl, Msr
 
@@ -21,6 +24,12 @@ if TYPE_CHECKING:
 
 _TOPOLOGY_LEAVES = (0xB, 0x1F)  # EDX is the x2APIC id of the processor that asks
 _APIC_ID_SHIFT = 24  # in EBX of leaf 1
+
+_NO_NESTING = (
+    "this host's KVM offers guests neither VMX nor SVM",
+    f"reload {' or '.join(vendor.names.module for vendor in VENDORS)} with nested=1; a virtual machine needs that from "
+    "its own host too; or use an emulated one: --host vmx",
+)
 
 # KVM derives these from the others or from CPUID, and takes none of them from userspace.
 _DERIVED = frozenset(
@@ -41,6 +50,19 @@ def nested_kind(kvm: Device) -> NestedFormat | None:
     if _has(entries, Feature.VMX):
         return NestedFormat.VMX
     return NestedFormat.SVM if _has(entries, Feature.SVM) else None
+
+
+def offered_vendor(offered: Capabilities) -> Vendor:
+    """The vendor whose virtualization this KVM gives to guests.
+
+    Raises:
+        HostRequirementError: none.
+    """
+    entries = cpuid_entries(cpuid_table(offered.cpuid))
+    for vendor in VENDORS:
+        if _has(entries, vendor.feature):
+            return vendor
+    raise HostRequirementError(*_NO_NESTING)
 
 
 def guest_cpuid(
@@ -84,11 +106,7 @@ def enable_nested(
     """
     kind = nested_kind(vcpu.kvm)
     if kind is None:
-        raise HostRequirementError(
-            "this host's KVM offers guests neither VMX nor SVM",
-            "reload it with nesting: `sudo modprobe -r kvm_intel && sudo modprobe kvm_intel nested=1` (or kvm_amd); "
-            "a virtual machine needs that from its own host too; or use an emulated one: --host vmx",
-        )
+        raise HostRequirementError(*_NO_NESTING)
     vcpu.set_cpuid2(guest_cpuid(vcpu.kvm, vcpu_id=vcpu.id) if cpuid is None else cpuid)
     if kind is NestedFormat.VMX:
         msrs = {index: value for index, value in (capabilities or {}).items() if index not in _DERIVED}

@@ -45,9 +45,9 @@ class FdHolder(Fd, Owner):
     __slots__ = ("what",)
 
     def __init__(self, number: int, level: int, what: str) -> None:
-        self.number = _CLOSED  # so that the finalizer finds a valid object whatever fails next
+        self.number = number  # first, so that the finalizer finds it whatever fails next
+        self.level = level
         self.what = what
-        super().__init__(number, level)
 
     def close(self) -> None:
         """Closes the fd; harmless when called again."""
@@ -73,7 +73,7 @@ class Mapping(Owner):
         size_bytes: its length.
     """
 
-    __slots__ = ("_buffer", "address", "pointer", "size_bytes", "what")
+    __slots__ = ("address", "pointer", "size_bytes", "what")
 
     def __init__(self, size_bytes: int, prot: int, flags: int, fd: int, what: str) -> None:
         self.address = 0
@@ -84,9 +84,8 @@ class Mapping(Owner):
         address = address_of(pointer)
         if address == _MAP_FAILED:
             raise SystemCallError(f"mmap of {size_bytes} bytes for {what}", errno, _mmap_hint(errno))
-        # The buffer keeps the pointer, views keep the buffer, and the pointer's destructor unmaps.
+        # Views keep their buffer, the buffer keeps the pointer, and the pointer's destructor unmaps.
         self.pointer: Any = ffi.gc(pointer, lambda start: lib.munmap(start, size_bytes))
-        self._buffer: Any = ffi.buffer(self.pointer, size_bytes)
         self.address = address
 
     @property
@@ -96,14 +95,14 @@ class Mapping(Owner):
         Raises:
             ValueError: the mapping is closed.
         """
-        if self._buffer is None:
+        if self.pointer is None:
             raise ValueError(f"{self.what} is closed")
-        return memoryview(self._buffer)
+        return memoryview(ffi.buffer(self.pointer, self.size_bytes))
 
     def close(self) -> None:
         """Lets go of the memory; harmless when called again."""
         self.address = 0
-        self._buffer = self.pointer = None
+        self.pointer = None
 
     def __del__(self) -> None:
         address = self.address

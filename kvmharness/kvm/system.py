@@ -1,6 +1,6 @@
 """The device ``/dev/kvm``, opened: where VMs come from."""
 
-from weakref import WeakSet
+from weakref import ref
 
 from kvmharness.abi.binding import lib, open_file
 from kvmharness.abi.constants import KVM_API_VERSION
@@ -16,8 +16,9 @@ class Kvm(Device):
 
     def __init__(self, number: int, path: str = DEVICE) -> None:
         super().__init__(number, path)
-        # Weak: a VM that its user dropped without closing warns at once, not when the device is closed.
-        self._vms: WeakSet[Vm] = WeakSet()
+        # By fd, which only a later VM can have again. Weak: a VM that its user dropped without closing warns at once,
+        # not when the device is closed.
+        self._vms: dict[int, ref[Vm]] = {}
 
     @classmethod
     def open(cls, path: str = DEVICE) -> "Kvm":
@@ -44,12 +45,16 @@ class Kvm(Device):
 
     def create_vm(self, vm_type: int = 0) -> Vm:
         """A VM without memory, vCPUs or devices."""
-        vm = Vm(self.system_ioctl("KVM_CREATE_VM", vm_type), self)
-        self._vms.add(vm)
+        number = self.system_ioctl("KVM_CREATE_VM", vm_type)
+        vm = Vm(number, self)
+        self._vms[number] = ref(vm)
         return vm
 
     def close(self) -> None:
         """Closes the VMs that are still open, then the device; harmless when called again."""
-        for vm in list(self._vms):
-            vm.close()
+        for reference in self._vms.values():
+            vm = reference()
+            if vm is not None:
+                vm.close()
+        self._vms.clear()
         super().close()

@@ -65,9 +65,9 @@ class Vcpu(VcpuState, Owner):
         """
         run = self.kvm_run
         while True:
-            errno = self.run_raw()
-            if not errno:
+            if ioctl_value(self.handle.number, _RUN_NUMBER, 0) >= 0:
                 return decode(run)
+            errno = ffi.errno
             if errno == EINTR:  # the interpreter has called the handlers before this line
                 if run.immediate_exit:
                     run.immediate_exit = 0
@@ -78,12 +78,6 @@ class Vcpu(VcpuState, Owner):
                 return decode(run)
             else:
                 raise ioctl_error(_KVM_RUN, errno, f"on vCPU {self.id}")
-
-    def run_raw(self) -> int:
-        """One KVM_RUN, answering errno: 0 for an exit. Nothing is decoded."""
-        if ioctl_value(self.handle.number, _RUN_NUMBER, 0) < 0:
-            return int(ffi.errno)
-        return 0
 
     def set_io_data(self, data: bytes) -> None:
         """What the IN instruction of the last IoExit reads.

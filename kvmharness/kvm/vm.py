@@ -71,12 +71,14 @@ class Vm(Owner):
             ValueError: not whole pages, or the slot is in use.
         """
         if slot is None:
-            slot = next(number for number in range(len(self.memory) + 1) if number not in self.memory)
+            slot = 0
+            while slot in self.memory:
+                slot += 1
         elif slot in self.memory:
             raise ValueError(f"memslot {slot} is in use")
         memory = Memory(gpa, size, slot)
         try:
-            self.set_user_memory_region(slot, gpa, size, memory.hva, flags)
+            self.set_user_memory_region(slot, gpa, size, memory.address, flags)
         except BaseException:
             memory.close()
             raise
@@ -158,6 +160,10 @@ class Vm(Owner):
     def set_identity_map_addr(self, gpa: int) -> None:
         """One page, likewise; before the first vCPU. 0 restores the default."""
         ioctl(self.handle, IOCTLS["KVM_SET_IDENTITY_MAP_ADDR"], ffi.new("__u64 *", gpa))
+
+    def set_nr_mmu_pages(self, pages: int) -> None:
+        """How many shadow pages KVM keeps before it recycles them, at least 64; by default 2 % of the guest's pages."""
+        ioctl(self.handle, IOCTLS["KVM_SET_NR_MMU_PAGES"], pages)
 
     def get_clock(self) -> ClockData:
         """kvmclock, in ns."""

@@ -1,19 +1,18 @@
-"""Every emulated host, whichever emulator it is: run a job, report its events, end well or in a typed error."""
+"""A job, the machines that do it, and the ways in which that goes wrong."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from kvmharness.errors import LostMachineError, UsageError
+from kvmharness.errors import ExitCode, KvmHarnessError, LostMachineError, UsageError
+from kvmharness.lab.events import Event, Failed
+from kvmharness.lab.steps import Call, Exec, Load, Step, kind_of
 
-Event = dict[str, object]
 OnEvent = Callable[[Event], None]
 
 # What /init says on the console when the agent is gone. After a complete job nobody is there any more to read it.
 AGENT_ENDED = "kvmharness: the agent ended"
-
-STEP_KINDS = frozenset({"load", "unload", "call", "exec"})
 
 
 class KernelPanicError(LostMachineError):
@@ -24,54 +23,75 @@ class HangError(LostMachineError):
     """The job was not done when its time was up; the emulator has been stopped."""
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What one boot of an emulated host is to do.
+class ProtocolError(LostMachineError):
+    """What a host under test said about a job cannot be: an event of a wrong shape or at a wrong time, or one missing.
+
+    Its kernel or its emulator is broken in a way that no result of it survives.
+    """
+
+    def __init__(self, what: str, progress: str = "") -> None:
+        super().__init__(
+            f"the host under test sent what does not belong to its job: {what}{progress and f'; {progress}'}",
+            "Nothing of this run counts. Run it again; if it stays, the kernel under test damages memory.",
+        )
+
+
+class StepFailedError(KvmHarnessError):
+    """A step that the job needs failed in the host under test.
 
     Attributes:
-        steps: done in order, one dict each:
-            ``{"do": "load", "variant": NAME, "params": {"kvm.tdp_mmu": "Y", ...}}`` loads a variant's modules,
-            nested=1; ``{"do": "unload"}``;
-            ``{"do": "call", "function": "package.module:name", "args": {...}}`` calls it with an ``emit`` and the args;
-            ``{"do": "exec", "argv": [...], "timeout_s": ...}`` runs a program.
-            ``"required": True`` on a step ends the job when it fails; load and unload are always required.
+        step: the step.
+        failed: the event that says so; the error's exit code and hint are its own.
+    """
+
+    def __init__(self, step: Step, failed: Failed) -> None:
+        what = failed.message
+        if failed.traceback:
+            what = f"a bug: {failed.type}: {what}\n{failed.traceback}"
+        super().__init__(f"in the host under test, {kind_of(step)} failed: {what}", failed.hint)
+        self.exit_code = ExitCode.LOST if failed.exit_code is None else ExitCode(failed.exit_code)
+        self.step, self.failed = step, failed
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a machine is to do, in an emulated host in one boot.
+
+    Attributes:
+        steps: done in order; one that fails ends the job if it is required.
         files: what the image holds besides, by path inside; a Path is read outside.
         modules: the folder of each variant: kvm.ko, kvm-intel.ko, kvm-amd.ko and what else they depend on.
         timeout_s: wall seconds for the whole job, the boot included.
         silence_s: wall seconds without any event, after which it counts as hanging too; None for no such limit.
+
+    Raises:
+        UsageError: a step cannot work: it loads a variant that is not among the modules, or names nothing to do.
     """
 
-    steps: tuple[Mapping[str, object], ...]
+    steps: tuple[Step, ...]
     files: Mapping[str, Path | bytes] = field(default_factory=dict)
     modules: Mapping[str, Path] = field(default_factory=dict)
     timeout_s: float = 300.0
     silence_s: float | None = None
 
-    def check(self) -> None:
-        """Refuse a job that cannot work before anything is booted.
-
-        Raises:
-            UsageError: an unknown kind of step, a step without what it needs, or a variant that is not among the
-            modules.
-        """
-        needed = {"load": "variant", "call": "function", "exec": "argv"}
+    def __post_init__(self) -> None:
         for number, step in enumerate(self.steps):
-            kind = step.get("do")
-            if kind not in STEP_KINDS:
-                raise UsageError(f"step {number}: {kind!r} is not one of {', '.join(sorted(STEP_KINDS))}")
-            key = needed.get(str(kind))
-            if key is not None and not step.get(key):
-                raise UsageError(f"step {number} ({kind}) has no {key!r}")
-            if kind == "load" and step["variant"] not in self.modules:
-                known = ", ".join(self.modules) or "none"
-                raise UsageError(f"step {number} loads variant {step['variant']!r}; the job holds: {known}")
+            match step:
+                case Load(variant=variant) if variant not in self.modules:
+                    known = ", ".join(self.modules) or "none"
+                    raise UsageError(f"step {number} loads variant {variant!r}; the job holds: {known}")
+                case Call(function=function) if not all(function.partition(":")):
+                    raise UsageError(f"step {number} calls {function!r}, which is not of the form module:name")
+                case Exec(argv=()):
+                    raise UsageError(f"step {number} runs a program, but does not say which")
 
 
 class Machine(Protocol):
-    """An emulated host.
+    """A host that does jobs: an emulated one, or this machine.
 
     Attributes:
         description: emulator, its version, CPU model: for records and error messages.
+        identity: equal for two machines on which the same job gives the same; empty where that cannot be said.
     """
 
     @property
@@ -79,14 +99,23 @@ class Machine(Protocol):
         """See the class."""
         ...
 
+    @property
+    def identity(self) -> str:
+        """See the class."""
+        ...
+
     def run(self, job: Job, on_event: OnEvent) -> None:
-        """Boot once, do the job's steps, power off.
+        """Does the job's steps; an emulated host is booted before and powered off after them.
 
         Args:
             job: the steps and what they need.
-            on_event: takes each event as it arrives, in order.
+            on_event: takes each event as it arrives, in order; every one belongs to the job, in shape and order (see
+                :class:`kvmharness.lab.jobrun.JobRun`). A ``UsageError`` that it raises is about what the event says,
+                and comes out as ProtocolError.
 
         Raises:
+            StepFailedError: a required step failed; its event was given to *on_event* before.
+            ProtocolError: an event does not belong to the job, or one is missing.
             KernelPanicError, HangError, LostMachineError: with the console's last lines.
             MissingToolError: the emulator or another tool is not installed.
         """

@@ -9,10 +9,14 @@ Two things differ. A base's own ``__repr__`` is kept, and there is no ordering, 
 field. Objects that are given all their values by position are made fastest.
 """
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from __future__ import annotations
 
+import sys
+
+TYPE_CHECKING = False  # importing typing costs as much as twenty classes do
 if TYPE_CHECKING:  # to a type checker these are the standard library's
     from dataclasses import dataclass, field, fields, replace
+    from typing import Any
 else:
     from itertools import repeat
 
@@ -105,7 +109,8 @@ else:
     def _is_class_variable(annotation: Any) -> bool:
         if type(annotation) is str:  # of a module that evaluates none
             return annotation.startswith("ClassVar")
-        return getattr(annotation, "__origin__", annotation) is ClassVar
+        typing = sys.modules.get("typing")
+        return typing is not None and getattr(annotation, "__origin__", annotation) is typing.ClassVar
 
     def _annotations(cls: type) -> dict[str, Any]:
         """The class's own; unlike its attribute this does not fall over names that only type checkers see."""

@@ -6,8 +6,9 @@ cycles or seconds would be a lie.
 
 from kvmharness.lean.dataclasses import dataclass
 
-TSC_CYCLES = "tsc cycles"
-INSTRUCTIONS = "instructions (emulated)"
+UNIT_TSC = "tsc cycles"
+UNIT_EMULATED = "instructions (emulated)"
+"""The units of samples: on silicon and in an emulated host."""
 
 _CPUINFO = "/proc/cpuinfo"
 _CLOCKSOURCE = "/sys/devices/system/clocksource/clocksource0/current_clocksource"
@@ -18,23 +19,16 @@ class TscFacts:
     """The host's time stamp counter.
 
     Attributes:
-        khz: its frequency, None when nobody said.
         constant: it ticks at one rate, whatever the core's clock.
         nonstop: it goes on in deep sleep states.
         trusted: the kernel itself takes the time from it; False also when the kernel's choice cannot be read.
         emulator: who emulates this host, empty on silicon and under hardware virtualization.
     """
 
-    khz: int | None
     constant: bool
     nonstop: bool
     trusted: bool
     emulator: str = ""
-
-    @property
-    def unit(self) -> str:
-        """The unit of time of all samples taken here."""
-        return INSTRUCTIONS if self.emulator else TSC_CYCLES
 
     @property
     def problem(self) -> str:
@@ -49,22 +43,16 @@ class TscFacts:
             return f"the kernel does not use the TSC as its own clock: see {_CLOCKSOURCE} and `dmesg | grep -i tsc`"
         return ""
 
-    def nanoseconds(self, ticks: float) -> float | None:
-        """Ticks as time; None where ticks are no time, or the frequency is not known."""
-        return None if self.emulator or not self.khz else ticks * 1e6 / self.khz
 
-
-def tsc_facts(khz: int | None = None, *, emulator: str = "", root: str = "") -> TscFacts:
+def tsc_facts(*, emulator: str = "", root: str = "") -> TscFacts:
     """Reads what the kernel found out about the TSC.
 
     Args:
-        khz: what KVM_GET_TSC_KHZ answered on a vCPU, the only place that tells it everywhere.
         emulator: who emulates this host, if somebody does.
         root: prefix of ``/sys`` and ``/proc``, for tests.
     """
     flags = _cpu_flags(root + _CPUINFO)
     return TscFacts(
-        khz=khz,
         constant="constant_tsc" in flags,
         nonstop="nonstop_tsc" in flags,
         trusted=_first_line(root + _CLOCKSOURCE) == "tsc",

@@ -60,8 +60,21 @@ class Tracepoint:
 
 Spec = Kprobe | Tracepoint
 
+
+def spec_to_json(spec: Spec) -> dict[str, str]:
+    """Plain data."""
+    if isinstance(spec, Kprobe):
+        return {"function": spec.function}
+    return {"event": spec.event, "filter": spec.filter, "label": spec.label}
+
+
+def spec_from_json(data: Mapping[str, str]) -> Spec:
+    """The inverse of :func:`spec_to_json`."""
+    return Kprobe(data["function"]) if "function" in data else Tracepoint(**data)
+
+
 ROOT_SWITCHES = (Kprobe("kvm_mmu_load"), Kprobe("kvm_mmu_new_pgd"))
-"""The misses of the root cache, and all its switches: see :mod:`kvmharness.cells.rootcache`."""
+"""The misses of the root cache, and all its switches: see :mod:`kvmharness.oracle.rootcache`."""
 
 NESTED_EXITS = Tracepoint("kvm:kvm_nested_vmexit")
 """Exits from L2, whether L0 or L1 handles them."""

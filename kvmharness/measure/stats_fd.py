@@ -59,15 +59,6 @@ class StatDescriptor:
     offset: int
     bucket_size: int
 
-    @property
-    def unit_text(self) -> str:
-        """The unit in words, for example ``seconds * 10**-9``; empty for a bare number."""
-        if self.unit == StatsUnit.NONE and not self.exponent:
-            return ""
-        unit = self.unit.name.lower() if isinstance(self.unit, StatsUnit) else f"unit {self.unit >> 4}"
-        base = {int(StatsBase.POW10): 10, int(StatsBase.POW2): 2}.get(self.base)
-        return f"{unit} * {base}**{self.exponent}" if self.exponent else unit
-
 
 Values = dict[str, int | list[int]]
 

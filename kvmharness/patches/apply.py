@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kvmharness.patches.diff import FileChange, Hunk, PatchError
+from kvmharness.patches.diff import FileChange, Hunk, PatchError, lines_of
 
 MAX_FUZZ = 2  # as patch(1); the innermost context line on each side always counts
 
@@ -121,7 +121,7 @@ class Overlay:
 
 
 def _apply_hunks(content: bytes, change: FileChange, fuzz: int, notes: list[Placed]) -> bytes:
-    lines = _lines(content)
+    lines = lines_of(content)
     result: list[bytes] = []
     done = 0  # lines of the old file that are in the result
     drift = 0  # what the last hunk's offset makes likely for the next one
@@ -141,12 +141,6 @@ def _apply_hunks(content: bytes, change: FileChange, fuzz: int, notes: list[Plac
         result += lines[done:at] + list(new[skip_head : len(new) - skip_tail])
         done = at + len(old) - skip_head - skip_tail
     return b"".join(result + lines[done:])
-
-
-def _lines(content: bytes) -> list[bytes]:
-    """Lines as diff sees them: ended by LF alone."""
-    parts = content.split(b"\n")
-    return [part + b"\n" for part in parts[:-1]] + ([parts[-1]] if parts[-1] else [])
 
 
 def _context(hunk: Hunk) -> tuple[int, int]:

@@ -106,11 +106,11 @@ def parse(text: bytes, origin: str = "patch") -> tuple[FileChange, ...]:
     """
     if text.count(b"\r\n") == text.count(b"\n") > 0:  # a mailer's line ends, not the file's
         text = text.replace(b"\r\n", b"\n")
-    return tuple(_Parser(_lines(text), origin).changes())
+    return tuple(_Parser(lines_of(text), origin).changes())
 
 
-def _lines(text: bytes) -> list[bytes]:
-    """Lines ended by LF alone: a lone CR, which ``splitlines`` would cut at, belongs to its line."""
+def lines_of(text: bytes) -> list[bytes]:
+    """Lines as diff sees them, ended by LF alone: a lone CR, which ``splitlines`` would cut at, belongs to its line."""
     parts = text.split(b"\n")
     return [part + b"\n" for part in parts[:-1]] + ([parts[-1]] if parts[-1] else [])
 

@@ -11,6 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from kvmharness.oracle import oracles
 from kvmharness.patches.diff import PatchError
 from kvmharness.patches.gitrange import is_range, patches_between
 from kvmharness.patches.mbox import Patch, read_patches
@@ -37,7 +38,7 @@ class Series:
         name: short; names the report.
         title: one line.
         sets: the patches, per kernel version where that matters.
-        oracle: which of its patches, in order, the oracle of root loads knows, as "p1" or "p2"; empty: none is known.
+        oracle: the model that its kernels are held against, a name of :data:`kvmharness.oracle.oracles.NAMES`.
         claims: the ``[[claim]]`` tables as they stand in the file, for :mod:`kvmharness.claims`.
         claims_path: where these were read, for messages.
         without: a series to take out of the kernel first, because this one is an alternative to it.
@@ -46,7 +47,7 @@ class Series:
     name: str
     title: str
     sets: tuple[PatchSet, ...]
-    oracle: tuple[str, ...] = ()
+    oracle: str = oracles.DEFAULT
     claims: tuple[Mapping[str, Any], ...] = field(default_factory=tuple)
     claims_path: str = ""
     without: "Series | None" = None
@@ -107,18 +108,15 @@ def _described(folder: Path) -> Series:
     inner = [entry for entry in sorted(folder.iterdir()) if entry.is_dir() and _patch_files(entry)]
     folders = inner or [folder]
     sets = tuple(PatchSet(entry.name if inner else "", read_patches(_folder(entry))) for entry in folders)
-    oracle = data.get("oracle", [])
     series = Series(
         name=str(data.get("name", folder.name)),
         title=str(data.get("title", sets[0].patches[0].title)),
         sets=sets,
-        oracle=tuple(map(str, oracle)),
+        oracle=_oracle(data, path, oracles.DEFAULT),
         claims=tuple(data.get("claim", ())),
         claims_path=str(path),
         without=_load(data["without"], None) if "without" in data else None,
     )
-    if any(name not in ("p1", "p2", "") for name in series.oracle) or not isinstance(oracle, list):
-        raise PatchError(f'{path}: oracle = {oracle!r}; a list of "p1", "p2" or "" per patch is expected')
     return _with_claims_of(series, data["claims-of"], folder) if "claims-of" in data else series
 
 
@@ -130,11 +128,18 @@ def _with_claims_of(series: Series, source: str, folder: Path) -> Series:
         name=series.name,
         title=series.title,
         sets=series.sets,
-        oracle=tuple(map(str, data.get("oracle", series.oracle))),
+        oracle=_oracle(data, path, series.oracle),
         claims=tuple(data.get("claim", ())),
         claims_path=str(path),
         without=series.without,
     )
+
+
+def _oracle(data: Mapping[str, Any], path: Path, default: str) -> str:
+    name = data.get("oracle", default)
+    if name not in oracles.NAMES:
+        raise PatchError(f"{path}: oracle = {name!r} is none", f"Known: {', '.join(oracles.NAMES)}.")
+    return str(name)
 
 
 def _refuse_unknown(data: Mapping[str, Any], path: Path) -> None:

@@ -22,13 +22,11 @@ class Variant:
         name: none; p1 ... pn: that patch alone; p1-2 ...: the first ones; both or all: the whole series.
         patches: titles of the series' patches that it has.
         files: what differs from the tree: new content by path; None: the file is deleted.
-        oracle: which patches the oracle takes as present; None: the series does not say.
     """
 
     name: str
     patches: tuple[str, ...]
     files: Mapping[str, bytes | None] = field(repr=False)
-    oracle: Mapping[str, bool] | None = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +50,15 @@ class Plan:
     variants: tuple[Variant, ...]
     left_out: Mapping[str, str]
     notes: tuple[str, ...]
+
+    @property
+    def before(self) -> Overlay:
+        """The kernel without the series."""
+        return self.source(next(variant for variant in self.variants if not variant.patches))
+
+    def source(self, variant: Variant) -> Overlay:
+        """The kernel of a variant."""
+        return Overlay(self.tree, variant.files)
 
     def select(self, names: tuple[str, ...]) -> tuple[Variant, ...]:
         """The variants of these names; all without names.
@@ -98,7 +105,7 @@ def plan(series: Series, tree: Path) -> Plan:
         whole = len(members) == len(patches)
         notes |= dict.fromkeys(f"{name}: {note}" for note in overlay.notes if whole or note.fuzz)
         titles = tuple(patches[i].title for i in members)
-        variants.append(Variant(name, titles, overlay.changed(), _oracle(series.oracle, members)))
+        variants.append(Variant(name, titles, overlay.changed()))
     return Plan(series, tree, fitted.set.label, fitted.in_tree, tuple(variants), left_out, tuple(notes))
 
 
@@ -181,10 +188,3 @@ def _memberships(count: int) -> dict[str, tuple[int, ...]]:
     names |= {f"p{i + 1}": (i,) for i in range(count)}
     names |= {f"p1-{i}": tuple(range(i)) for i in range(2, count)}
     return names | {whole: tuple(range(count))}
-
-
-def _oracle(known: tuple[str, ...], members: tuple[int, ...]) -> dict[str, bool] | None:
-    if not known:
-        return None
-    has = {known[i] for i in members if i < len(known)}
-    return {name: name in has for name in ("p1", "p2")}

@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from textwrap import wrap
 
+from kvmharness.cells.params import tdp_off
 from kvmharness.report import words
 from kvmharness.report.rows import CACHED_ROOTS, Row, by_cell, rows
 from kvmharness.results.record import Record
@@ -35,7 +36,7 @@ def commit_lines(records: Sequence[Record], verdict: Verdict | None = None, cell
         chosen = _chosen(record, cells, names)
         lines += ["", *wrap(f"{words.kernel(record)}, {words.machine(record)}:", COLUMNS), ""]
         lines += _tables(chosen, names) if chosen else ["  nothing to show"]
-        legend |= {row.label: words.setup_name(record, row.label) for members in chosen for row in members.values()}
+        legend |= {row.letter: words.setup_name(record, row.letter) for members in chosen for row in members.values()}
         shown += chosen
     lines += ["", *_legend(legend, shown)]
     if verdict:
@@ -46,10 +47,6 @@ def commit_lines(records: Sequence[Record], verdict: Verdict | None = None, cell
     return [*lines, "", "Reproduce with:", *_command(verdict.command if verdict else records[0].command)]
 
 
-# Marks of a cell's id that belong to its set-up: the order of the EPTPs, and an L0 without EPT or NPT.
-_PLAIN = {"ABAB", "AABB", "ept=0", "ept=N", "npt=0", "npt=N"}
-
-
 def telling(all_rows: Iterable[Row], names: Sequence[str]) -> list[Cells]:
     """Of each set-up the cell with the most to say and, where variants differ, its control.
 
@@ -58,9 +55,10 @@ def telling(all_rows: Iterable[Row], names: Sequence[str]) -> list[Cells]:
     everywhere = [cells for cells in by_cell(all_rows).values() if set(names) <= set(cells)]
     families: dict[str, list[Cells]] = {}
     for cells in [cells for cells in everywhere if _is_plain(cells)] or everywhere:
-        families.setdefault(next(iter(cells.values())).family, []).append(cells)
-    if any(family.startswith("d/") for family in families):
-        families.pop("d", None)  # where L0 has EPT, MOV-CR3 does not even exit
+        families.setdefault(_first(cells).family, []).append(cells)
+    for members in [members for family, members in families.items() if "/" in family]:
+        if not (first := _first(members[0])).cell.nested:
+            families.pop(first.letter, None)  # where L0 has EPT, MOV-CR3 does not even exit
     chosen = []
     for members in families.values():
         best = max(members, key=lambda cells: _interest(cells, names))
@@ -71,7 +69,14 @@ def telling(all_rows: Iterable[Row], names: Sequence[str]) -> list[Cells]:
 
 
 def _is_plain(cells: Cells) -> bool:
-    return set(next(iter(cells.values())).cell.id.split("/")[1:]) <= _PLAIN
+    """Whether it has no marks, and no parameters but those that take EPT or NPT from L0."""
+    cell = _first(cells).cell
+    return not cell.marks and all(tdp_off(dict([param])) for param in cell.params)
+
+
+def _first(cells: Cells) -> Row:
+    """One of its rows, for what they have in common."""
+    return next(iter(cells.values()))
 
 
 def _interest(cells: Cells, names: Sequence[str]) -> tuple[float, float, bool]:
@@ -84,13 +89,13 @@ def _chosen(record: Record, ids: Sequence[str], names: Sequence[str]) -> list[Ce
     all_rows = rows(record)
     if not ids:
         return telling(all_rows, names)
-    known = {next(iter(cells.values())).cell.id: cells for cells in by_cell(all_rows).values()}
+    known = {id_: cells for cells in by_cell(all_rows).values() for id_ in (_first(cells).cell.id, _first(cells).id)}
     return [known[id_] for id_ in ids if id_ in known]
 
 
 def _tables(chosen: Sequence[Cells], names: Sequence[str]) -> list[str]:
     """Loads and times side by side where 72 columns allow it, else in as many pieces below each other as it takes."""
-    stub = ["", "", *(next(iter(cells.values())).id for cells in chosen)]
+    stub = ["", "", *(_first(cells).id for cells in chosen)]
     stub_width = max(map(len, stub))
     lines: list[str] = []
     table = stub
@@ -146,10 +151,10 @@ def _time(cells: Cells, name: str, base: str) -> str:
 
 def _legend(setups: Mapping[str, str], shown: Sequence[Cells]) -> list[str]:
     """What the letters and the numbers of the cells' ids mean."""
-    lines = [f"{label}: {name}" for label, name in sorted(setups.items())]
-    if any("x" in next(iter(cells.values())).shape for cells in shown):
+    lines = [f"{letter}: {name}" for letter, name in sorted(setups.items())]
+    if any("x" in _first(cells).cell.shape for cells in shown):
         lines.append("n1xn2: so many host CR3s in L1, so many guest CR3s for L2, in turn")
-    if "c" in setups:
+    if any("order" in _first(cells).cell.setup.row.shape for cells in shown):
         lines.append("ABAB: the roots in turn; AABB: each of them twice in a row")
     if any(row.as_predicted is False for cells in shown for row in cells.values()):
         lines.append("!: not what the simulated root cache predicts")

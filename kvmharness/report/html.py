@@ -34,6 +34,7 @@ class _Section:
     rows: tuple[Row, ...]
     troubles: list[tuple[str, str, str]]  # outcome, why, the cells it holds for
     facts: list[tuple[str, str]]
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,6 @@ def _section(record: Record, prefix: str) -> _Section:
     all_rows = rows(record)
     names = [variant.name for variant in record.variants]
     plotted = panels(record, all_rows, prefix)
-    plain = [panel for panel in plotted if "/" not in panel.family or panel.family.startswith("c/")]
     facts = [(name.replace("_", " "), words.fact(record, name)) for name in record.host]
     chosen = telling(all_rows, names)
     return _Section(
@@ -105,12 +105,13 @@ def _section(record: Record, prefix: str) -> _Section:
         variants=names,
         telling=chosen,
         times=_times(record, {key for cells in chosen for key in (row.key for row in cells.values())}),
-        open_panels=plain,
-        more_panels=[panel for panel in plotted if panel not in plain],
+        open_panels=[panel for panel in plotted if panel.plain],
+        more_panels=[panel for panel in plotted if not panel.plain],
         exits=_exit_table(all_rows),
         rows=all_rows,
         troubles=_troubles(all_rows),
         facts=[(name, value) for name, value in facts if value],
+        notes=words.notes(record),
     )
 
 

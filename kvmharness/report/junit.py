@@ -29,7 +29,7 @@ def junit(records: Sequence[Record], verdict: Verdict | None = None) -> str:
         name = f"{words.kernel(record)}, {words.machine(record)}"
         suite = _suite(suites, name, record)
         for row in rows(record):
-            case = _case(suite, f"cells.{row.label}", f"{row.id} [{row.variant}]", row.outcome, row.why)
+            case = _case(suite, f"cells.{row.letter}", f"{row.id} [{row.variant}]", row.outcome, row.why)
             figures = (
                 f"root loads per round trip: {words.amount(row.per_round_trip(row.loads))}"
                 f" (oracle {words.amount(row.per_round_trip(row.loads_predicted))})",

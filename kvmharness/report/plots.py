@@ -33,6 +33,7 @@ class Panel:
     """What is plotted side by side: one family of cells."""
 
     family: str
+    plain: bool  # without marks and module parameters
     title: str
     loads: str  # SVG, or "" when nothing was counted
     time: str  # SVG, or "" when nothing was timed
@@ -66,8 +67,8 @@ def cost_of_a_load(members: Sequence[Row]) -> float | None:
 
 
 def _panel(record: Record, family: str, members: Sequence[Row], name: str) -> Panel:
-    label = members[0].label
-    marks = family.partition("/")[2]
+    first = members[0]
+    letter, marks = first.letter, family.partition("/")[2]
     shapes = sorted({row.shape: row for row in members}.values(), key=lambda row: (row.roots, row.cell.host_cr3s))
     names = [variant.name for variant in record.variants]
     cost = cost_of_a_load(members)
@@ -80,14 +81,12 @@ def _panel(record: Record, family: str, members: Sequence[Row], name: str) -> Pa
         caption = "Root loads are the same under every variant."
     return Panel(
         family=family,
-        title=f"({label}) {words.setup_name(record, label)}" + (f", {marks.replace('/', ', ')}" if marks else ""),
+        plain=not first.cell.marks and not first.cell.params,
+        title=f"({letter}) {words.setup_name(record, letter)}" + (f", {marks.replace('/', ', ')}" if marks else ""),
         loads=_svg(f"{name}-loads", lambda axes: _draw_loads(axes, members, shapes, names)) if counted else "",
         time=_svg(f"{name}-time", lambda axes: _draw_time(axes, members, shapes, names, cost)) if timed else "",
         caption=caption,
     )
-
-
-AXIS_NAMES = {"a": "n1+n2", "e": "n1+n2", "b": "n1, HOST_CR3s", "c": "EPTPs", "d": "CR3s"}
 
 
 def _draw_loads(axes: "Axes", members: Sequence[Row], shapes: Sequence[Row], names: Sequence[str]) -> None:
@@ -158,11 +157,12 @@ def _ink(index: int) -> str:
 
 def _frame(axes: "Axes", shapes: Sequence[Row]) -> None:
     """Axes, the categories' names, and where the cache is full."""
-    paired = any("x" in row.shape and row.label in "ae" for row in shapes)
+    setup = shapes[0].cell.setup.row
+    paired = len(setup.rotates) > 1
     labels = [f"{row.roots}\n{row.shape.replace('x', '×')}" if paired else str(row.roots) for row in shapes]
     axes.set_xticks(range(len(shapes)), labels)
     axes.set_xlim(-0.6, len(shapes) - 0.4)
-    axes.set_xlabel(AXIS_NAMES[shapes[0].label] + (" and n1×n2" if paired else ""))
+    axes.set_xlabel(setup.axis + (" and n1×n2" if paired else ""))
     fitting = sum(row.roots <= CACHED_ROOTS for row in shapes)
     if 0 < fitting < len(shapes):
         axes.axvline(fitting - 0.5, color=FAINT, linewidth=1, linestyle=(0, (4, 3)), zorder=1)

@@ -3,9 +3,11 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from kvmharness.cells.cell import Cell, Setup, l0_uses_tdp
+from kvmharness.cells.cell import Cell
+from kvmharness.cells.labels import cell_of, label, letter
+from kvmharness.measure.clock import UNIT_EMULATED
 from kvmharness.results import noise as stats
-from kvmharness.results.record import UNIT_EMULATED, CellKey, CellResult, Record
+from kvmharness.results.record import CellKey, CellResult, Record
 from kvmharness.results.verdict import Outcome
 
 LOADS = "kvm_mmu_load"
@@ -19,7 +21,8 @@ class Row:
     """One cell under one variant. Figures that the host did not offer are None, never zero."""
 
     key: CellKey
-    label: str  # a to e: (e) is (a) on an L0 without EPT
+    id: str  # the cell's label
+    letter: str  # of its set-up: (a) is (e) on an L0 without EPT
     cell: Cell
     variant: str
     round_trips: int  # counted ones, all turns
@@ -36,27 +39,20 @@ class Row:
     error: str | None
 
     @property
-    def id(self) -> str:
-        """The cell's id under its set-up's label: ``e:3x3`` for ``a:3x3`` on an L0 without EPT."""
-        return self.label + self.cell.id[1:]
-
-    @property
     def family(self) -> str:
         """What the row is plotted with: set-up and marks without the numbers, for example ``a/pcid`` or ``c/AABB``."""
-        _, *marks = self.cell.id.split("/")
-        return "/".join([self.label, *marks])
+        _, *marks = self.id.split("/")
+        return "/".join([self.letter, *marks])
 
     @property
     def shape(self) -> str:
         """The numbers alone: ``3x3``, ``5``."""
-        return self.cell.id.partition(":")[2].partition("/")[0]
+        return self.cell.shape.partition("/")[0]
 
     @property
     def roots(self) -> int:
         """How many roots compete for the cache in which the cell's rotation takes place."""
-        if self.label in ("a", "e"):
-            return self.cell.host_cr3s + self.cell.guest_cr3s
-        return self.cell.eptps if self.label == "c" else self.cell.host_cr3s
+        return self.cell.roots
 
     @property
     def exits_total(self) -> float | None:
@@ -127,10 +123,10 @@ def _row(record: Record, turns: list[CellResult]) -> Row:
     predictions = [turn.predicted for turn in run if turn.predicted]
     predicted = len(predictions) == len(run) and run != []
     errors = [f"{turn.error.type}: {turn.error.message}" for turn in turns if turn.error]
-    tdp = l0_uses_tdp(dict(cell.params), offered=record.host.get("l0_ept") is not False)
     return Row(
         key=first.key,
-        label="e" if cell.setup is Setup.NO_EPT and not tdp else str(cell.setup),
+        id=label(cell, record.host),
+        letter=letter(cell, record.host),
         cell=cell,
         variant=first.variant,
         round_trips=trips,
@@ -146,15 +142,6 @@ def _row(record: Record, turns: list[CellResult]) -> Row:
         skipped=first.skipped if not run and not errors else None,
         error=errors[0] if errors else None,
     )
-
-
-def cell_of(result: CellResult) -> Cell:
-    """The cell of a result as its type.
-
-    Raises:
-        UsageError: the record's cell has fields that this version does not know.
-    """
-    return Cell.from_json(dict(result.cell))
 
 
 def _sums(maps: Iterable[Mapping[str, int]]) -> dict[str, int]:

@@ -6,6 +6,7 @@ from itertools import groupby
 from textwrap import wrap
 from typing import TYPE_CHECKING, TextIO
 
+from kvmharness.cells.cell import Cell
 from kvmharness.report import words
 from kvmharness.report.rows import LOADS, Row, rows
 from kvmharness.results.record import Record
@@ -72,7 +73,7 @@ def remarks(record: Record, all_rows: Sequence[Row]) -> list[str]:
         missing.setdefault(why, []).append(name)
     lines += [f"not counted: {', '.join(names)}: {why}" for why, names in missing.items()]
     lines += [f"dmesg: {line}" for line in record.dmesg]
-    lines += [f"note: {line}" for line in record.notes]
+    lines += [f"note: {line}" for line in words.notes(record)]
     tally = [
         f"{count} {outcome.value}" for outcome in Outcome if (count := sum(row.outcome is outcome for row in all_rows))
     ]
@@ -108,7 +109,7 @@ def _cells(row: Row) -> dict[str, str]:
         "cell": row.id,
         "variant": row.variant,
         "n1": str(row.cell.host_cr3s),
-        "n2/E": str(row.cell.eptps) if row.label == "c" else str(row.cell.guest_cr3s) if row.cell.nested else "-",
+        "n2/E": _second(row.cell),
         "RTs": str(row.round_trips),
         "exits": words.amount(row.exits_total),
         "loads": mark + words.amount(row.per_round_trip(row.loads)),
@@ -118,6 +119,11 @@ def _cells(row: Row) -> dict[str, str]:
         "stale": str(row.probe_failures) if row.probes_checked else "-",
         EXITS: words.exits(row.exits),
     }
+
+
+def _second(cell: Cell) -> str:
+    """What rotates besides n1: EPTPs where there are several, else GUEST_CR3s."""
+    return str(cell.eptps if "eptps" in cell.setup.row.rotates else cell.guest_cr3s) if cell.nested else "-"
 
 
 def _widths(names: Sequence[str], table: Sequence[Sequence[str]]) -> list[int]:

@@ -3,17 +3,11 @@
 import json
 from collections.abc import Mapping
 
-from kvmharness.results.record import UNIT_EMULATED, Record
+from kvmharness.cells.setups import by_letter
+from kvmharness.measure.clock import UNIT_EMULATED
+from kvmharness.results.record import FROM_SOURCE, Record
 
 SHOWN_EXITS = 0.005  # per round trip; below, a reason is background and only its sum is shown
-
-SETUP_NAMES = {
-    "a": "L2 without nested {tdp}",
-    "b": "L2 with nested {tdp}, one {root}",
-    "c": "L2 with nested {tdp}, several {root}s",
-    "d": "L1 alone, MOV CR3",
-    "e": "L2 without nested {tdp}, L0 without {tdp}",
-}
 
 
 def amount(value: float | None) -> str:
@@ -60,6 +54,21 @@ def fact(record: Record, *names: str) -> str:
     return ""
 
 
+def notes(record: Record) -> tuple[str, ...]:
+    """What somebody must know about the run; how an oracle sees a kernel, unless that was found in its source."""
+    lines = list(record.notes)
+    for variant in record.variants:
+        view = variant.oracle
+        if view is None or view.why == FROM_SOURCE:
+            continue
+        if view.features is None:
+            lines.append(f"the oracle {view.oracle} does not describe {variant.name}, no prediction: {view.why}")
+        else:
+            has = ", ".join(f"{name} {value}" for name, value in view.features.items())
+            lines.append(f"the oracle {view.oracle} predicts for a kernel with {has}, {view.why}")
+    return tuple(lines)
+
+
 def cpu(record: Record) -> str:
     """The host's CPU."""
     return fact(record, "cpu", "cpu_model") or "unknown CPU"
@@ -82,7 +91,7 @@ def nested_paging(record: Record) -> str:
     return "NPT" if "AMD" in fact(record, "cpu", "cpu_model") + fact(record, "cpu_vendor") else "EPT"
 
 
-def setup_name(record: Record, label: str) -> str:
+def setup_name(record: Record, letter: str) -> str:
     """What a set-up is, with the vendor's own names for nested paging."""
     tdp = nested_paging(record)
-    return SETUP_NAMES[label].format(tdp=tdp, root={"NPT": "nCR3"}.get(tdp, "EPTP"))
+    return by_letter()[letter].words.format(tdp=tdp, root={"NPT": "nCR3"}.get(tdp, "EPTP"))

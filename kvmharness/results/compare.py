@@ -15,8 +15,9 @@ from fractions import Fraction
 from statistics import median
 
 from kvmharness.errors import UsageError
+from kvmharness.measure.clock import UNIT_EMULATED
 from kvmharness.results import noise as stats
-from kvmharness.results.record import UNIT_EMULATED, CellKey, CellResult, Record
+from kvmharness.results.record import CellKey, CellResult, Record
 from kvmharness.results.verdict import Outcome
 
 STALE = "stale translations"
@@ -203,10 +204,7 @@ def _times(sides: _Sides, unit: str, sessions: bool, tolerance: float) -> dict[_
         if any(turn.samples for turn in left) and any(turn.samples for turn in right)
     }
     if unit == UNIT_EMULATED:
-        return {
-            names: stats.judge_exact(_undisturbed(left), _undisturbed(right), tolerance=tolerance)
-            for names, (left, right) in timed.items()
-        }
+        return {names: stats.judge_exact(left, right, tolerance=tolerance) for names, (left, right) in timed.items()}
     judged = stats.judge_all(timed, tolerance=tolerance)
     if not sessions or not judged:
         return judged
@@ -323,10 +321,6 @@ def _turns(record: Record, variant: str) -> dict[CellKey, list[CellResult]]:
 
 def _runs(turns: Iterable[CellResult]) -> _Runs:
     return [turn.ticks_per_round_trip for turn in turns if turn.samples]
-
-
-def _undisturbed(runs: _Runs) -> float:
-    return stats.typical((value for run in runs for value in run), exact=True)
 
 
 def _figure(value: Fraction) -> str:

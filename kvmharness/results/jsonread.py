@@ -47,9 +47,11 @@ def text(value: object, where: str) -> str:
 
 
 def integer(value: object, where: str) -> int:
-    """An integer; true and false are none."""
+    """An integer of 64 bits, with or without a sign; true and false are none."""
     if type(value) is not int:  # bool is a subclass of int, and is not a number here
         raise _wrong(where, "an integer", value)
+    if not -(1 << 63) <= value < 1 << 64:
+        raise _wrong(where, "64 bits", value)
     return value
 
 
@@ -100,6 +102,14 @@ def or_none(item: Callable[[object, str], T]) -> Callable[[object, str], T | Non
     return lambda value, where: None if value is None else item(value, where)
 
 
+def hexadecimal(value: object, where: str) -> bytes:
+    """Bytes, two digits each."""
+    try:
+        return bytes.fromhex(text(value, where))
+    except ValueError:
+        raise _wrong(where, "bytes in hexadecimal", value) from None
+
+
 texts = list_of(text)
 text_map = map_of(text)
 integer_map = map_of(integer)
@@ -114,6 +124,9 @@ class Fields:
 
     def __enter__(self) -> Self:
         return self
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._left
 
     def take(self, name: str, reader: Callable[[object, str], T]) -> T:
         """The field *name* as *reader* reads it.

@@ -11,7 +11,7 @@ Pure Python, and deterministic: resampling starts from a fixed seed, so the same
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from itertools import combinations, product
+from itertools import combinations
 from math import atan, comb, cos, inf, isinf, pi, sin, sqrt
 from random import Random
 from statistics import median, stdev
@@ -90,19 +90,6 @@ class Comparison:
     samples: tuple[int, int]
 
 
-def bootstrap_median(values: Sequence[float], *, confidence: float = 1 - ALPHA, seed: int = SEED) -> Interval:
-    """Percentile bootstrap interval of the median.
-
-    Raises:
-        ValueError: no values.
-    """
-    random = Random(seed)
-    ordered = sorted(values)
-    if not ordered:
-        raise ValueError("no samples to take a median of")
-    return _percentiles(sorted(median(_drawn(ordered, random)) for _ in range(RESAMPLES // 2)), confidence)
-
-
 def permutation_p(a: Sequence[float], b: Sequence[float], *, seed: int = SEED) -> float:
     """Two-sided permutation test of equal medians; exact when there are few arrangements, otherwise drawn.
 
@@ -123,20 +110,6 @@ def permutation_p(a: Sequence[float], b: Sequence[float], *, seed: int = SEED) -
         return sum(outcomes) / len(outcomes)
     random, indices = Random(seed), range(len(pool))
     return _sequential_p(extreme(random.sample(indices, len(a))) for _ in range(RESAMPLES))
-
-
-def paired_p(differences: Sequence[float], *, seed: int = SEED) -> float:
-    """Two-sided sign-flip test that the median of paired differences is zero; exact for few pairs."""
-    observed = abs(median(differences))
-
-    def extreme(signs: Iterable[int]) -> bool:
-        return abs(median(s * d for s, d in zip(signs, differences, strict=True))) >= observed
-
-    if 2 ** len(differences) <= _EXACT_MAX:
-        outcomes = [extreme(signs) for signs in product((1, -1), repeat=len(differences))]
-        return sum(outcomes) / len(outcomes)
-    random = Random(seed)
-    return _sequential_p(extreme(random.choices((1, -1), k=len(differences))) for _ in range(RESAMPLES))
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
@@ -208,20 +181,20 @@ def typical(values: Iterable[float], *, exact: bool) -> float:
     return min(values) if exact else median(values)
 
 
-def judge_exact(a: float, b: float, *, tolerance: float = 0.0) -> Comparison:
-    """Compares two figures that repeat exactly, such as instruction counts in an emulated host: there is no noise.
+def judge_exact(a: Runs, b: Runs, *, tolerance: float = 0.0) -> Comparison:
+    """Compares samples that repeat exactly, such as instruction counts in an emulated host: there is no noise.
 
     Raises:
-        ValueError: the reference is not positive.
+        ValueError: there are no samples, or the reference is not positive.
     """
-    if a <= 0:
-        raise ValueError(f"cannot relate anything to a reference of {a}")
-    change = (b - a) / a
+    before, after = (typical((value for run in runs for value in run), exact=True) for runs in (a, b))
+    if before <= 0:
+        raise ValueError(f"cannot relate anything to a reference of {before}")
+    change = (after - before) / before
     outcome = Outcome.SAME if abs(change) <= tolerance else _direction(change)
+    p_value = 0.0 if after != before else 1.0
     reason = f"{change:+.2%}, exact"
-    return Comparison(
-        outcome, reason, a, b, change, Interval(change, change), 0.0 if b != a else 1.0, 0, tolerance, (1, 1)
-    )
+    return Comparison(outcome, reason, before, after, change, Interval(change, change), p_value, 0, tolerance, (1, 1))
 
 
 def _measure(a: Runs, b: Runs, noise: Noise | None, tolerance: float, alpha: float) -> Comparison:

@@ -6,6 +6,7 @@ a cut-off file, a missing, unknown or wrongly typed field is a :class:`RecordErr
 
 Schema history:
     1: first version.
+    2: what the oracle takes a kernel to have is in the oracle's own words, not in patches of one series.
 """
 
 import json
@@ -14,15 +15,14 @@ from collections.abc import Mapping
 
 from kvmharness.errors import UsageError
 from kvmharness.lean.dataclasses import dataclass, field, fields
+from kvmharness.measure.clock import UNIT_EMULATED, UNIT_TSC
 from kvmharness.results.jsonread import (
     Fields,
     ShapeError,
     an_object,
-    boolean,
     integer,
     integer_map,
     list_of,
-    map_of,
     number,
     or_none,
     parse,
@@ -32,10 +32,8 @@ from kvmharness.results.jsonread import (
 )
 from kvmharness.system.files import write_whole
 
-SCHEMA = 1
+SCHEMA = 2
 
-UNIT_TSC = "tsc cycles"
-UNIT_EMULATED = "instructions (emulated)"
 UNITS = (UNIT_TSC, UNIT_EMULATED)
 
 CellKey = tuple[str, tuple[tuple[str, str], ...]]
@@ -53,17 +51,32 @@ class When:
     seconds: float  # wall-clock length of the run
 
 
+FROM_SOURCE = "found in its source"
+
+
+@dataclass(frozen=True, slots=True)
+class OracleView:
+    """How an oracle sees a kernel: all that its predictions depend on, but for what the guest does."""
+
+    oracle: str  # its name, as a series gives it: "root-cache"
+    features: Mapping[str, int] | None  # in its words, 1 is yes and 0 is no; None: it does not describe this kernel
+    why: str  # where the features come from: FROM_SOURCE, ...; or why it does not describe the kernel
+
+    def to_json(self) -> dict[str, object]:
+        """Plain JSON values."""
+        return _plain_fields(self)
+
+
 @dataclass(frozen=True, slots=True)
 class VariantId:
     """One set of KVM modules (or one kernel), named so that somebody else can make it again."""
 
-    name: str  # "none", "p1", "p2", "both", or what the series calls it; "host" for the running kernel as it is
+    name: str  # as :mod:`kvmharness.patches.variants` calls it; "host" for the running kernel as it is
     source: str  # kernel tree or package with version
     patches: tuple[str, ...] = ()
     config_hash: str = ""
     build_id: str = ""  # of kvm.ko, as in its .note.gnu.build-id
-    # Which of the two fast-CR3-switch patches the oracle takes as present, {"p1": ..., "p2": ...}; None: not known.
-    oracle: Mapping[str, bool] | None = None
+    oracle: OracleView | None = None  # None: it was not to be held against a model
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,13 +296,13 @@ def _plain(value: object) -> object:
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
-    if isinstance(value, When | VariantId | Prediction | Probes | CellError | CellResult):
+    if isinstance(value, When | VariantId | OracleView | Prediction | Probes | CellError | CellResult):
         return _plain_fields(value)
     return value
 
 
 def _plain_fields(
-    value: "When | VariantId | Prediction | Probes | CellError | CellResult | Record",
+    value: "When | VariantId | OracleView | Prediction | Probes | CellError | CellResult | Record",
 ) -> dict[str, object]:
     return {entry.name: _plain(getattr(value, entry.name)) for entry in fields(value)}
 
@@ -307,7 +320,16 @@ def _variant(value: object, where: str) -> VariantId:
             patches=taken.take("patches", texts),
             config_hash=taken.take("config_hash", text),
             build_id=taken.take("build_id", text),
-            oracle=taken.take("oracle", or_none(map_of(boolean))),
+            oracle=taken.take("oracle", or_none(_oracle_view)),
+        )
+
+
+def _oracle_view(value: object, where: str) -> OracleView:
+    with Fields(value, where) as taken:
+        return OracleView(
+            oracle=taken.take("oracle", text),
+            features=taken.take("features", or_none(integer_map)),
+            why=taken.take("why", text),
         )
 
 

@@ -9,18 +9,15 @@ import json
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
+from kvmharness.system import locks
 from kvmharness.system.programs import Progress, disk_errors, silent
 
-_STALE_PREFIX = ".making-"
-_LOCK_PREFIX = ".lock-"
-_WAIT_S = 1.0
-# Nothing is in the making for so long; whoever made it was killed.
-_STALE_S = 24 * 3600.0
+_SCRATCH_PREFIX = ".making-"  # then the key, a dot and something random
+_LOCK_PREFIX = ".lock-"  # then the key
 
 
 def root() -> Path:
@@ -44,84 +41,71 @@ def digest(*facts: object) -> str:
 def folder_entry(kind: str, key: str, make: Callable[[Path], None], progress: Progress = silent) -> Path:
     """The folder ``kind/key`` of the cache; *make* fills it if it is not there yet.
 
-    One process makes it; others that want it meanwhile wait, and tell *progress* so.
+    One process makes it; others that want it meanwhile wait, and tell *progress* so about once a second.
     """
+
+    def filled(scratch: Path) -> Path:
+        make(scratch)
+        return scratch
+
+    return _entry(kind, key, filled, progress)
+
+
+def file_entry(kind: str, key: str, make: Callable[[Path], None], progress: Progress = silent) -> Path:
+    """The file ``kind/key`` of the cache; *make* writes it if it is not there yet. Otherwise as a folder."""
+
+    def written(scratch: Path) -> Path:
+        make(scratch / "file")
+        return scratch / "file"
+
+    return _entry(kind, key, written, progress)
+
+
+def _entry(kind: str, key: str, make: Callable[[Path], Path], progress: Progress) -> Path:
     place = root() / kind / key
+
+    def waiting(seconds: float) -> None:
+        progress(f"waiting for another process that makes the same ({kind}/{key}), {seconds:.0f} s")
+
     with disk_errors(place.parent):
         place.parent.mkdir(parents=True, exist_ok=True)
-    with _turn(place.parent / f"{_LOCK_PREFIX}{key}", progress):
-        if place.is_dir():
+        with locks.locked(_lock(place.parent, key), waiting):
+            _remove_half_made(place.parent, key)
+            if not place.exists():
+                with _scratch(place) as scratch:
+                    make(scratch).rename(place)
             os.utime(place)
-            return place
-        with _scratch(place) as scratch:
-            make(scratch)
-            scratch.rename(place)
     return place
 
 
-def file_entry(kind: str, key: str, make: Callable[[Path], None]) -> Path:
-    """The file ``kind/key`` of the cache; *make* writes it if it is not there yet."""
-    place = root() / kind / key
-    if place.is_file():
-        os.utime(place)
-        return place
-    with _scratch(place) as scratch:
-        make(scratch / "file")
-        os.replace(scratch / "file", place)
-    return place
+def _lock(folder: Path, key: str) -> Path:
+    return folder / f"{_LOCK_PREFIX}{key}"
 
 
-@contextmanager
-def _turn(lock: Path, progress: Progress) -> Iterator[None]:
-    """Hold *lock*, a file with our process id, after whoever holds it is done or dead."""
-    while True:
-        try:
-            with disk_errors(lock), lock.open("x") as file:
-                file.write(str(os.getpid()))
-            break
-        except FileExistsError:
-            holder = _holder(lock)
-            if holder is None:
-                lock.unlink(missing_ok=True)
-                continue
-            progress(f"waiting for process {holder}, which is making the same")
-            time.sleep(_WAIT_S)
-    try:
-        yield
-    finally:
-        lock.unlink(missing_ok=True)
-
-
-def _holder(lock: Path) -> int | None:
-    """The living process that holds *lock*; None when there is none."""
-    try:
-        # Written just after the file was made; an empty one is that short moment.
-        holder = int(lock.read_text() or os.getpid())
-        os.kill(holder, 0)
-    except (FileNotFoundError, ProcessLookupError, ValueError):
-        return None
-    except PermissionError:  # alive, and another user's
-        return holder
-    return holder
+def _remove_half_made(folder: Path, held: str) -> None:
+    """Removes what dead makers left in *folder*: the living hold the lock of what they make, and we that of *held*."""
+    for scratch in folder.glob(f"{_SCRATCH_PREFIX}*"):
+        key = scratch.name.removeprefix(_SCRATCH_PREFIX).rpartition(".")[0]
+        with nullcontext(True) if key == held else locks.if_free(_lock(folder, key)) as dead:
+            if dead:
+                shutil.rmtree(scratch, ignore_errors=True)
 
 
 @contextmanager
 def _scratch(place: Path) -> Iterator[Path]:
     """A folder beside *place* that is gone afterwards, whatever happened, unless it was renamed."""
-    with disk_errors(place.parent):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=_STALE_PREFIX, dir=place.parent))
-        try:
-            scratch.chmod(0o755)
-            yield scratch
-        except BaseException:
-            _discard(scratch)
-            raise
-        shutil.rmtree(scratch, ignore_errors=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f"{_SCRATCH_PREFIX}{place.name}.", dir=place.parent))
+    try:
+        scratch.chmod(0o755)
+        yield scratch
+    except BaseException:
+        _discard(scratch)
+        raise
+    shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _discard(folder: Path) -> None:
-    """Delete *folder* without waiting: a kernel's tree takes long, and whoever presses Ctrl-C wants out."""
+    """Deletes *folder* without waiting: a kernel's tree takes long, and whoever presses Ctrl-C wants out."""
     remover = shutil.which("rm")
     if remover is None:
         shutil.rmtree(folder, ignore_errors=True)
@@ -129,13 +113,24 @@ def _discard(folder: Path) -> None:
         os.posix_spawn(remover, ["rm", "-rf", str(folder)], os.environ, setsid=True)
 
 
+def forget(kind: str, key: str) -> None:
+    """Delete the file ``kind/key``, if it is there."""
+    (root() / kind / key).unlink(missing_ok=True)
+
+
 def keep_newest(kind: str, count: int) -> None:
-    """Delete all but the *count* entries of *kind* that were used last, and what a killed process left half made."""
-    paths = list((root() / kind).iterdir())
-    entries = [path for path in paths if not path.name.startswith((_STALE_PREFIX, _LOCK_PREFIX))]
-    stale = [p for p in paths if p not in entries and time.time() - p.stat().st_mtime > _STALE_S]
-    for path in [*sorted(entries, key=lambda p: p.stat().st_mtime, reverse=True)[count:], *stale]:
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+    """Deletes all but the *count* entries of *kind* that were used last."""
+    entries = [path for path in (root() / kind).iterdir() if not path.name.startswith((_SCRATCH_PREFIX, _LOCK_PREFIX))]
+    for path in sorted(entries, key=_last_use, reverse=True)[count:]:
+        with locks.if_free(_lock(path.parent, path.name)) as free:
+            if free and path.exists():
+                # Out of its place at once: half of it must not be taken for an entry.
+                with _scratch(path) as scratch:
+                    path.rename(scratch / "old")
+
+
+def _last_use(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:  # another process has deleted it
+        return 0.0

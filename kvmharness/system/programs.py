@@ -1,4 +1,4 @@
-"""Other people's programs: found or asked for by package, run with their last words kept, never left behind."""
+"""Other people's programs: found or asked for by package, and run so that an error ends in what they said."""
 
 import errno
 import os
@@ -10,45 +10,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kvmharness.errors import HostRequirementError, KvmHarnessError
+from kvmharness.system import packages
 
-# Which Debian package has which program or file.
-PACKAGES = {
-    "bc": "bc",
-    "bison": "bison",
-    "bochs": "bochs bochs-sdl bochsbios vgabios",
-    "busybox": "busybox-static",
-    "dpkg-deb": "dpkg",
-    "flex": "flex",
-    "gcc": "gcc",
-    "insmod": "kmod",
-    "ldd": "libc-bin",
-    "lz4": "lz4",
-    "make": "make",
-    "modprobe": "kmod",
-    "qemu-system-x86_64": "qemu-system-x86",
-    "rmmod": "kmod",
-    "tar": "tar",
-    "xorriso": "xorriso",
-    "zstd": "zstd",
-    "ld": "binutils",
-    "nice": "coreutils",
-}
-_SYSTEM_PATH = "/usr/sbin:/sbin"  # not in everybody's PATH, and not in that of root after a plain `su`
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 # How programs say it: with the system's words, and xorriso with its own.
 _FULL_DISK_WORDS = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT), "exceeds free space on media")
 
 
 class MissingToolError(HostRequirementError):
-    """A program or file of another package is not installed.
+    """Programs or files of other packages are not installed."""
 
-    Attributes:
-        package: the Debian package that has it.
-    """
-
-    def __init__(self, what: str, package: str) -> None:
-        super().__init__(f"{what} is not installed", f"sudo apt-get install {package}")
-        self.package = package
+    def __init__(self, *names: str) -> None:
+        command = packages.install_command(map(packages.package_of, names))
+        super().__init__(f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} not installed", command)
 
 
 class ToolError(KvmHarnessError):
@@ -65,28 +39,16 @@ class DiskFullError(KvmHarnessError):
         )
 
 
-def find(program: str) -> str:
-    """The full path of *program*.
+def find(name: str) -> str:
+    """The full path of a program, or of a file of the table of packages.
 
     Raises:
         MissingToolError: it is not installed; names the package.
     """
-    path = shutil.which(program) or shutil.which(program, path=_SYSTEM_PATH)
+    path = packages.place(name)
     if path is None:
-        raise MissingToolError(program, PACKAGES.get(program, program))
+        raise MissingToolError(name)
     return path
-
-
-def find_file(paths: Sequence[str], package: str) -> Path:
-    """The first of *paths* that exists.
-
-    Raises:
-        MissingToolError: none does; names the package.
-    """
-    for path in paths:
-        if Path(path).is_file():
-            return Path(path)
-    raise MissingToolError(paths[0], package)
 
 
 def run(
@@ -97,7 +59,7 @@ def run(
     stdin: bytes | None = None,
     writes: Path | None = None,
 ) -> bytes:
-    """Run a short command to its end and return its standard output; *writes* is where its files go, for messages.
+    """Runs a short command to its end and returns its standard output; *writes* is where its files go, for messages.
 
     Raises:
         MissingToolError, ToolError, DiskFullError.
@@ -122,7 +84,7 @@ def die_with_parent() -> list[str]:
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn the errno of a full disk into :class:`DiskFullError` about *path*."""
+    """Turns the errno of a full disk into :class:`DiskFullError` about *path*."""
     try:
         yield
     except OSError as error:

@@ -12,12 +12,13 @@ import pytest
 
 from kvmharness.abi.constants import Cap
 from kvmharness.guest.image import Image, Line
-from kvmharness.guest.layout import VMCS_TABLE_END, Doorbell, Place, Port
+from kvmharness.guest.layout import Doorbell, Port
 from kvmharness.kvm import nested_state
 from kvmharness.kvm.exits import Exit, HardwareUnknownExit, IoExit, decode
 from kvmharness.kvm.vcpu import Vcpu
 from kvmharness.kvm.vm import Vm
 from kvmharness.testing.fixtures.watched import Watched
+from kvmharness.vendors.vmx.l1 import TABLE_END, Region
 from kvmharness.x86.registers import Cr0, Cr4, Efer
 
 _BEFORE, _AFTER = 4, 4  # lines of a listing around RIP
@@ -172,9 +173,9 @@ def _nested(vm: Vm, vcpu: Vcpu) -> Iterator[str]:
 def _loaded_fields(vm: Vm) -> dict[int, int]:
     """The table that L1's program copies into its VMCS, from guest memory; empty for a test's own hypervisor."""
     fields: dict[int, int] = {}
-    place = int(Place.VMCS_TABLE)
+    place = int(Region.VMCS_TABLE)
     for encoding, value in struct.iter_unpack("<QQ", _read(vm, place, 0x1000)):
-        if encoding == VMCS_TABLE_END:
+        if encoding == TABLE_END:
             return fields
         fields[encoding] = value
     return {}

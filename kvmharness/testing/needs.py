@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from kvmharness.errors import UsageError
-from kvmharness.hosts import NEEDS, HostFacts, Unmet, all_unmet, check_names, facts
-from kvmharness.hosts.needs import EMULATED_HOSTS, SVM_HOSTS, VMX_HOSTS
+from kvmharness.hosts import catalogue
+from kvmharness.hosts.facts import HostFacts, facts
+from kvmharness.hosts.needs import Unmet, all_unmet, check_names
+from kvmharness.kvm.capabilities import Capabilities, capabilities
+from kvmharness.kvm.system import Kvm
 
 ALIASES = ("kvm", "nested_vmx", "nested_svm")
 """Markers that stand for the need of the same name."""
@@ -15,12 +17,11 @@ ALIASES = ("kvm", "nested_vmx", "nested_svm")
 FACTS = pytest.StashKey[HostFacts]()
 """The facts of this host, found once a session."""
 
+CAPABILITIES = pytest.StashKey[Capabilities]()
+
 _SHOWN = ("kvm_intel.nested", "kvm_intel.ept", "kvm_intel.vpid", "kvm_amd.nested", "kvm_amd.npt", "kvm.tdp_mmu")
 
 Params = tuple[tuple[str, str], ...]
-
-# What a host that lacks it can be given by loading KVM with a parameter: need and kind of host.
-_BY_PARAMETER = {("no_ept", "vmx"): ("kvm_intel.ept", "0"), ("no_ept", "svm"): ("kvm_amd.npt", "0")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +48,11 @@ def host_facts(config: pytest.Config) -> HostFacts:
     return config.stash[FACTS]
 
 
-def host_name(spec: str) -> str:
-    """The full name of an emulated host: ``vmx`` is the first VMX host, ``svm`` the first SVM host.
-
-    Raises:
-        UsageError: there is no such host.
-    """
-    name = {"vmx": VMX_HOSTS[0], "svm": SVM_HOSTS[0]}.get(spec, spec)
-    if name not in EMULATED_HOSTS:
-        raise UsageError(f"no emulated host is called {spec!r}", f"There are: vmx, svm, {', '.join(EMULATED_HOSTS)}.")
-    return name
+def host_capabilities(config: pytest.Config, kvm: Kvm) -> Capabilities:
+    """What this host's KVM offers to guests, asked the first time that it is wanted."""
+    if CAPABILITIES not in config.stash:
+        config.stash[CAPABILITIES] = capabilities(kvm)
+    return config.stash[CAPABILITIES]
 
 
 class Session:
@@ -74,7 +70,7 @@ class Session:
         check_names(required)
         spec = str(config.getoption("kvm_host"))
         self._config = config
-        self._emulated = host_name(spec) if spec else ""
+        self._emulated = catalogue.named(spec).name if spec else ""
 
     def place(self, item: pytest.Item) -> Place:
         """Where the test runs.
@@ -120,18 +116,7 @@ def header(config: pytest.Config, places: Iterable[Place]) -> list[str]:
     """The facts that matter to a reader of the session's output."""
     here = host_facts(config)
     module = here.vendor_module or "no vendor module"
-    parameters = [
-        f"{name.partition('.')[2]}={value}"
-        for name in (
-            "kvm_intel.nested",
-            "kvm_intel.ept",
-            "kvm_intel.vpid",
-            "kvm_amd.nested",
-            "kvm_amd.npt",
-            "kvm.tdp_mmu",
-        )
-        if (value := here.parameter(name)) is not None
-    ]
+    parameters = [f"{name.partition('.')[2]}={value}" for name in _SHOWN if (value := here.parameter(name)) is not None]
     facts_line = [
         f"Linux {here.kernel_release}",
         here.cpu_model,
@@ -162,26 +147,13 @@ def _needs(item: pytest.Item) -> tuple[str, ...]:
 
 def _offer(host: str, needs: tuple[str, ...]) -> tuple[Params, tuple[str, ...]]:
     """What KVM must be loaded with there, and what the host does not offer."""
-    params: dict[str, str] = {}
-    missing = []
-    kind = host.partition(":")[0]
-    for need in needs:
-        entry = NEEDS.get(need)
-        if entry is not None and host in entry.hosts:
-            continue
-        if entry is not None and (need, kind) not in _BY_PARAMETER:
-            missing.append(need)
-        elif entry is not None:
-            params.update([_BY_PARAMETER[need, kind]])
-        elif not need.startswith("kernel"):  # the kernel's version is for the other side to judge
-            name, _, value = need.partition("=")
-            params[name] = value
-    return tuple(sorted(params.items())), tuple(missing)
+    params, missing = catalogue.named(host).offer(needs)
+    return tuple(sorted(params.items())), missing
 
 
 def _way_out(needs: tuple[str, ...], emulated: str) -> Iterator[str]:
     """The emulated host that has everything, or that the given one has not."""
     if emulated:
         yield f"the emulated host {emulated} does not offer {', '.join(_offer(emulated, needs)[1])} either"
-    elif found := next((host for host in EMULATED_HOSTS if not _offer(host, needs)[1]), None):
+    elif found := next((host.name for host in catalogue.HOSTS if not host.offer(needs)[1]), None):
         yield f"pytest --kvm-host {found} runs it in an emulated host"

@@ -17,7 +17,6 @@ from kvmharness.lab.job import Machine
 from kvmharness.lab.kernels import build
 from kvmharness.results.noise import typical
 from kvmharness.results.record import CellResult, VariantId
-from kvmharness.results.verdict import Outcome
 from kvmharness.system.programs import Progress, silent
 from kvmharness.validation.campaign import EMULATED_PLAN, Variant, run_in
 
@@ -74,11 +73,6 @@ class Answer:
 
     code: BisectCode
     text: str
-
-
-def code_of(outcome: Outcome) -> BisectCode:
-    """A verdict's code for ``git bisect run``; what is neither pass nor fail is to be skipped."""
-    return {Outcome.PASS: BisectCode.GOOD, Outcome.FAIL: BisectCode.BAD}.get(outcome, BisectCode.SKIP)
 
 
 def ask(

@@ -4,48 +4,29 @@ A run is a list of turns, each one variant under one set of module parameters do
 variant, run the cells, unload it; in an emulated host one boot does all turns.
 """
 
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from kvmharness import __version__
 from kvmharness.cells.cell import Cell
-from kvmharness.cells.experiment import Plan, run_cells
-from kvmharness.errors import ExitCode, KvmHarnessError
-from kvmharness.guest import shipped as programs
-from kvmharness.lab.job import Event, Job, Machine
-from kvmharness.results.record import UNIT_EMULATED, UNIT_TSC, CellResult, Record, VariantId, When
-
-RUN_CELLS = "kvmharness.cells.experiment:run_cells"
+from kvmharness.cells.params import Params
+from kvmharness.cells.passes import Plan
+from kvmharness.cells.plan import Planned
+from kvmharness.cells.rotation import scenario
+from kvmharness.cells.surroundings import Surroundings, surroundings
+from kvmharness.cells.turn import EXECUTE, PlannedTurn
+from kvmharness.lab.job import Job, Machine
+from kvmharness.lab.machines.thiskernel import ThisKernel
+from kvmharness.lab.steps import Call, Load, Step, Unload
+from kvmharness.oracle import oracles
+from kvmharness.results.record import OracleView, Prediction, Record, VariantId
+from kvmharness.validation.collector import Clock, Collector, OnLoad, OnResult
+from kvmharness.validation.probing import surroundings_of
 
 # In an emulator samples differ by whole timer ticks of its kernel only: short ones, so that most have none.
 EMULATED_PLAN = Plan(warmup=32, round_trips=48, batches=8, batch_round_trips=6, timeout_s=3.0)
 
 _BOOT_S, _TURN_S, _CELL_S = 90.0, 15.0, 4.0  # generous: several times what an idle machine takes
-
-OnResult = Callable[[CellResult, int, int], None]
-"""Takes each result as it arrives, how many there are by now, and how many there will be."""
-
-
-class StepFailedError(KvmHarnessError):
-    """A step failed inside the host under test.
-
-    Attributes:
-        kind: of the step: "load", "unload", "call" or "exec".
-        turn: which turn it belonged to.
-    """
-
-    def __init__(self, event: Event, kind: str, turn: int) -> None:
-        what = str(event.get("message"))
-        if event.get("traceback"):
-            what = f"a bug: {event.get('type')}: {what}\n{event['traceback']}"
-        super().__init__(f"in the host under test, {kind} failed: {what}", str(event.get("hint") or ""))
-        code = event.get("exit_code")
-        self.exit_code = ExitCode(code) if isinstance(code, int) else ExitCode.LOST
-        self.kind, self.turn = kind, turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +49,13 @@ class Turn:
     Attributes:
         number: position in the interleaving.
         variant: its name.
-        params: module parameters, ``{"kvm.tdp_mmu": "N"}``.
+        params: module parameters, ``(("kvm.tdp_mmu", "N"),)``.
         cells: what to run on it.
     """
 
     number: int
     variant: str
-    params: Mapping[str, str]
+    params: Params
     cells: tuple[Cell, ...]
 
 
@@ -85,11 +66,11 @@ def schedule(order: Sequence[str], cells: Sequence[Cell]) -> tuple[Turn, ...]:
         order: variant names in the order they run in, for example none, both, both, none.
         cells: for each of them.
     """
-    groups: dict[tuple[tuple[str, str], ...], list[Cell]] = {}
+    groups: dict[Params, list[Cell]] = {}
     for cell in cells:
         groups.setdefault(cell.params, []).append(cell)
     return tuple(
-        Turn(number, name, dict(params), tuple(group))
+        Turn(number, name, params, tuple(group))
         for number, name in enumerate(order)
         for params, group in groups.items()
     )
@@ -100,7 +81,7 @@ def run_here(
     plan: Plan,
     *,
     turns: int = 1,
-    oracle: Mapping[str, bool] | None,
+    oracle: OracleView | None,
     command: Sequence[str],
     on_result: OnResult,
 ) -> Record:
@@ -110,22 +91,24 @@ def run_here(
         cells: what to run.
         plan: how long each pass is.
         turns: how often all of them are run, in new VMs each time.
-        oracle: which patches that kernel has, or None for no prediction.
+        oracle: how one sees that kernel, or None for no prediction.
         command: how to make this run again, for the record.
         on_result: takes each result as it arrives.
 
     Raises:
-        HostRequirementError: no /dev/kvm.
+        DeviceError: there is no /dev/kvm.
+        StepFailedError: cells cannot be run here.
         KeyboardInterrupt: Ctrl-C; every VM is gone by then.
     """
-    collector = _Collector(len(cells) * turns, on_result)
-    started = _Clock()
-    data = [cell.to_json() for cell in cells]
-    for turn in range(turns):
-        run_cells(collector.take, cells=data, plan=asdict(plan), turn=turn, oracle=oracle)
-    host = collector.host
-    variant = VariantId("host", f"running kernel {host.get('kernel_release')}", oracle=oracle)
-    return collector.record(command, started, (variant,))
+    clock = Clock()
+    there = surroundings()
+    variant = VariantId("host", f"running kernel {there.facts.kernel_release}", oracle=oracle)
+    collector = Collector(on_result)
+    for number in range(turns):
+        planned = _planned(Turn(number, variant.name, (), tuple(cells)), there, plan, variant)
+        collector.expect(number, planned, (_call(planned),))
+    ThisKernel().run(Job(collector.steps), collector.take)
+    return collector.record(command, clock, (variant,), there.for_record())
 
 
 def run_in(
@@ -137,8 +120,12 @@ def run_in(
     *,
     command: Sequence[str],
     on_result: OnResult,
+    on_load: OnLoad = lambda name: None,
 ) -> Record:
     """Runs cells on each variant in turn, in one boot of an emulated host.
+
+    All turns are planned for the KVM of the first variant. One whose KVM turns out to offer guests something else is
+    asked what that is, and gets a boot of its own.
 
     Args:
         machine: the emulated host.
@@ -148,117 +135,52 @@ def run_in(
         plan: how long each pass is.
         command: how to make this run again, for the record.
         on_result: takes each result as it arrives.
+        on_load: takes the name of each variant that is about to be loaded.
 
     Raises:
-        LostMachineError: the machine died; what it had done by then is lost.
-        StepFailedError: a variant does not load or unload.
+        LostMachineError: the machine died, or says what cannot be; what it had done by then is lost.
+        StepFailedError: a variant does not load or unload, or its cells cannot be run.
     """
-    planned = schedule(order, cells)
+    clock = Clock()
+    turns = schedule(order, cells)
     by_name = {variant.id.name: variant for variant in variants}
-    images = programs.pack()
-    steps: list[Mapping[str, Any]] = []
-    for turn in planned:
-        steps += _steps(turn, by_name[turn.variant].id, plan, images)
-    job = Job(tuple(steps), modules={name: v.modules for name, v in by_name.items()}, timeout_s=_timeout_s(planned))
-    collector = _Collector(sum(len(turn.cells) for turn in planned), on_result, steps)
-    started = _Clock()
-    machine.run(job, collector.event)
-    if collector.host.get("emulated") is not None:
-        collector.host["emulator"] = machine.description
-    return collector.record(command, started, tuple(variant.id for variant in variants))
+    collector = Collector(on_result, on_load)
+
+    def boot(places: Sequence[int], there: Mapping[Params, Surroundings]) -> None:
+        chosen = [turns[place] for place in places]
+        collector.begin_job()
+        for place, turn in zip(places, chosen, strict=True):
+            planned = _planned(turn, there[turn.params], plan, by_name[turn.variant].id)
+            steps: tuple[Step, ...] = (Load(turn.variant, dict(turn.params)), _call(planned), Unload())
+            collector.expect(place, planned, steps)
+        modules = {turn.variant: by_name[turn.variant].modules for turn in chosen}
+        machine.run(Job(collector.steps, modules=modules, timeout_s=_timeout_s(chosen)), collector.take)
+
+    there = surroundings_of(machine, by_name[order[0]].modules, [turn.params for turn in turns])
+    boot(range(len(turns)), there)
+    for name in dict.fromkeys(turns[place].variant for place in collector.differ):
+        own = [place for place in collector.differ if turns[place].variant == name]
+        boot(own, surroundings_of(machine, by_name[name].modules, [turns[place].params for place in own]))
+    first = there[turns[0].params]
+    host = first.for_record() | ({"emulator": machine.description} if first.facts.emulated else {})
+    return collector.record(command, clock, tuple(variant.id for variant in variants), host)
 
 
-def _steps(turn: Turn, variant: VariantId, plan: Plan, images: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    arguments = {
-        "cells": [cell.to_json() for cell in turn.cells],
-        "plan": asdict(plan),
-        "variant": turn.variant,
-        "turn": turn.number,
-        "oracle": None if variant.oracle is None else dict(variant.oracle),
-        "images": images if turn.number == 0 else {},  # one interpreter does all steps
-    }
-    return [
-        {"do": "load", "variant": turn.variant, "params": dict(turn.params), "turn": turn.number},
-        {"do": "call", "function": RUN_CELLS, "args": arguments, "turn": turn.number},
-        {"do": "unload", "turn": turn.number},
-    ]
+def _planned(turn: Turn, there: Surroundings, plan: Plan, variant: VariantId) -> PlannedTurn:
+    def predict(planned: Planned) -> Prediction | None:
+        """What the oracle says; nothing where it does not know the kernel or its MMU."""
+        if there.facts.l0_tdp is None:
+            return None
+        moves = planned.vendor is not None and planned.vendor.l1_moves_cr3
+        told = scenario(planned.cell, l0_tdp=there.facts.l0_tdp, l1_mov_cr3=moves)
+        return oracles.predict(variant.oracle, told, planned.passes.warmup, planned.passes.round_trips)
+
+    return PlannedTurn(turn.cells, there, plan, variant=variant.name, number=turn.number, predict=predict)
 
 
-def _timeout_s(planned: Sequence[Turn]) -> float:
-    return _BOOT_S + sum(_TURN_S + _CELL_S * len(turn.cells) for turn in planned)
+def _call(planned: PlannedTurn) -> Call:
+    return Call(EXECUTE, planned.arguments, required=True)
 
 
-class _Clock:
-    """When a run started, and how long ago that is."""
-
-    def __init__(self) -> None:
-        self._began = time.monotonic()
-        self.iso = datetime.now(UTC).isoformat(timespec="seconds")
-
-    def when(self) -> When:
-        return When(self.iso, round(time.monotonic() - self._began, 1))
-
-
-class _Collector:
-    """Takes what a run sends, in order, and makes the record of it.
-
-    Args:
-        total: how many results will come.
-        on_result: takes each of them.
-        steps: of the job, each with its turn.
-    """
-
-    def __init__(self, total: int, on_result: OnResult, steps: Sequence[Mapping[str, Any]] = ()) -> None:
-        self.host: dict[str, Any] = {}
-        self._total, self._on_result, self._steps = total, on_result, steps
-        self._results: list[CellResult] = []
-        self._dmesg: list[str] = []
-        self._first_of_turn = 0
-        self._log: tuple[str, ...] = ()  # what the kernel's log gained in this turn
-
-    def take(self, data: Mapping[str, Any]) -> None:
-        """What :func:`run_cells` emits."""
-        if "host" in data:
-            self.host = self.host or dict(data["host"])
-            return
-        result = CellResult.from_json(data["result"])
-        self._results.append(result)
-        self._on_result(result, len(self._results), self._total)
-
-    def event(self, event: Event) -> None:
-        """What an emulated host's agent sends.
-
-        Raises:
-            StepFailedError: a step failed.
-        """
-        step = self._steps[int(str(event["step"]))] if "step" in event else {}
-        match event.get("event"):
-            case "begin" if step["do"] == "load":
-                self._first_of_turn, self._log = len(self._results), ()
-            case "data":
-                self.take(event["data"])  # type: ignore[arg-type]
-            case "dmesg":
-                self._log += tuple(str(line) for line in event["lines"])  # type: ignore[attr-defined]
-            case "end" if step["do"] == "unload":
-                self._end_turn()
-            case "error":
-                raise StepFailedError(event, step["do"], step["turn"])
-
-    def _end_turn(self) -> None:
-        """What the kernel said while a variant was loaded, used and unloaded goes with each result of that turn."""
-        self._dmesg += self._log
-        for i in range(self._first_of_turn, len(self._results)):
-            self._results[i] = replace(self._results[i], dmesg=self._log)
-
-    def record(self, command: Sequence[str], started: _Clock, variants: tuple[VariantId, ...]) -> Record:
-        return Record(
-            tool_version=__version__,
-            command=tuple(command),
-            when=started.when(),
-            host=self.host,
-            unit=UNIT_EMULATED if self.host.get("emulated") else UNIT_TSC,
-            variants=variants,
-            results=tuple(self._results),
-            dmesg=tuple(self._dmesg),
-            notes=tuple(filter(None, [str(self.host.get("tsc_problem") or "")])),
-        )
+def _timeout_s(turns: Sequence[Turn]) -> float:
+    return _BOOT_S + sum(_TURN_S + _CELL_S * len(turn.cells) for turn in turns)

@@ -5,23 +5,26 @@ Nothing here knows which emulator runs or what a series claims; it puts the piec
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kvmharness.cells.cell import Cell
-from kvmharness.cells.experiment import Plan
+from kvmharness.cells.passes import Plan
 from kvmharness.claims import Claim, check_variants, evaluate, parse_claims
 from kvmharness.errors import KvmHarnessError, UsageError
-from kvmharness.lab.job import Event, Job, KernelPanicError, Machine
+from kvmharness.lab.inside.modules import ModuleError
+from kvmharness.lab.job import KernelPanicError, Machine, StepFailedError
 from kvmharness.lab.kernels import build
 from kvmharness.lab.kernels.source import Source
+from kvmharness.oracle import oracles
 from kvmharness.patches import variants as patches
 from kvmharness.patches.series import Series
-from kvmharness.results.record import Record, VariantId
+from kvmharness.results.record import OracleView, Record, VariantId
 from kvmharness.results.verdict import ClaimResult, Outcome, Verdict
 from kvmharness.system import cache
 from kvmharness.system.programs import Progress, silent
-from kvmharness.validation.campaign import EMULATED_PLAN, OnResult, StepFailedError, Variant, run_in
+from kvmharness.validation.campaign import EMULATED_PLAN, Variant, run_in
+from kvmharness.validation.collector import OnResult
 
 MachineFor = Callable[[build.Kernel], Machine]
 """Makes the host for a kernel: ``lambda kernel: emulated_host("skylake", kernel)``."""
@@ -109,7 +112,8 @@ def prepare(
         kernel = base or _whole_kernel(source, variant, progress)
         modules = _modules(kernel, variant, whole=base is None, progress=progress)
         kernels[variant.name] = kernel
-        variants.append(Variant(_identity(variant, kernel, modules), modules))
+        view = oracles.found(series.oracle, plan.source(variant).read, plan.before.read)
+        variants.append(Variant(_identity(variant, kernel, modules, view), modules))
     return Built(plan, kernels, tuple(variants), claims)
 
 
@@ -138,24 +142,24 @@ def validate(
         LostMachineError: the emulated host was lost for reasons of its own.
     """
     names = tuple(variant.id.name for variant in built.variants)
-    watch = _Watch()
+    loaded = _Loaded()
     record: Record | None = None
     try:
-        record = _run(built, machine_for, watch, cells, turns, plan, command, on_result)
+        record = _run(built, machine_for, loaded, cells, turns, plan, command, on_result)
         survived = ClaimResult(
             "modules-load-and-unload",
             "Every variant's modules load, unload, and leave the kernel running.",
             Outcome.PASS,
-            (f"{watch.loads} times loaded and unloaded",),
+            (f"{loaded.times} times loaded and unloaded",),
         )
     except (KernelPanicError, StepFailedError) as error:
-        if not _is_the_variants_fault(error):
+        if not loaded.variant or not _is_the_variants_fault(error):
             raise
         survived = ClaimResult(
             "modules-load-and-unload",
             "Every variant's modules load, unload, and leave the kernel running.",
             Outcome.FAIL,
-            (f"variant {watch.variant}: {error}", *getattr(error, "console", ())[-8:]),
+            (f"variant {loaded.variant}: {error}", *getattr(error, "console", ())[-8:]),
         )
     answers = evaluate(built.claims, record) if record else []
     verdict = Verdict.of(built.plan.series.name, (*answers, survived), names, tuple(command))
@@ -170,7 +174,7 @@ def order(names: Sequence[str], turns: int) -> tuple[str, ...]:
 def _run(
     built: Built,
     machine_for: MachineFor,
-    watch: "_Watch",
+    loaded: "_Loaded",
     cells: Sequence[Cell],
     turns: int,
     plan: Plan,
@@ -180,13 +184,16 @@ def _run(
     names = [variant.id.name for variant in built.variants]
 
     def run(variants: Sequence[Variant], sequence: Sequence[str], kernel: build.Kernel) -> Record:
-        machine = watch.on(machine_for(kernel))
-        return run_in(machine, variants, sequence, cells, plan, command=command, on_result=on_result)
+        machine = machine_for(kernel)
+        return run_in(machine, variants, sequence, cells, plan, command=command, on_result=on_result, on_load=loaded)
 
     if built.one_boot:
         return run(built.variants, order(names, turns), built.kernels[names[0]])
     # Whole kernels: a boot for each, and one turn, since there is nothing to interleave with inside a boot.
-    records = [run((variant,), (variant.id.name,), built.kernels[variant.id.name]) for variant in built.variants]
+    records = []
+    for variant in built.variants:
+        loaded.variant = name = variant.id.name  # a kernel may go down before it loads anything
+        records.append(run((variant,), (name,), built.kernels[name]))
     return replace(
         records[0],
         variants=tuple(variant.id for variant in built.variants),
@@ -196,43 +203,20 @@ def _run(
 
 
 @dataclass(slots=True)
-class _Watch:
-    """A machine that remembers which variant was loaded last, for when it takes the kernel down.
-
-    Attributes:
-        variant: its name.
-        loads: how many loads there were.
-    """
+class _Loaded:
+    """Which variant was loaded last, for when it takes the kernel down, and how many times any was."""
 
     variant: str = ""
-    loads: int = 0
-    machine: Machine | None = field(default=None)
+    times: int = 0
 
-    def on(self, machine: Machine) -> "_Watch":
-        self.machine = machine
-        return self
-
-    @property
-    def description(self) -> str:
-        assert self.machine is not None
-        return self.machine.description
-
-    def run(self, job: Job, on_event: Callable[[Event], None]) -> None:
-        assert self.machine is not None
-
-        def watched(event: Event) -> None:
-            if event.get("event") == "begin" and event.get("do") == "load":
-                number = event.get("step")
-                self.variant = str(job.steps[number]["variant"]) if isinstance(number, int) else ""
-                self.loads += 1
-            on_event(event)
-
-        self.machine.run(job, watched)
+    def __call__(self, name: str) -> None:
+        self.variant = name
+        self.times += 1
 
 
 def _is_the_variants_fault(error: KvmHarnessError) -> bool:
-    """A panic, or modules that the kernel refused; a call that failed is a fault of ours or of the host."""
-    return not isinstance(error, StepFailedError) or error.kind in ("load", "unload")
+    """A panic, or modules that the kernel refused; what else failed is a fault of ours or of the host."""
+    return not isinstance(error, StepFailedError) or error.failed.type == ModuleError.__name__
 
 
 def _modules_only(series: Series) -> bool:
@@ -259,14 +243,14 @@ def _modules(kernel: build.Kernel, variant: patches.Variant, *, whole: bool, pro
     return build.variant(kernel.tree, variant.files, name=f"variant {variant.name}", progress=progress)
 
 
-def _identity(variant: patches.Variant, kernel: build.Kernel, modules: Path) -> VariantId:
+def _identity(variant: patches.Variant, kernel: build.Kernel, modules: Path, view: OracleView | None) -> VariantId:
     return VariantId(
         name=variant.name,
         source=kernel.source,
         patches=variant.patches,
         config_hash=kernel.config_hash,
         build_id=build.modules_id(modules),
-        oracle=variant.oracle,
+        oracle=view,
     )
 
 
@@ -280,4 +264,4 @@ def _unpacked(source: Source, progress: Progress) -> Path:
         (folder / "tree").mkdir()
         source.unpack(folder / "tree")
 
-    return cache.folder_entry("sources", cache.digest(source.identity()), unpack) / "tree"
+    return cache.folder_entry("sources", cache.digest(source.identity()), unpack, progress) / "tree"

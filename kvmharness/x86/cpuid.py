@@ -83,8 +83,3 @@ def vendor(leaf0: Registers) -> str:
     """The vendor string of leaf 0, for example "GenuineIntel"."""
     words = (leaf0.ebx, leaf0.edx, leaf0.ecx)
     return b"".join(word.to_bytes(4, "little") for word in words).decode("ascii", "replace")
-
-
-def physical_address_bits(address_sizes: Registers) -> int:
-    """MAXPHYADDR of leaf 0x8000_0008, in bits."""
-    return address_sizes.eax & 0xFF

@@ -45,11 +45,6 @@ class RadixTables:
         return self.base_gpa
 
     @property
-    def end_gpa(self) -> int:
-        """First address behind the tables: where the next tree may start."""
-        return self.base_gpa + len(self._image)
-
-    @property
     def image(self) -> bytes:
         """All tables, to be written at `base_gpa`."""
         return bytes(self._image)

@@ -226,21 +226,6 @@ class VmxCaps:
         """The VMCS revision identifier that starts every VMXON and VMCS region."""
         return self.basic & BASIC_REVISION_MASK
 
-    @property
-    def vmcs_bytes(self) -> int:
-        """How many bytes of a VMXON or VMCS region are used, at most 4096."""
-        return self.basic >> 32 & 0x1FFF
-
-    @property
-    def has_ept(self) -> bool:
-        """Whether L1 can give L2 EPT."""
-        return has_control(Proc2.ENABLE_EPT, self.proc2)
-
-    @property
-    def has_vpid(self) -> bool:
-        """Whether L1 can give L2 a VPID."""
-        return has_control(Proc2.ENABLE_VPID, self.proc2)
-
     def check_eptp(self, value: int) -> Eptp:
         """Decodes an EPTP, and checks that VM entry would take it.
 

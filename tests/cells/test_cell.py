@@ -1,59 +1,84 @@
-"""Cells: their names, their travel as data, their orders, and the matrix that users select from."""
+"""Cells: what makes sense, their names, and their travel as data."""
 
 import json
-from fractions import Fraction
 
 import pytest
 
-from kvmharness.cells import rootcache
-from kvmharness.cells.cell import (
-    COUNTS,
-    PAIRS,
-    Cell,
-    Order,
-    Setup,
-    matrix,
-    rotation,
-    scenario,
-    select,
-    validation_matrix,
-    with_params,
-)
+from kvmharness.cells.cell import Cell, Order, Setup, on_vendor, with_params, without_tdp
+from kvmharness.cells.matrix import matrix
 from kvmharness.errors import UsageError
-from kvmharness.hosts import check_names
+from kvmharness.hosts.needs import check_names
 
 CELLS = matrix()
+A33 = Cell(Setup.NO_EPT, 3, 3)
 
 
 @pytest.mark.parametrize(
     ("cell", "id_"),
     [
-        (Cell(Setup.NO_EPT, 3, 3), "a:3x3"),
+        (A33, "a:3x3"),
         (Cell(Setup.NO_EPT, 3, 3, pcid=True), "a:3x3/pcid"),
         (Cell(Setup.NO_EPT, 3, 3, vpid=False), "a:3x3/novpid"),
         (Cell(Setup.NO_EPT, 2, 2, l2_moves_cr3=True), "a:2x2/l2cr3"),
         (Cell(Setup.ONE_EPTP, 5, eptps=1), "b:5x1"),
+        (Cell(Setup.ONE_EPTP, 5, 2, eptps=1), "b:5x2"),
         (Cell(Setup.ONE_EPTP, 5, eptps=1, invept_every=8), "b:5x1/invept8"),
         (Cell(Setup.EPTPS, eptps=3, order=Order.AABB), "c:3/AABB"),
+        (Cell(Setup.EPTPS, 5, 5, eptps=3, order=Order.AABB), "c:3/AABB/5x5"),
+        (Cell(Setup.EPTPS, 1, 2, eptps=3), "c:3/ABAB/1x2"),
         (Cell(Setup.L1_ALONE, 5, guest_cr3s=0), "d:5"),
-        (Cell(Setup.L1_ALONE, 5, guest_cr3s=0, vpid=False), "d:5"),
-        (Cell(Setup.NO_EPT, 3, 3, params=(("kvm.tdp_mmu", "N"),)), "a:3x3/tdp_mmu=N"),
+        (with_params(A33, {"kvm.tdp_mmu": "N"}), "a:3x3/tdp_mmu=N"),
+        (with_params(A33, {"kvm_intel.ept": "0", "kvm.tdp_mmu": "N"}), "a:3x3/tdp_mmu=N/ept=0"),
+        (with_params(A33, {"kvm_amd.vls": "0"}), "a:3x3/kvm_amd.vls=0"),
+        (with_params(A33, {"kvm_intel.nested": "1"}), "a:3x3/kvm_intel.nested=1"),
+        (with_params(A33, {"kvm_amd.vpid": "1"}), "a:3x3/kvm_amd.vpid=1"),  # which the short one is not
+        (without_tdp(A33), "e:3x3"),
+        (without_tdp(Cell(Setup.L1_ALONE, 5, guest_cr3s=0)), "d:5/tdp=0"),
     ],
 )
 def test_ids(cell, id_):
     assert cell.id == id_
+    assert Cell.parse(id_) == cell
 
 
-def test_the_matrix_has_every_cell_once_and_all_that_it_must_have():
-    ids = [cell.id for cell in CELLS]
-    assert len(set(ids)) == len(ids)
-    shapes = [f"{n1}x{n2}" for n1, n2 in [(n, 1) for n in COUNTS] + list(PAIRS)]
-    assert (COUNTS, PAIRS) == ((1, 2, 3, 4, 5, 8), ((1, 4), (2, 3), (3, 3), (4, 4)))
-    wanted = {f"a:{shape}{mark}" for shape in shapes for mark in ("", "/pcid", "/novpid")}
-    wanted |= {f"b:{n}x1{mark}" for n in COUNTS for mark in ("", "/pcid", "/novpid")}
-    wanted |= {f"c:{n}/{order}" for n in COUNTS for order in ("ABAB", "AABB")}
-    wanted |= {f"d:{n}" for n in COUNTS}
-    assert wanted <= set(ids)
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"setup": "a"}, "a Setup and an Order are expected"),
+        ({"host_cr3s": 0}, "host_cr3s = 0: a number from 1 to 4095 is expected in set-up (a)"),
+        ({"host_cr3s": -1}, "host_cr3s = -1"),
+        ({"host_cr3s": 4096, "pcid": True}, "host_cr3s = 4096"),
+        ({"host_cr3s": True}, "host_cr3s = True"),
+        ({"host_cr3s": "3"}, "host_cr3s = '3'"),
+        ({"guest_cr3s": 0}, "guest_cr3s = 0"),
+        ({"eptps": 1}, "eptps = 1: set-up (a) has 0"),
+        ({"setup": Setup.ONE_EPTP}, "eptps = 0: set-up (b) has 1"),
+        ({"setup": Setup.ONE_EPTP, "eptps": True}, "eptps = True"),
+        ({"setup": Setup.EPTPS}, "eptps = 0: a number from 1 to 4095 is expected in set-up (c)"),
+        ({"setup": Setup.L1_ALONE}, "guest_cr3s = 1: set-up (d) has 0"),
+        ({"order": Order.AABB}, "order = AABB: there are no EPTPs to put in order in set-up (a)"),
+        ({"setup": Setup.ONE_EPTP, "eptps": 1, "order": Order.AABB}, "order = AABB"),
+        ({"invept_every": 8}, "invept_every = 8: L1 gives L2 no EPT in set-up (a)"),
+        ({"setup": Setup.ONE_EPTP, "eptps": 1, "invept_every": -8}, "invept_every = -8: a number from 0 to 4095"),
+        ({"setup": Setup.L1_ALONE, "guest_cr3s": 0, "vpid": False}, "vpid = False: there is no L2 in set-up (d)"),
+        ({"setup": Setup.L1_ALONE, "guest_cr3s": 0, "l2_moves_cr3": True}, "l2_moves_cr3 = True: there is no L2"),
+        ({"pcid": 1}, "pcid = 1: True or False is expected"),
+        ({"params": (("kvm.b", "1"), ("kvm.a", "1"))}, "each name once, in order"),
+        ({"params": (("kvm.a", "1"), ("kvm.a", "2"))}, "each name once, in order"),
+        ({"params": (("tdp_mmu", "N"),)}, "'tdp_mmu' is no parameter of KVM's modules"),
+        ({"params": (("e1000.x", "N"),)}, "'e1000.x' is no parameter"),
+        ({"params": (("kvm.a b", "N"),)}, "'kvm.a b' is no parameter"),
+        ({"params": (("kvm.tdp_mmu", "N/pcid"),)}, "kvm.tdp_mmu = 'N/pcid': letters"),
+        ({"params": (("kvm.tdp_mmu", "?"),)}, "kvm.tdp_mmu = '?'"),
+        ({"params": (("kvm.tdp_mmu", ""),)}, "kvm.tdp_mmu = ''"),
+        ({"params": (("tdp", "1"),)}, "tdp=1: it can only be switched off"),
+        ({"params": (("kvm_intel.ept", "1"), ("tdp", "0"))}, "ept=1, tdp=0: tdp=0 stands for the other one"),
+    ],
+)
+def test_what_makes_no_sense_cannot_be_made(fields, says):
+    with pytest.raises(UsageError) as caught:
+        Cell(**{"setup": Setup.NO_EPT, **fields})
+    assert says in str(caught.value)
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.id)
@@ -63,7 +88,21 @@ def test_a_cell_travels_as_data(cell):
     assert Cell.from_json(json.loads(json.dumps(with_more.to_json()))) == with_more
 
 
-@pytest.mark.parametrize("data", [{}, {"setup": "z"}, {"setup": "a", "colour": 1}, {"setup": "c", "order": "BABA"}])
+@pytest.mark.parametrize(
+    "data",
+    [
+        {},
+        {"setup": "z"},
+        {"setup": "e"},
+        {"setup": "a", "colour": 1},
+        {"setup": "c", "order": "BABA"},
+        {"setup": "c"},
+        {"setup": "a", "host_cr3s": 3.0},
+        {"setup": "a", "host_cr3s": None},
+        {"setup": "a", "params": ["kvm.x=1"]},
+        {"setup": "a", "params": {"kvm.x": 1}},
+    ],
+)
 def test_what_is_no_cell_is_refused(data):
     with pytest.raises(UsageError, match="not a cell"):
         Cell.from_json(data)
@@ -75,6 +114,20 @@ def test_params_are_added_to_those_that_are_there():
     assert with_params(cell, {"kvm.tdp_mmu": "Y"}).params[0] == ("kvm.tdp_mmu", "Y")
 
 
+@pytest.mark.parametrize(
+    ("vendor_module", "id_"), [("kvm_intel", "a:3x3/tdp_mmu=N/ept=0"), ("kvm_amd", "a:3x3/tdp_mmu=N/npt=0")]
+)
+def test_the_host_says_which_parameter_takes_ept_away(vendor_module, id_):
+    assert on_vendor(Cell.parse("e:3x3/tdp_mmu=N"), vendor_module).id == id_
+    assert on_vendor(A33, vendor_module) == A33
+
+
+def test_a_parameter_of_another_vendors_module_is_refused():
+    with pytest.raises(UsageError, match=r"a:3x3/npt=0: kvm_amd\.npt is no parameter of kvm and kvm_intel") as caught:
+        on_vendor(Cell.parse("a:3x3/npt=0"), "kvm_intel")
+    assert "tdp=0" in caught.value.hint
+
+
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.id)
 def test_needs_are_names_that_hosts_know(cell):
     check_names(cell.needs)
@@ -84,97 +137,3 @@ def test_needs_are_names_that_hosts_know(cell):
     assert ("tdp" in cell.needs) is (cell.id[0] in "bc")
     assert ("invept" in cell.needs) is ("invept" in cell.id)
     assert ("tlb_tags" in cell.needs) is (cell.id[0] != "d" and "novpid" not in cell.id)
-
-
-def test_orders():
-    abab = rotation(Cell(Setup.EPTPS, eptps=3))
-    aabb = rotation(Cell(Setup.EPTPS, eptps=3, order=Order.AABB))
-    assert abab.ept == (0, 1, 2)
-    assert aabb.ept == (0, 0, 1, 1, 2, 2)
-    assert (abab.period, aabb.period) == (3, 6)
-
-
-def test_pcid_is_one_table_under_different_pcids():
-    order = rotation(Cell(Setup.NO_EPT, 3, 2, pcid=True))
-    assert order.host == ((0, 1), (0, 2), (0, 3))
-    assert order.guest == ((0, 1), (0, 2))
-    assert order.period == 6
-
-
-def test_l1_alone_has_no_l2():
-    order = rotation(Cell(Setup.L1_ALONE, 5, guest_cr3s=0))
-    assert (order.guest, order.ept, order.l2_moves, order.period) == ((), (), (), 5)
-
-
-def test_l2_moves_to_the_next_of_its_cr3s():
-    assert rotation(Cell(Setup.NO_EPT, 1, 3, l2_moves_cr3=True)).l2_moves == ((1, 0), (2, 0), (0, 0))
-
-
-def test_a_period_contains_whole_intervals_of_invept():
-    assert rotation(Cell(Setup.ONE_EPTP, 5, eptps=1, invept_every=8)).period == 40
-
-
-@pytest.mark.parametrize(
-    ("id_", "none", "both"),
-    [
-        ("a:1x1", 0, 0),
-        ("a:3x1", 0, 0),
-        ("a:1x4", 1, 0),
-        ("a:2x3", 1, 0),
-        ("a:3x3", 2, 0),
-        ("a:4x4", 2, 0),
-        ("a:3x3/pcid", 2, 0),
-        ("b:4x1", 0, 0),
-        ("b:5x1", 1, 0),
-        ("b:1x1/invept8", Fraction(2, 8), Fraction(1, 8)),
-        ("c:4/ABAB", 0, 0),
-        ("c:5/ABAB", 1, 1),
-        ("c:2/AABB", 0, 0),
-        ("c:3/AABB", 1, 0),
-        ("c:5/AABB", 1, Fraction(1, 2)),
-    ],
-)
-def test_cells_are_the_published_rows_of_the_oracle(id_, none, both):
-    """Misses per round trip in steady state, with EPT in L0."""
-    told = scenario(select((id_,))[0], l0_tdp=True)
-    assert rootcache.steady(told, rootcache.NONE) == none
-    assert rootcache.steady(told, rootcache.BOTH) == both
-
-
-@pytest.mark.parametrize("count", COUNTS)
-def test_l1_alone_without_ept_is_the_negative_control(count):
-    told = scenario(select((f"d:{count}",))[0], l0_tdp=False)
-    misses = 0 if count <= 4 else 1
-    assert rootcache.steady(told, rootcache.NONE) == rootcache.steady(told, rootcache.BOTH) == misses
-
-
-def test_l1_of_svm_moves_to_its_cr3_itself():
-    """Which costs nothing with NPT, and exits and searches the cache without it, as soon as the CR3 changes."""
-    cell, alone = Cell(Setup.NO_EPT, 3, 3), Cell(Setup.NO_EPT)
-    with_npt = scenario(cell, l0_tdp=True, l1_mov_cr3=True)
-    assert rootcache.predict(with_npt, rootcache.BOTH, 6, 30) == (0, 60)
-    assert rootcache.steady(with_npt, rootcache.NONE) == 2
-    assert rootcache.predict(scenario(cell, l0_tdp=False, l1_mov_cr3=True), rootcache.BOTH, 6, 30) == (60, 90)
-    assert rootcache.predict(scenario(alone, l0_tdp=False, l1_mov_cr3=True), rootcache.BOTH, 6, 30) == (0, 60)
-
-
-def test_what_validates_a_series_has_its_negative_controls_under_both_vendors():
-    """The same cells, but for the name of the parameter that takes L0's EPT or NPT away."""
-    vmx, svm = validation_matrix("kvm_intel"), validation_matrix("kvm_amd")
-    assert [cell.id.replace("ept=0", "npt=0") for cell in vmx] == [cell.id for cell in svm]
-    assert {"a:3x3/npt=0", "d:5/npt=0"} < {cell.id for cell in svm}
-    assert {name for cell in svm for name, _ in cell.params} == {"kvm_amd.npt", "kvm.tdp_mmu"}
-    assert validation_matrix() == vmx
-
-
-def test_select():
-    assert select(()) == CELLS
-    assert {cell.setup for cell in select(("d",))} == {Setup.L1_ALONE}
-    assert [cell.id for cell in select(("a:3x3", "a:3x?"))] == ["a:3x3", "a:3x1"]
-    assert all("pcid" in cell.id for cell in select(("*/pcid",)))
-
-
-def test_a_pattern_without_a_match_says_how_to_see_them_all():
-    with pytest.raises(UsageError, match="'q:1'") as caught:
-        select(("a", "q:1"))
-    assert "--list" in caught.value.hint

@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from kvmharness.cells.cell import Cell, Setup, matrix
+from kvmharness.cells.cell import Cell, Setup
+from kvmharness.cells.matrix import matrix
 from kvmharness.claims import evaluate, parse_claims
 from kvmharness.patches.series import load
-from kvmharness.results.record import CellError, Probes
+from kvmharness.results.record import CellError, OracleView, Probes
 from kvmharness.results.verdict import Outcome
 from tests.builders import BOTH, NONE, P1, P2, record
 
@@ -156,6 +157,46 @@ def test_what_was_not_counted_is_inconclusive_with_the_reason(true_run):
     answer = {a.name: a for a in evaluate(CLAIMS, run)}["root-loads-equal-oracle"]
     assert answer.outcome is Outcome.INCONCLUSIVE
     assert "no kprobe PMU" in answer.figures[0]
+
+
+def undescribed(run, *names):
+    """The record of a series that changes in some variants what the oracle describes."""
+    run = altered(run, lambda r: replace(r, predicted=None) if r.variant in names else r)
+    view = OracleView("root-cache", None, "f() is another one")
+    variants = [replace(v, oracle=view) if v.name in names else v for v in run.variants]
+    return replace(run, variants=tuple(variants))
+
+
+ORACLE = {"name": "oracle", "text": "t", "metric": "loads", "check": "equal-to-oracle"}
+WHY = "the oracle root-cache does not describe it: f() is another one"
+
+
+@pytest.mark.parametrize(
+    ("more", "names", "outcome", "figures"),
+    [
+        ({}, (P1,), Outcome.INCONCLUSIVE, (f"p1: {WHY}",)),
+        ({"where-described": True}, (P1,), Outcome.PASS, (f"p1: {WHY}", "a:3x3 none: loads 800, ")),
+        ({"where-described": True}, (NONE, P1, P2, BOTH), Outcome.SKIPPED, (f"none: {WHY}", f"p1: {WHY}")),
+    ],
+)
+def test_a_variant_that_the_oracle_does_not_describe(more, names, outcome, figures):
+    run = undescribed(record([A33]), *names)
+    (answer,) = evaluate(parse_claims([ORACLE | more]), run)
+    assert answer.outcome is outcome
+    assert all(shown.startswith(wanted) for shown, wanted in zip(answer.figures, figures, strict=False))
+
+
+def test_what_is_described_must_still_be_equal():
+    run = altered(undescribed(record([A33]), P1), with_count("kvm_mmu_load", 7), variant=BOTH)
+    (answer,) = evaluate(parse_claims([ORACLE | {"where-described": True}]), run)
+    assert answer.outcome is Outcome.FAIL
+
+
+def test_a_described_variant_without_a_prediction_is_inconclusive():
+    run = altered(record([A33]), lambda r: replace(r, predicted=None), variant=P1)
+    (answer,) = evaluate(parse_claims([ORACLE | {"where-described": True}]), run)
+    assert answer.outcome is Outcome.INCONCLUSIVE
+    assert answer.figures == ("a:3x3 p1: the oracle made no prediction",)
 
 
 def test_a_cell_that_failed_spoils_its_claims_and_is_a_failure_itself(true_run):

@@ -49,6 +49,8 @@ def test_pairs():
         ({"cells": []}, r"cells = \[\]"),
         ({"cells": [1]}, r"cells = \[1\]"),
         ({"cells": "a:{1,2"}, "not balanced"),
+        ({"cells": "a:{1,2}"}, "'a:1' is no cell"),
+        ({"cells": ["d:*", "q:*"]}, r"'q:\*' begins with none of the set-ups"),
         ({"compare": "none->both"}, "'compare' has no meaning"),
         ({"tolerance": 1}, "'tolerance' has no meaning"),
         ({"at-least": 1}, "'at-least' has no meaning"),
@@ -56,6 +58,8 @@ def test_pairs():
         ({"check": "equal", "value": None, "variants": "p1"}, "'variants' has no meaning"),
         ({"check": "equal", "value": None, "compare": "none"}, "two variants are expected"),
         ({"check": "equal-to-oracle", "value": None, "metric": "exits"}, "the oracle predicts loads and switches"),
+        ({"where-described": True}, "'where-described' has no meaning"),
+        ({"check": "equal-to-oracle", "value": None, "where-described": 1}, "true or false is expected"),
         ({"metric": "time"}, "only 'lower' and 'unchanged'"),
     ],
 )

@@ -7,7 +7,8 @@ import pytest
 from kvmharness.cli import doctor
 from kvmharness.cli.main import main
 from kvmharness.cli.output import Output
-from kvmharness.hosts import NEEDS, facts
+from kvmharness.hosts.facts import facts
+from kvmharness.hosts.needs import NEEDS
 from tests.hostfiles import HostFiles
 
 
@@ -46,8 +47,22 @@ def test_missing_tools_name_their_packages(machine, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     text = "\n".join(shown(machine))
     assert "no   Bochs (vmx)   lacks bochs" in text
-    assert "-> sudo apt-get install bochs bochs-sdl bochsbios vgabios" in text
+    assert "-> sudo apt-get install bochs xorriso busybox-static lz4 binutils" in text
     assert "no   the whole matrix, in an emulated VMX host" in text
+
+
+def test_missing_python_packages_are_told_by_extra(machine, monkeypatch):
+    asked = [
+        "cffi>=1",
+        "pytest>=8; extra == 'pytest'",
+        "no-such-thing>=2; extra == 'report'",
+        "nor-this; extra == 'all'",
+    ]
+    monkeypatch.setattr(doctor.metadata, "requires", lambda name: asked)
+    text = "\n".join(shown(machine))
+    assert "no   Python extra  report: lacks no-such-thing" in text
+    assert "-> pip install 'kvmharness[report]'" in text
+    assert "nor-this" not in text
 
 
 def test_json_has_every_need(capsys):

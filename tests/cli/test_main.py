@@ -1,12 +1,19 @@
 """The command line as a whole, mostly in a process of its own."""
 
+import ast
+import inspect
 import subprocess
 import sys
+from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 
 from kvmharness import __version__
+from kvmharness.cli import main as entry
+from kvmharness.cli import options as shared
 from kvmharness.cli.main import VERBS, main, parser
+from kvmharness.errors import UsageError
 
 
 def run(*arguments, **options):
@@ -44,6 +51,45 @@ def test_every_verb_explains_itself(verb, capsys):
 def test_verbs_have_summaries_that_fit():
     for line in parser().format_help().splitlines():
         assert len(line) <= 120
+
+
+@dataclass(frozen=True)
+class Greeting:
+    name: str
+
+
+def read_greeting(options):
+    if options.name == "nobody":
+        raise UsageError("nobody cannot be greeted", "Name somebody.")
+    return Greeting(options.name)
+
+
+def greet(request, output):
+    output.result(f"hello {request.name}")
+    return 3
+
+
+def add_greeting(verbs):
+    shared.verb(verbs, "greet", read_greeting, greet, "say hello").add_argument("name")
+
+
+def test_a_verb_is_a_file_and_a_row(monkeypatch, capsys):
+    monkeypatch.setattr(entry, "VERBS", (*VERBS, SimpleNamespace(add=add_greeting)))
+    assert main(["greet", "L1"]) == 3
+    assert capsys.readouterr() == ("hello L1\n", "")
+    assert main(["greet", "nobody"]) == 2
+    assert capsys.readouterr() == ("", "kvmharness: nobody cannot be greeted\nhint: Name somebody.\n")
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.__name__.rpartition(".")[2])
+def test_options_go_no_further_than_what_reads_them(verb):
+    takers = {
+        node.name
+        for node in ast.walk(ast.parse(inspect.getsource(verb)))
+        if isinstance(node, ast.FunctionDef) and "Namespace" in ast.unparse(node.args)
+    }
+    assert takers
+    assert all(name == "of" or name.startswith("read") for name in takers)
 
 
 def test_ctrl_c_while_the_tool_is_still_loading():

@@ -4,13 +4,19 @@ import json
 
 import pytest
 
-from kvmharness.cells.cell import Cell, Setup, matrix
-from kvmharness.cli import machine
+from kvmharness.cells.cell import Cell, Setup
+from kvmharness.cells.matrix import matrix
+from kvmharness.cli import run
 from kvmharness.cli.main import main
+from kvmharness.lab.kernels.build import Kernel
 from kvmharness.results.record import save
+from kvmharness.validation import host
+from kvmharness.validation.host import Emulated, ThisMachine
 from tests import builders
+from tests.oracle.root_cache_trees import root_cache_tree
 
 LOCAL = ("validate", "fast-cr3-switch", "--host", "local")
+KERNEL = ("--kernel", "/boot/x", "--modules", "/nowhere")
 CELLS = (Cell(Setup.NO_EPT, 1, 1), Cell(Setup.NO_EPT, 3, 3))
 
 
@@ -23,15 +29,9 @@ def record(tmp_path):
 
 def test_list_needs_no_kvm(capsys):
     assert main(["run", "--list"]) == 0
-    assert capsys.readouterr().out.splitlines() == [cell.id for cell in matrix()]
-
-
-@pytest.mark.parametrize(
-    ("host", "module"),
-    [("vmx", "kvm_intel"), ("vmx:penryn", "kvm_intel"), ("svm", "kvm_amd"), ("svm:epyc-nonpt", "kvm_amd")],
-)
-def test_the_vendor_of_an_emulated_host(host, module):
-    assert machine.vendor_module(host) == module
+    out, err = capsys.readouterr()
+    assert out.splitlines() == [cell.id for cell in matrix()]
+    assert "c:E/ORDER[/N1xN2]" in err
 
 
 def test_list_of_one_set_up(capsys):
@@ -42,7 +42,10 @@ def test_list_of_one_set_up(capsys):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["run", "z"], "no workload matches 'z'"),
+        (["run", "z"], "'z' is no cell: it begins with 'z', where a set-up is expected"),
+        (["run", "a:9x*"], "no default cell matches 'a:9x*'"),
+        (["run", "a:3x3", "a:16x1", "--host", "vmx"], "a:16x1 does not fit into a guest's memory"),
+        (["run", "a:3x3/npt=0", "--host", "vmx"], "a:3x3/npt=0: kvm_amd.npt is no parameter"),
         (["run", "--host", "vmz"], "no host is called 'vmz'"),
         (["run", "--host", "vmx:486"], "no host is called 'vmx:486'"),
         (["run", "--host", "vmx", "--kernel", "/boot/x"], "--kernel and --modules belong together"),
@@ -53,17 +56,22 @@ def test_list_of_one_set_up(capsys):
         (["compare", "/nowhere/a.json", "/nowhere/b.json"], "cannot read record /nowhere/a.json"),
         (["compare", "/nowhere/a.json"], "compare takes two records"),
         (["validate", "nix"], "no series 'nix'"),
-        (["validate", "fast-cr3-switch", "z"], "no workload matches 'z'"),
+        (["validate", "fast-cr3-switch", "z"], "'z' is no cell"),
         (["validate", "fast-cr3-switch", "--host", "486"], "no host is called '486'"),
         ([*LOCAL], "validate replaces KVM's modules"),
         ([*LOCAL, "--reload-modules"], "--host local needs --source"),
         ([*LOCAL, "--reload-modules", "--source", "/nowhere"], "/nowhere is not a built kernel tree"),
         (["lab", "exec", "/nowhere/x"], "/nowhere/x: No such file or directory"),
         (["lab", "boot", "--host", "nix"], "no host is called 'nix'"),
+        (["lab", "boot", "--host", "local"], "no host is called 'local'"),
+        (["lab", "build", "--kernel", "/boot/x"], "--kernel and --modules belong together"),
+        (["run", "--param", "kvm.tdp_mmu=N"], "this machine runs what it runs"),
+        (["run", *KERNEL, "--host", "svm", "--source", "/nowhere"], "--kernel boots a kernel as it is"),
     ],
 )
-def test_what_is_refused(arguments, says, capsys, monkeypatch):
-    monkeypatch.setattr(machine, "put_back_modules", lambda output: None)
+def test_what_is_refused_before_anything_is_done(arguments, says, capsys, monkeypatch):
+    for kind in (ThisMachine, Emulated):
+        monkeypatch.setattr(kind, "recover", lambda host, say: pytest.fail("something was done"))
     assert main(arguments) == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -77,6 +85,9 @@ def test_what_is_refused(arguments, says, capsys, monkeypatch):
         ["run", "--round-trips", "0"],
         ["run", "--batches", "many"],
         ["run", "--batches", "65537"],
+        ["run", "--has", "both"],
+        ["run", "--has", "reuse-current,reuse"],
+        ["run", "--has", ""],
         ["run", "--param", "tdp_mmu=N"],
         ["compare", "a", "b", "--tolerance", "lots"],
         ["validate", "x", "--turns", "0"],
@@ -114,8 +125,45 @@ def test_compare_of_a_cut_off_record(record, capsys):
     assert f"cannot read record {record}" in capsys.readouterr().err
 
 
-def test_bisect_turns_what_is_no_verdict_into_125(record):
-    assert main(["compare", record, "/nowhere/b.json", "--bisect"]) == 125
+@pytest.mark.parametrize(
+    ("cell", "says"),
+    [
+        ("a:3x*", "'a:3x*' is no cell"),
+        ("a", "'a' is no cell: a:N1xN2 is expected"),
+        ("c:16/ABAB", "c:16/ABAB does not fit"),
+        ("a:3x3/npt=0", "kvm_amd.npt is no parameter"),
+        ("e:7x1/tdp_mmu=N", "unknown metric 'lodes'"),  # any cell will do
+    ],
+)
+def test_bisect_takes_one_cell(cell, says, capsys):
+    assert main(["bisect", cell, "lodes", "0"]) == 125
+    assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        # Read, and then refused.
+        (["compare", "RECORD", "/nowhere/b.json", "--bisect"], 125),
+        (["compare", "RECORD", "/nowhere/b.json", "--bi"], 125),
+        (["compare", "RECORD", "/nowhere/b.json"], 2),
+        (["bisect", "z:1", "loads", "0"], 125),
+        (["bisect", "a:3x3", "loads", "0", "--host", "local"], 125),
+        (["validate", "nix", "--bisect"], 125),
+        # Not even read: git would take 2 for a bad commit.
+        (["compare", "--bisect"], 125),
+        (["compare", "RECORD", "RECORD", "--tolerance", "lots", "--bis"], 125),
+        (["bisect", "a:3x3"], 125),
+        (["bisect", "--nix"], 125),
+        (["compare", "--nix"], 2),
+        # The word is somebody else's.
+        (["lab", "exec", "/nowhere/program", "--bisect"], 2),
+        (["compare", "RECORD", "--", "--bisect"], 2),
+        (["bisect", "--help"], 0),
+    ],
+)
+def test_for_git_what_is_no_verdict_is_125(arguments, code, record, capsys):
+    assert main([record if word == "RECORD" else word for word in arguments]) == code
 
 
 @pytest.mark.needs("kvm")
@@ -144,3 +192,20 @@ def test_a_static_program_in_the_emulated_host(tmp_path, capfd):
     subprocess.run(["gcc", "-static", "-o", program, source], check=True)
     assert main(["lab", "exec", "-q", str(program), "kvm"]) == 7
     assert capfd.readouterr().out == "kvm 1\n"
+
+
+def test_what_a_kernel_has_is_what_the_user_says_else_what_its_source_shows(tmp_path):
+    built = Kernel(tmp_path, tmp_path, tree=root_cache_tree("6.1", tmp_path / "tree"))
+    given = Kernel(tmp_path, tmp_path)
+
+    def seen(has, kernel=None):
+        view = host._view(has, kernel)
+        return view.features["ignore_direct_pgd"], view.features["reuse_current"], view.why
+
+    assert run._features("none") == ()
+    assert run._features("all") == ("ignore-direct-pgd", "reuse-current")
+    assert seen(("reuse-current",), built) == (0, 1, "as it was said")
+    assert seen((), None) == (0, 0, "as it was said")
+    assert seen(None, built) == (1, 1, "found in its source")
+    assumed = (1, 1, "taken as Linux has it since 5.7: its source is not at hand")
+    assert seen(None, given) == seen(None) == assumed

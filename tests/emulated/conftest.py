@@ -1,24 +1,28 @@
 """One boot a machine, shared by all tests: what was done in there, as data."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
-from kvmharness.cells.cell import Cell, Setup, select
-from kvmharness.guest import shipped as programs
-from kvmharness.lab.image.interpreter import LIBRARY
-from kvmharness.lab.job import Job
+from kvmharness.cells.cell import Cell, Setup
+from kvmharness.cells.judge import Raw
+from kvmharness.cells.matrix import select
+from kvmharness.cells.turn import EXECUTE, PlannedTurn
+from kvmharness.lab.events import Data, Event
+from kvmharness.lab.job import Job, Machine
 from kvmharness.lab.kernels import build
-from kvmharness.lab.machines.catalogue import emulated_host
-from kvmharness.results.record import CellResult
+from kvmharness.lab.machines.emulator import emulated_host
+from kvmharness.lab.steps import Call, Load, Unload
+from kvmharness.oracle import oracles
+from kvmharness.results.record import CellResult, Record, VariantId
 from kvmharness.system.programs import MissingToolError
-from kvmharness.validation.campaign import EMULATED_PLAN
+from kvmharness.validation.campaign import Variant, run_in
+from kvmharness.validation.probing import surroundings_of
+from tests.emulated.scenarios import LENGTHS, outcome, planned
 
-SCENARIOS = Path(__file__).with_name("scenarios.py")
-BOTH = {"p1": True, "p2": True}  # the lab's kernel is 6.1 as released: it has the series
+USUAL = oracles.told(oracles.DEFAULT, None)  # the lab's kernel is 6.1 as released: it has the series
 
 # On both sides of the cache's size, with everything that makes a cell different.
 NESTED = (
@@ -38,73 +42,65 @@ WITHOUT_EPT = (
 
 @dataclass
 class Done:
-    """What one boot gave."""
+    """What was found."""
 
-    host: Mapping[str, Any] = field(default_factory=dict)
-    results: dict[str, CellResult] = field(default_factory=dict)
+    record: Record
     outcomes: dict[str, Any] = field(default_factory=dict)
-    events: list[dict[str, object]] = field(default_factory=list)
-
-    def take(self, event):
-        self.events.append(event)
-        assert event["event"] != "error", event
-        data = event.get("data") or {}
-        if "result" in data:
-            result = CellResult.from_json(data["result"])
-            self.results[result.id] = result
-        elif "scenario" in data:
-            self.outcomes[data["scenario"]] = data["outcome"]
-        elif "host" in data:
-            self.host = data["host"]
 
     @property
-    def dmesg(self):
-        return [line for event in self.events if event["event"] == "dmesg" for line in event["lines"]]
+    def host(self) -> Mapping[str, Any]:
+        return self.record.host
+
+    @property
+    def dmesg(self) -> tuple[str, ...]:
+        return self.record.dmesg
+
+    @property
+    def results(self) -> dict[str, CellResult]:
+        return {result.id: result for result in self.record.results}
 
 
-def boot(cpu, cells, *, scenarios=False):
-    """Runs cells, and the scenarios with them, in one boot."""
+def boot(host, cells, *, scenarios=False):
+    """Runs cells in one boot, and the scenarios in another one."""
     try:
         kernel = build.kernel()
-        machine = emulated_host(cpu, kernel)
+        machine = emulated_host(host, kernel)
         machine.description  # noqa: B018 - asks the emulator, which may be missing
     except MissingToolError as e:
         pytest.skip(f"{e}: {e.hint}")
-    images = programs.pack()
-    arguments = {
-        "cells": [cell.to_json() for cell in cells],
-        "plan": asdict(EMULATED_PLAN),
-        "oracle": BOTH,
-        "images": images,
-    }
-    steps = [
-        {"do": "load", "variant": "stock"},
-        {"do": "call", "function": "kvmharness.cells.experiment:run_cells", "args": arguments},
-    ]
-    if scenarios:
-        steps.append({"do": "call", "function": "nested_scenarios:run", "args": {"images": images}})
-    steps.append({"do": "unload"})
-    job = Job(
-        tuple(steps),
-        files={f"{LIBRARY[1:]}/nested_scenarios.py": SCENARIOS},
-        modules={"stock": kernel.modules},
-        timeout_s=400,
-    )
-    done = Done()
-    machine.run(job, done.take)
-    return done
+    stock = Variant(VariantId("stock", kernel.source, oracle=USUAL), kernel.modules)
+    record = run_in(machine, (stock,), ("stock",), cells, command=("a", "test"), on_result=lambda *progress: None)
+    return Done(record, run_scenarios(machine, kernel) if scenarios else {})
+
+
+def run_scenarios(machine: Machine, kernel: build.Kernel) -> dict[str, Any]:
+    there = surroundings_of(machine, kernel.modules, [()])[()]
+    wanted = planned(there.offered)
+    # Arguments for cells of the same number; each of them is then replaced.
+    turn = PlannedTurn([each.cell for each in wanted.values()], there, LENGTHS)
+    arguments = {**turn.arguments, "cells": [each.to_json() for each in wanted.values()]}
+    outcomes = {}
+
+    def take(event: Event) -> None:
+        if isinstance(event, Data):
+            name = list(wanted)[len(outcomes)]
+            outcomes[name] = outcome(wanted[name], Raw.read(event.data))
+
+    steps = (Load("stock"), Call(EXECUTE, arguments, required=True), Unload())
+    machine.run(Job(steps, modules={"stock": kernel.modules}, timeout_s=400), take)
+    return outcomes
 
 
 @pytest.fixture(scope="session")
 def skylake():
-    return boot("skylake", NESTED, scenarios=True)
+    return boot("vmx:skylake", NESTED, scenarios=True)
 
 
 @pytest.fixture(scope="session")
 def skylake_again(skylake):
-    return boot("skylake", NESTED, scenarios=True)
+    return boot("vmx:skylake", NESTED, scenarios=True)
 
 
 @pytest.fixture(scope="session")
 def penryn():
-    return boot("penryn", WITHOUT_EPT)
+    return boot("vmx:penryn", WITHOUT_EPT)

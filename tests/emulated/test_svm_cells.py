@@ -2,7 +2,8 @@
 
 import pytest
 
-from kvmharness.cells.cell import Cell, Setup, select
+from kvmharness.cells.cell import Cell, Setup
+from kvmharness.cells.matrix import select
 from tests.emulated.conftest import boot
 from tests.emulated.test_cells import check
 
@@ -26,12 +27,12 @@ WITHOUT_INVEPT, WITHOUT_PCID, NEEDS_NPT = select(("b:5x1/invept8", "a:3x3/pcid",
 
 @pytest.fixture(scope="module")
 def epyc():
-    return boot("epyc", (*WITH_NPT, WITHOUT_INVEPT, WITHOUT_PCID))
+    return boot("svm:epyc", (*WITH_NPT, WITHOUT_INVEPT, WITHOUT_PCID))
 
 
 @pytest.fixture(scope="module")
 def epyc_nonpt():
-    return boot("epyc-nonpt", (*WITHOUT_NPT, NEEDS_NPT))
+    return boot("svm:epyc-nonpt", (*WITHOUT_NPT, NEEDS_NPT))
 
 
 def check_nested(result, exits_to_l0=0):

@@ -6,14 +6,16 @@ from dataclasses import dataclass
 
 import pytest
 
-from kvmharness.abi.binding import SystemCallError
-from kvmharness.guest import loader, spaces
+from kvmharness.guest import loader
 from kvmharness.guest.assembler import assemble
+from kvmharness.guest.build import build
 from kvmharness.guest.image import Image
 from kvmharness.guest.layout import Place
+from kvmharness.guest.names import named_values
 from kvmharness.guest.runloop import RunLoop
-from kvmharness.guest.shipped import named_values, source_folder
+from kvmharness.guest.shipped import run_loop, source_folder
 from kvmharness.guest.source import parse_text
+from kvmharness.kvm.capabilities import capabilities, cpuid_table
 from kvmharness.kvm.memory import Memory
 from kvmharness.kvm.system import Kvm
 from kvmharness.kvm.vcpu import Vcpu
@@ -53,18 +55,13 @@ def inline(text: str) -> Image:
 
 
 @contextmanager
-def long_mode(image: Image | str, *, native: bool | None = None) -> Iterator[Guest]:
-    """An image, or source text, at its entry in long mode."""
+def long_mode(image: Image | str, *, native: bool | None = True) -> Iterator[Guest]:
+    """An image, or source text, at its entry; `native` is None where Python's loop will do as well."""
     image = inline(image) if isinstance(image, str) else image
-    tables = spaces.build(1, 0, 0)
-    with Kvm.open() as kvm, kvm.create_vm() as vm:
-        memory = loader.add_memory(vm, image)
-        loader.write_pages(memory, tables.pages)
-        vcpu = vm.create_vcpu()
-        vcpu.set_cpuid2(kvm.get_supported_cpuid())
-        loader.enter_long_mode(vcpu, memory, image, cr3=tables.host_cr3[0])
-        try:
-            loop = RunLoop(vcpu, native=native)
-        except SystemCallError as e:
-            pytest.skip(f"this host forbids the assembled run loop: {e}")
-        yield Guest(vm, vcpu, memory, loop, image)
+    with Kvm.open() as kvm:
+        offered = capabilities(kvm)
+        blueprint = loader.program(image, offered)
+        with build(kvm, blueprint, cpuid_table(offered.cpuid), None if native is False else run_loop()) as made:
+            if native and made.loop.fallback_reason:
+                pytest.skip(f"this host forbids the assembled run loop: {made.loop.fallback_reason}")
+            yield Guest(made.vm, made.vcpu, made.memory, made.loop, image)

@@ -9,6 +9,7 @@ from kvmharness.guest import contract
 from kvmharness.guest import shipped as programs
 from kvmharness.guest.contract import MemoryUse
 from kvmharness.guest.image import Image
+from kvmharness.guest.names import named_values
 from kvmharness.kvm.state import Regs
 
 NAMES = {"MAILBOX": 0x2000, "BYTES": 0x400000}
@@ -45,11 +46,11 @@ def test_memory_that_cannot_be_read(text):
 @pytest.mark.parametrize("name", GUESTS)
 def test_shipped_contracts_can_be_kept(name):
     made = programs.image(name)
-    use = contract.memory(made, programs.named_values())[0]
+    use = contract.memory(made, named_values())[0]
     assert use.gpa <= made.origin
     assert made.origin + len(made.code) <= use.gpa + use.size_bytes
     if not name.startswith("l2"):  # its registers come from L1
-        assert set(contract.registers(made, programs.named_values())) <= set(Regs.__slots__)
+        assert set(contract.registers(made, named_values())) <= set(Regs.__slots__)
     assert "entry" in made.symbols
 
 

@@ -8,19 +8,22 @@ import pytest
 from kvmharness.guest import layout
 from kvmharness.guest import shipped as programs
 from kvmharness.guest.layout import MEMORY_BYTES, PAGE_BYTES, Doorbell, Error, Mailbox, Place, Port, Row
+from kvmharness.guest.names import named_values
+from kvmharness.vendors.svm.l1 import Region as Svm
+from kvmharness.vendors.vmx.l1 import Region as Vmx
 
 # Every region, from its first byte to behind its last one; the stack grows down from its place.
 REGIONS = {
     "descriptors": (Place.DESCRIPTORS, PAGE_BYTES),
     "mailbox": (Place.MAILBOX, PAGE_BYTES),
     "stack": (Place.STACK_TOP - PAGE_BYTES, PAGE_BYTES),
-    "vmxon": (Place.VMXON_REGION, PAGE_BYTES),
-    "vmcs": (Place.VMCS_REGION, PAGE_BYTES),
-    "vmcs table": (Place.VMCS_TABLE, PAGE_BYTES),
+    "vmxon": (Vmx.VMXON_REGION, PAGE_BYTES),
+    "vmcs": (Vmx.VMCS_REGION, PAGE_BYTES),
+    "vmcs table": (Vmx.VMCS_TABLE, PAGE_BYTES),
     "real mode": (Place.REAL_MODE_CODE, PAGE_BYTES),
-    "invept": (Place.INVEPT_DESCRIPTOR, 16),
-    "vmcb": (Place.VMCB, PAGE_BYTES),
-    "host save area": (Place.HOST_SAVE_AREA, PAGE_BYTES),
+    "invept": (Vmx.INVEPT_DESCRIPTOR, 16),
+    "vmcb": (Svm.VMCB, PAGE_BYTES),
+    "host save area": (Svm.HOST_SAVE_AREA, PAGE_BYTES),
     "l1": (Place.L1_CODE, 0x10000),
     "l2": (Place.L2_CODE, 0x10000),
     "rows": (Place.ROWS, layout.ROWS_MAX * Row.BYTES),
@@ -35,7 +38,7 @@ def test_regions_do_not_overlap_and_fit():
     for (_, end, name), (start, _, following) in pairwise(spans):
         assert end <= start, f"{name} reaches into {following}"
     assert spans[-1][1] <= MEMORY_BYTES
-    assert {start for start, _ in REGIONS.values()} | {Place.STACK_TOP} >= set(Place)
+    assert {start for start, _ in REGIONS.values()} | {Place.STACK_TOP} >= {*Place, *Vmx, *Svm}
 
 
 @pytest.mark.parametrize("words", [Mailbox, Row])
@@ -61,7 +64,7 @@ def test_the_probe_is_above_everything_that_is_mapped_as_it_is():
 
 
 def test_every_name_in_the_sources_is_a_value():
-    names = programs.named_values()
+    names = named_values()
     used = {
         word
         for path in [*programs.source_folder().glob("*.asm"), *programs.source_folder().glob("*.inc")]
@@ -74,7 +77,7 @@ def test_every_name_in_the_sources_is_a_value():
 
 def test_vmcs_fields_are_the_manuals():
     """SDM vol. 3D, appendix "Field Encoding in VMCS"."""
-    names = layout.symbols()
+    names = named_values()
     assert (names["FIELD_HOST_CR3"], names["FIELD_GUEST_CR3"]) == (0x6C02, 0x6802)
     assert (names["FIELD_EPT_POINTER"], names["FIELD_GUEST_RIP"]) == (0x201A, 0x681E)
     assert (names["FIELD_VM_EXIT_REASON"], names["FIELD_EXIT_QUALIFICATION"]) == (0x4402, 0x6400)

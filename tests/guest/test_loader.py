@@ -2,15 +2,12 @@
 
 import pytest
 
-from kvmharness.guest import loader
 from kvmharness.guest import shipped as programs
-from kvmharness.guest.failures import GuestException
+from kvmharness.guest.failures import GuestException, explain
 from kvmharness.guest.layout import Doorbell, Place, Port
-from kvmharness.guest.runloop import RunLoop
 from kvmharness.guest.session import Session
 from kvmharness.guest.watchdog import Watchdog
 from kvmharness.kvm.exits import HltExit, IoExit
-from kvmharness.kvm.system import Kvm
 from tests.guest.machines import inline, long_mode
 
 pytestmark = pytest.mark.needs("kvm")
@@ -22,15 +19,10 @@ PROTOCOL = '\nround_trip: jmp next_round_trip\n .include "phases.inc"\n .include
 def test_hello_prints_its_text_and_halts():
     hello = programs.image("hello")
     printed = b""
-    with Kvm.open() as kvm, kvm.create_vm() as vm:
-        loader.add_memory(vm, hello)
-        vcpu = vm.create_vcpu()
-        loader.enter_real_mode(vcpu, hello)
-        loop = RunLoop(vcpu)
-        with Watchdog(loop, 10):
-            while isinstance(found := loop.run(), IoExit):
-                assert (found.port, found.size) == (Port.CONSOLE, 1)
-                printed += found.data
+    with long_mode(hello) as guest, Watchdog(guest.loop, 10):
+        while isinstance(found := guest.loop.run(), IoExit):
+            assert (found.port, found.size) == (Port.CONSOLE, 1)
+            printed += found.data
     assert found == HltExit()
     assert printed == b"hello from L1\n"
 
@@ -69,7 +61,7 @@ def test_an_exception_in_l1_is_decoded(code, vector, words):
     *before, fault = code.split("\n")
     image = inline("\n".join(["entry: nop", *before, f"fault: {fault}"]) + PROTOCOL)
     with long_mode(image) as guest:
-        session = Session(guest.loop, guest.memory, 1, timeout_s=10)
+        session = Session(guest.loop, guest.memory, timeout_s=10, explain=lambda failed: explain(failed, vendor=None))
         with pytest.raises(GuestException) as caught:
             session.start()
     assert caught.value.vector == vector

@@ -4,11 +4,13 @@ import struct
 
 import pytest
 
-from kvmharness.cells.cell import matrix, rotation, scenario
-from kvmharness.cells.guest import round_trips
+from kvmharness.cells.matrix import matrix
+from kvmharness.cells.plan import round_trips
+from kvmharness.cells.rotation import rotation, scenario
 from kvmharness.guest import rows, spaces
 from kvmharness.guest.layout import ROWS_MAX, Action, Row
 from kvmharness.guest.rows import RoundTrip
+from kvmharness.vendors.vmx.vmx import VMX
 
 CELLS = matrix()
 
@@ -34,7 +36,10 @@ def test_no_rows_and_too_many_are_refused(count):
 def operands(cell):
     order = rotation(cell)
     tables = spaces.build(
-        1 + max(root for root, _ in order.host), 1 + max((r for r, _ in order.guest), default=-1), cell.eptps
+        1 + max(root for root, _ in order.host),
+        1 + max((r for r, _ in order.guest), default=-1),
+        cell.eptps,
+        VMX.nested_space,
     )
     return round_trips(order, tables), tables
 

@@ -3,9 +3,11 @@
 import pytest
 
 from kvmharness.errors import GuestError
-from kvmharness.guest.failures import UnexpectedExit
+from kvmharness.guest import loader
+from kvmharness.guest.failures import explain
 from kvmharness.guest.layout import SAMPLES_MAX, Mailbox, Place
 from kvmharness.guest.session import Session
+from kvmharness.guest.stops import UnexpectedExit
 from kvmharness.guest.watchdog import GuestHungError
 from kvmharness.kvm.errors import GuestShutdownError
 from kvmharness.kvm.exits import HltExit
@@ -19,7 +21,9 @@ READY_BEGIN = "entry: nop\n" + RING.format("DOORBELL_READY") + RING.format("DOOR
 
 
 def session(guest, rows=1, timeout_s=10.0):
-    return Session(guest.loop, guest.memory, rows, timeout_s=timeout_s)
+    for gpa, data in loader.mailbox(rows).items():
+        guest.memory.write(gpa, data)
+    return Session(guest.loop, guest.memory, timeout_s=timeout_s, explain=lambda failed: explain(failed, vendor=None))
 
 
 def test_phases_samples_and_round_trips():

@@ -4,7 +4,8 @@ import pytest
 
 from kvmharness.guest import spaces
 from kvmharness.guest.layout import MEMORY_BYTES, PAGE_BYTES, PROBE_GVA, Place
-from kvmharness.guest.svm import Svm
+from kvmharness.vendors.svm.svm import SVM
+from kvmharness.vendors.vmx.vmx import VMX
 from tests.x86.walker import WalkError, walk, walk_ept
 
 SHAPES = [(1, 0, 0), (8, 0, 0), (1, 1, 0), (3, 3, 0), (4, 4, 0), (5, 1, 1), (1, 1, 8), (3, 2, 3)]
@@ -28,7 +29,7 @@ def shape(request):
 
 @pytest.fixture
 def built(shape):
-    return spaces.build(*shape)
+    return spaces.build(*shape, VMX.nested_space)
 
 
 @pytest.fixture
@@ -100,7 +101,7 @@ def test_walks_write_nothing(built, memory):
 
 @pytest.mark.parametrize("shape", [(5, 1, 1), (1, 1, 8), (3, 2, 3)], ids=str)
 def test_nested_page_tables_in_the_place_of_ept(shape):
-    built = spaces.build(*shape, nested_space=Svm().nested_space)
+    built = spaces.build(*shape, nested_space=SVM.nested_space)
     memory = Memory(built.pages)
     assert len(set(built.eptp)) == shape[2]
     for j, cr3 in enumerate(built.guest_cr3):
@@ -126,4 +127,4 @@ def test_more_than_fits_is_refused(shape):
 
 def test_the_largest_cells_fit():
     for shape in ((15, 15, 0), (15, 1, 15), (8, 8, 8)):
-        Memory(spaces.build(*shape).pages)
+        Memory(spaces.build(*shape, VMX.nested_space).pages)

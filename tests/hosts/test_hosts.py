@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from kvmharness.errors import UsageError
-from kvmharness.hosts import NEEDS, DeviceState, all_unmet, check_names, facts, unmet
-from kvmharness.lab.machines import bochs, qemu
-from kvmharness.system.packages import install_command, missing
+from kvmharness.hosts.device import DeviceState
+from kvmharness.hosts.facts import facts
+from kvmharness.hosts.needs import NEEDS, all_unmet, check_names, unmet
 from tests.hostfiles import TOGETHER, HostFiles
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -158,11 +158,6 @@ def test_svm_is_had_from_the_emulated_svm_host(machine):
     assert lacks(machine, "nested_svm").way_out == lacks(machine, "npt").way_out == "kvmharness run --host svm"
 
 
-def test_every_emulated_host_that_a_need_names_can_be_started():
-    named = {host for need in NEEDS.values() for host in need.hosts}
-    assert named == {f"vmx:{cpu}" for cpu in bochs.CPUS} | {f"svm:{cpu}" for cpu in qemu.CPUS}
-
-
 def test_without_ept(machine):
     assert "ept=0" in lacks(machine, "no_ept").fix
     machine.module("kvm_intel", ept="N", vpid="0")
@@ -278,16 +273,6 @@ def test_a_misspelt_need_is_refused(machine, name):
 def test_a_misspelt_need_is_corrected():
     with pytest.raises(UsageError, match="did you mean nested_vmx"):
         check_names(["nested_vxm"])
-
-
-def test_missing_tools_name_their_packages(tmp_path, monkeypatch):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    there = tmp_path / "flex"
-    there.write_text("#!/bin/sh\n")
-    there.chmod(0o755)
-    found = missing({"flex": "flex", "bochs": "bochs bochs-sdl", str(there): "x", "/nowhere/a.bin": "isolinux"})
-    assert found == {"bochs": "bochs bochs-sdl", "/nowhere/a.bin": "isolinux"}
-    assert install_command([*found.values(), "bochs"]) == "sudo apt-get install bochs bochs-sdl isolinux"
 
 
 def test_this_machine_gives_facts_at_all():

@@ -101,14 +101,6 @@ def test_immediate_exit_ends_one_run(vm):
     assert vcpu.run() == exits.HltExit()
 
 
-def test_run_raw_answers_errno(vm):
-    vcpu = guests.load(vm, guests.HLT)
-    vcpu.kvm_run.immediate_exit = 1
-    assert vcpu.run_raw() == errno.EINTR
-    vcpu.kvm_run.immediate_exit = 0
-    assert vcpu.run_raw() == 0
-
-
 class Alarm:
     """A timer signal after 20 ms, again and again; its handler counts and may raise at one of them."""
 

@@ -205,6 +205,14 @@ def test_clock(vm):
     assert 5_000_000_000 <= vm.get_clock().clock < 65_000_000_000
 
 
+def test_shadow_pages_have_a_least_number(vm):
+    """KVM_MIN_ALLOC_MMU_PAGES of arch/x86/include/asm/kvm_host.h."""
+    vm.set_nr_mmu_pages(64)
+    with pytest.raises(IoctlError) as caught:
+        vm.set_nr_mmu_pages(63)
+    assert caught.value.errno == errno.EINVAL
+
+
 def test_devices_in_the_kernel(vm):
     vm.set_tss_addr(0xFFFBD000)
     vm.set_identity_map_addr(0xFFFBC000)

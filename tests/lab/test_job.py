@@ -1,59 +1,68 @@
-"""Jobs that cannot work are refused before anything boots; CPU models have short names."""
+"""Jobs that cannot work cannot be made, and steps travel."""
 
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kvmharness.errors import UsageError
 from kvmharness.lab.job import Job
-from kvmharness.lab.machines.bochs import CPUS, Bochs
-from kvmharness.lab.machines.catalogue import emulated_host
-from kvmharness.lab.machines.qemu import Qemu
-from kvmharness.system.programs import MissingToolError
+from kvmharness.lab.steps import Call, Exec, Load, Unload, decode, encode
+
+words = st.text(max_size=20)
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | words,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3),
+    max_leaves=8,
+)
+texts = st.dictionaries(words, words, max_size=3)
+steps = st.one_of(
+    st.builds(Load, words, texts, st.booleans()),
+    st.builds(Unload, st.booleans()),
+    st.builds(Call, words, st.dictionaries(words, plain, max_size=3), st.booleans()),
+    st.builds(
+        Exec,
+        st.lists(words, max_size=3).map(tuple),
+        st.none() | st.floats(0, 1e6),
+        texts,
+        st.booleans(),
+    ),
+)
 
 
 @pytest.mark.parametrize(
     ("step", "message"),
     [
-        ({}, "None is not one of call, exec, load, unload"),
-        ({"do": "reboot"}, "'reboot' is not one of"),
-        ({"do": "call"}, "has no 'function'"),
-        ({"do": "exec", "argv": []}, "has no 'argv'"),
-        ({"do": "load", "variant": "p1"}, "loads variant 'p1'; the job holds: stock"),
+        (Call(""), "calls '', which is not of the form module:name"),
+        (Call("module"), "not of the form module:name"),
+        (Call(":name"), "not of the form module:name"),
+        (Exec(()), "does not say which"),
+        (Load("p1"), "loads variant 'p1'; the job holds: stock"),
     ],
 )
 def test_a_step_that_cannot_work_is_refused(step, message):
-    job = Job(steps=({"do": "unload"}, step), modules={"stock": Path("modules")})
     with pytest.raises(UsageError, match=message) as caught:
-        job.check()
+        Job(steps=(Unload(), step), modules={"stock": Path("modules")})
     assert "step 1" in str(caught.value)
 
 
-def test_a_good_job_passes():
-    steps = ({"do": "load", "variant": "stock"}, {"do": "call", "function": "a:b"}, {"do": "exec", "argv": ["/x"]})
-    Job(steps=steps, modules={"stock": Path("modules")}).check()
+def test_a_good_job_can_be_made():
+    Job((Load("stock"), Call("a:b"), Exec(("/x",))), modules={"stock": Path("modules")})
 
 
-def test_the_models_have_short_names():
-    assert {"penryn", "lynnfield", "sandybridge", "haswell", "skylake"} <= set(CPUS)
+def test_what_the_rest_of_a_job_needs_is_required():
+    assert [step.required for step in (Load("x"), Unload(), Call("a:b"), Exec(("/x",)))] == [True, True, False, False]
 
 
-@pytest.mark.parametrize("make", [Bochs, Qemu])
-def test_an_unknown_model_is_refused_with_the_known_ones(make):
-    with pytest.raises(UsageError, match="'z80'") as caught:
-        make(Path("bzImage"), "z80")
-    assert "choose one of" in caught.value.hint
+def test_the_encoding_of_steps():
+    assert decode(
+        b'[{"do": "load", "variant": "p1", "params": {"kvm.tdp_mmu": "N"}, "required": true},'
+        b' {"do": "exec", "argv": ["/x", "-y"], "timeout_s": 2.5, "env": {}, "required": false}]'
+    ) == (Load("p1", {"kvm.tdp_mmu": "N"}), Exec(("/x", "-y"), 2.5))
+    assert encode([Unload()]) == b'[{"do": "unload", "required": true}]'
 
 
-def test_an_unknown_model_is_refused_before_a_kernel_is_built():
-    with pytest.raises(UsageError, match="'z80'"):
-        emulated_host("z80")
-
-
-@pytest.mark.parametrize(("make", "package"), [(Bochs, "bochs"), (Qemu, "qemu-system-x86")])
-def test_a_missing_emulator_is_named_with_its_package(make, package, monkeypatch, tmp_path):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(MissingToolError) as caught:
-        make(Path("bzImage")).run(Job(steps=({"do": "unload"},)), lambda event: None)
-    assert package in caught.value.package.split()
-    assert caught.value.hint.startswith("sudo apt-get install")
+@given(st.lists(steps, max_size=4))
+def test_steps_come_out_as_they_went_in(wanted):
+    assert decode(encode(wanted)) == tuple(wanted)

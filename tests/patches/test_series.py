@@ -31,14 +31,14 @@ def test_the_shipped_series():
             "KVM: x86/mmu: Ignore guest CR3 on fast root switch for direct MMU",
             "KVM: x86/mmu: Reuse the current root if possible for fast switch",
         ]
-    assert series.oracle == ("p1", "p2")
+    assert series.oracle == "root-cache"
     assert series.claims
 
 
 def test_a_folder_of_patches_gets_the_default_claims(folder):
     series = load(str(folder))
     assert titles(series) == ["KVM: x86: First", "KVM: x86: Second"]
-    assert series.oracle == ()
+    assert series.oracle == "root-cache"
     assert "no-stale-translation" in [claim["name"] for claim in series.claims]
 
 
@@ -53,16 +53,16 @@ def test_one_file(folder):
 
 def test_claims_can_come_from_elsewhere(folder):
     series = load(str(folder), claims="fast-cr3-switch")
-    assert series.oracle == ("p1", "p2")
+    assert series.oracle == "root-cache"
     assert series.claims == load("fast-cr3-switch").claims
     (folder / "mine.toml").write_text('[[claim]]\nname = "mine"\n')
     assert load(str(folder), claims=str(folder / "mine.toml")).claims == ({"name": "mine"},)
 
 
 def test_a_described_folder(folder):
-    (folder / "series.toml").write_text('title = "Two"\noracle = ["", "p2"]\nwithout = "fast-cr3-switch"\n')
+    (folder / "series.toml").write_text('title = "Two"\noracle = "none"\nwithout = "fast-cr3-switch"\n')
     series = load(str(folder))
-    assert (series.title, series.oracle) == ("Two", ("", "p2"))
+    assert (series.title, series.oracle) == ("Two", "none")
     assert series.without is not None
     assert series.without.name == "fast-cr3-switch"
 
@@ -71,8 +71,8 @@ def test_a_described_folder(folder):
     ("text", "message"),
     [
         ("titel = 1\n", "unknown key 'titel'"),
-        ("oracle = ['p3']\n", "oracle = "),
-        ("oracle = 'p1'\n", "oracle = "),
+        ("oracle = ['root-cache']\n", r"oracle = \['root-cache'\] is none"),
+        ("oracle = 'p1'\n", "oracle = 'p1' is none"),
         ("title = \n", "is not TOML"),
         ("claims-of = 'nowhere'\n", "cannot read"),
         ("without = 'nowhere'\n", "no series 'nowhere'"),
@@ -96,5 +96,5 @@ def test_what_is_not_there(tmp_path):
 def test_seeded_faults_are_judged_by_the_true_claims(name):
     series = load(str(FAULTS / name))
     assert series.claims == load("fast-cr3-switch").claims
-    assert series.oracle == ("p1", "p2")
+    assert series.oracle == "root-cache"
     assert len(series.sets[0].patches) == 2

@@ -1,15 +1,16 @@
 """Machines that the plugin is made to believe in, and an emulated host that is only another process."""
 
-import json
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from kvmharness.errors import LostMachineError
 from kvmharness.hosts.facts import facts
-from kvmharness.lab.job import HangError, KernelPanicError
+from kvmharness.lab.job import HangError
 from kvmharness.lab.kernels import build
+from kvmharness.lab.machines.supervisor import supervise
+from kvmharness.lab.steps import encode
 
 # Imported here, for a session within the session forgets what it imports first.
 from kvmharness.testing import needs
@@ -17,42 +18,47 @@ from kvmharness.testing.emulated import loop
 from tests.hostfiles import HostFiles
 
 PANIC_LINE = "Kernel panic - not syncing: sysrq triggered crash"
-# Lives as the agent does: does the call steps of a job, and prints every event as a line.
+# The emulator: the agent is its child. Exit status 86 of that is a panic.
+EMULATOR = """
+import subprocess, sys
+status = subprocess.call([sys.executable, "-c", *sys.argv[1:]])
+with open("console", "w") as console:
+    if status == 86:
+        console.write("[    1.000000] working\\n" + PANIC + "\\n---[ end Kernel panic ]---\\n")
+sys.exit(status)
+"""
+# The agent: the executor that is always there, on a machine that is made of files.
 AGENT = """
-import json, sys
+import os, sys
 from pathlib import Path
-job, root, host = json.loads(sys.argv[1]), sys.argv[2], sys.argv[3]
-sys.path.insert(0, sys.argv[4])
-from dataclasses import replace
+root, host, project = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+sys.path.insert(0, project)
 import kvmharness.testing.needs as needs
-found = needs.facts
+from kvmharness.lab.inside.executor import Executor
+from kvmharness.lab.inside.frames import frame
 from tests.hostfiles import HostFiles
-files = HostFiles(Path(root) / "machine")
+from tests.machines import FakeLoader
+found = needs.facts
+files = HostFiles(root / "machine")
 files.put("proc/cmdline", f"kvmharness.lab={host}")
 needs.facts = lambda: found(str(files.root))
-out = sys.stdout
-def send(**event):
-    print(json.dumps(event).replace(f"{root}/suite", "/suite"), file=out, flush=True)
-for number, step in enumerate(job):
-    send(step=number, event="begin", do=step["do"])
-    if step["do"] == "load":
-        for name, value in step["params"].items():
+class Loader(FakeLoader):
+    def load(self, step):
+        for name, value in step.params.items():
             files.put("sys/module/" + name.replace(".", "/parameters/"), value)
-    if step["do"] == "call":
-        from kvmharness.testing.emulated.standins import run
-        sys.stdout = sys.stderr
-        step["args"]["folder"] = root + step["args"]["folder"]
-        try:
-            run(lambda data: send(step=number, event="data", data=data), **step["args"])
-        except BaseException as error:
-            send(step=number, event="error", message=str(error), hint="", type=type(error).__name__)
-        sys.stdout = out
-    send(step=number, event="end")
+        return super().load(step)
+port = os.dup(1)  # tests may capture standard output
+os.dup2(2, 1)
+inside, outside = f"{root}/suite".encode(), b"/suite"
+def send(payload):
+    os.write(port, frame(payload.replace(inside, outside)))
+job = (root / "job.json").read_bytes().replace(b'"' + outside + b'"', b'"' + inside + b'"')
+Executor(Loader(), send, None, BaseException).run(job)
 """
 
 
 class ProcessMachine:
-    """An emulated host that is a process: exit status 86 is a panic, 87 a hang."""
+    """An emulated host whose emulator is a process: exit status 86 is a panic, 87 a hang."""
 
     description = "a process"
 
@@ -60,28 +66,27 @@ class ProcessMachine:
         self.folder, self.host, self.boots = folder, host, boots
 
     def run(self, job, on_event):
-        job.check()
         self.boots.append((self.host, job))
         root = self.folder / f"boot{len(self.boots)}"
-        for place, source in job.files.items():
+        for place, source in {**job.files, "job.json": encode(job.steps)}.items():
             path = root / place
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(source if isinstance(source, bytes) else source.read_bytes())
         project = str(Path(__file__).parents[2])
-        command = [sys.executable, "-c", AGENT, json.dumps(job.steps), str(root), self.host, project]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        emulator = EMULATOR.replace("PANIC", repr(PANIC_LINE))
         try:
-            for line in process.stdout:
-                on_event(json.loads(line))
-            status = process.wait()
-        finally:
-            process.kill()
-            process.wait()
-            process.stdout.close()
-        if status == 86:
-            raise KernelPanicError("the kernel panicked", console=("[    1.000000] working", PANIC_LINE))
-        if status == 87:
-            raise HangError("silent for 60 s, stopped", console=("[    1.000000] the last line",))
+            supervise(
+                [sys.executable, "-c", emulator, AGENT, str(root), self.host, project],
+                job,
+                on_event,
+                name="the process",
+                console_path=root / "console",
+                folder=root,
+            )
+        except LostMachineError as error:
+            if "(status 87)" not in str(error):
+                raise
+            raise HangError("silent for 60 s, stopped", console=("[    1.000000] the last line",)) from error
 
 
 @pytest.fixture
@@ -106,9 +111,7 @@ def boots(poor, tmp_path, monkeypatch):
     found = []
     kernel = build.Kernel(tmp_path, tmp_path)
     monkeypatch.setattr(loop.build, "kernel", lambda **options: kernel)
-    monkeypatch.setattr(
-        loop, "emulated_host", lambda cpu, kernel, **more: ProcessMachine(tmp_path, f"vmx:{cpu}", found)
-    )
+    monkeypatch.setattr(loop, "emulated_host", lambda host, kernel, **more: ProcessMachine(tmp_path, host, found))
     return found
 
 

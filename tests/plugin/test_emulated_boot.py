@@ -21,7 +21,7 @@ SUITE = """
             file.write("c")
 
     def test_a_round_trip_after_it(nested, timing, record_property):
-        pair = nested(eptps=1)
+        pair = nested("b:1x1")
         pair.run(3)
         assert len(timing("round trip", pair, batches=2, round_trips=2)) == 2
         assert pair.round_trips == 7
@@ -39,7 +39,7 @@ SUITE = """
 
     @pytest.mark.needs("no_ept")
     def test_without_ept(nested):
-        nested().run(2)
+        nested("e:1x1").run(2)
 """
 
 

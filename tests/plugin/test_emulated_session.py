@@ -5,6 +5,7 @@ import xml.etree.ElementTree as xml
 import pytest
 
 from kvmharness.errors import ExitCode, LostMachineError
+from kvmharness.lab.steps import Call, Load, Unload
 from kvmharness.system.programs import MissingToolError
 from kvmharness.testing.emulated import loop
 
@@ -31,8 +32,8 @@ SUITE = """
         raise RuntimeError("in teardown")
     def test_teardown(broken, record_property): record_property("seen", 1)
     def test_asserts_inside_the_package(kvm_host):
-        from kvmharness.testing.needs import host_name
-        host_name("nowhere")
+        from kvmharness.hosts import catalogue
+        catalogue.named("nowhere")
 """
 OUTCOMES = {"passed": 3, "failed": 2, "skipped": 2, "xfailed": 1, "errors": 1, "warnings": 1}
 
@@ -59,8 +60,8 @@ def test_a_suite_looks_as_if_it_had_run_here(suite, boots, pytester, run):
         "E       AssertionError: assert ['a', 'b'] == ['a', 'c']",
         "test_suite.py:9: AssertionError",
         "said before",
-        '>           raise UsageError(f"no emulated host',  # a source that only lies out here
-        "kvmharness/testing/needs.py:",
+        '>       raise UsageError(f"no emulated host',  # a source that only lies out here
+        "kvmharness/hosts/catalogue.py:",
         "UserWarning: careful",
         "SKIPPED [2] test_suite.py:11: not today",
     ):
@@ -177,8 +178,8 @@ def test_several_hosts_and_parameters(pytester, boots, run):
     result.assert_outcomes(passed=5)
     assert sorted(host for host, _ in boots) == ["vmx:haswell", "vmx:penryn", "vmx:skylake"]
     steps = next(job.steps for host, job in boots if host == "vmx:skylake")
-    assert [step["do"] for step in steps] == ["load", "call", "unload"] * 2
-    assert [step["params"] for step in steps if step["do"] == "load"] == [{"kvm.tdp_mmu": "N"}, {}]
+    assert [type(step) for step in steps] == [Load, Call, Unload] * 2
+    assert [step.params for step in steps if isinstance(step, Load)] == [{"kvm.tdp_mmu": "N"}, {}]
 
 
 def test_what_no_host_offers_is_still_skipped(pytester, boots, run):
@@ -207,7 +208,7 @@ def test_a_machine_that_does_not_start_is_an_error_on_every_test(suite, boots, r
 
 def test_what_the_emulated_host_lacks_outside_is_a_usage_error(suite, boots, run, monkeypatch):
     def no_emulator(*arguments, **more):
-        raise MissingToolError("bochs", "bochs")
+        raise MissingToolError("bochs")
 
     monkeypatch.setattr(loop, "emulated_host", no_emulator)
     result = run("--kvm-host", "vmx")

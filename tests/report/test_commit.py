@@ -2,7 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from kvmharness.cells.cell import Cell, Setup, matrix, select, with_params
+from kvmharness.cells.cell import Cell, Setup, with_params
+from kvmharness.cells.matrix import matrix, select
 from kvmharness.report.commit import commit_lines
 from kvmharness.results.verdict import ClaimResult, Outcome, Verdict
 from tests import builders

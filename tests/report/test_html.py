@@ -5,7 +5,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from kvmharness.cells.cell import Cell, Setup, select
+from kvmharness.cells.cell import Cell, Setup
+from kvmharness.cells.matrix import select
 from kvmharness.errors import HostRequirementError
 from kvmharness.report.rows import rows
 from kvmharness.results.record import CellError

@@ -3,11 +3,12 @@ from dataclasses import replace
 
 import pytest
 
-from kvmharness.cells.cell import Cell, Order, Setup, matrix, with_params
+from kvmharness.cells.cell import Cell, Order, Setup, with_params
+from kvmharness.cells.matrix import matrix
 from kvmharness.report import words
 from kvmharness.report.rows import rows
 from kvmharness.report.text import print_run, run_lines, verdict_lines
-from kvmharness.results.record import CellError, Probes
+from kvmharness.results.record import CellError, OracleView, Probes
 from kvmharness.results.verdict import ClaimResult, Outcome, Verdict
 from tests import builders
 
@@ -153,3 +154,19 @@ def test_percent_never_shows_a_signed_zero():
         "-12.0%",
         "+0.5%",
     ]
+
+
+def test_how_the_oracle_sees_a_kernel_is_said_unless_its_source_shows_it():
+    record = builders.record([BUSY], ("none", "p1", "both"), turns=1)
+    assert words.notes(record) == ()
+    views = (
+        OracleView("root-cache", {"reuse_current": 1, "previous_roots": 3}, "as it was said"),
+        OracleView("root-cache", None, "f() is another one"),
+        record.variants[2].oracle,
+    )
+    variants = tuple(replace(v, oracle=view) for v, view in zip(record.variants, views, strict=True))
+    text = "\n".join(run_lines(replace(record, notes=("hot",), variants=variants), width=200))
+    assert "note: hot\n" in text
+    assert "note: the oracle root-cache predicts for a kernel with reuse_current 1, previous_roots 3, as it was" in text
+    assert "note: the oracle root-cache does not describe p1, no prediction: f() is another one\n" in text
+    assert "both, no" not in text

@@ -6,6 +6,8 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack, contextmanager
+from textwrap import dedent
 
 import pytest
 
@@ -79,31 +81,103 @@ def test_a_full_disk_is_recognized_on_a_real_full_device():
         file.write(b"x")
 
 
-def test_a_dead_processes_lock_is_taken_over(folder):
-    child = subprocess.run(
-        [sys.executable, "-S", "-c", "import os; print(os.getpid())"], capture_output=True, check=True
-    )
+@contextmanager
+def another_process(code):
+    """Runs *code* beside this process, once it has printed a line; ends it by SIGKILL."""
+    prelude = "import os, sys, time\nfrom pathlib import Path\nfrom kvmharness.system import cache\n"
+    with subprocess.Popen([sys.executable, "-c", prelude + dedent(code)], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout.readline()
+            yield process
+        finally:
+            process.kill()
+
+
+MAKING = """
+    def make(place):
+        (place / "content").write_text("theirs")
+        print("making", flush=True)
+        time.sleep({seconds})
+    cache.folder_entry("things", "key", make)
+    print("made", flush=True)
+"""
+
+
+@pytest.mark.parametrize("content", ["", "1", str(os.getpid())])
+def test_a_lock_file_that_nobody_holds_keeps_nobody_out(folder, content):
     (folder / "things").mkdir(parents=True)
-    (folder / "things/.lock-key").write_bytes(child.stdout)
+    (folder / "things/.lock-key").write_text(content)
     assert cache.folder_entry("things", "key", write("x")).is_dir()
 
 
 @pytest.mark.slow
-def test_a_second_caller_waits_for_the_first(folder):
-    made, said = [], []
+@pytest.mark.parametrize("entry", [cache.folder_entry, cache.file_entry])
+def test_a_second_process_waits_for_the_first(folder, entry):
+    said = []
+    with another_process(MAKING.format(seconds=0.7)):
+        place = entry("things", "key", lambda place: pytest.fail("made twice"), said.append)
+    assert (place / "content").read_text() == "theirs"
+    assert said == ["waiting for another process that makes the same (things/key), 0 s"]
+
+
+@pytest.mark.slow
+def test_threads_of_one_process_wait_for_each_other(folder):
+    made = []
 
     def make(place):
         made.append(place)
-        time.sleep(0.5)
+        time.sleep(0.3)
 
-    first = threading.Thread(target=cache.folder_entry, args=("things", "key", make))
-    first.start()
-    while not made:
-        time.sleep(0.01)
-    cache.folder_entry("things", "key", make, said.append)
-    first.join()
+    threads = [threading.Thread(target=cache.folder_entry, args=("things", "key", make)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     assert len(made) == 1
-    assert "waiting for process" in said[0]
+
+
+@pytest.mark.slow
+def test_the_wait_can_be_interrupted(folder):
+    def interrupt(message):
+        raise KeyboardInterrupt
+
+    with another_process(MAKING.format(seconds=60)) as process:
+        with pytest.raises(KeyboardInterrupt):
+            cache.folder_entry("things", "key", write("x"), interrupt)
+        assert process.poll() is None
+        assert not (folder / "things/key").exists()
+
+
+@pytest.mark.slow
+def test_of_many_that_see_a_maker_die_one_makes_it(folder, tmp_path):
+    one = f"""
+        def make(place):
+            with open("{tmp_path}/made", "a") as file:
+                file.write("made\\n")
+            (place / "content").write_text("whole")
+            time.sleep(0.2)
+        print("ready", flush=True)
+        cache.folder_entry("things", "key", make)
+        print("done", flush=True)
+    """
+    with another_process(MAKING.format(seconds=60)) as maker, ExitStack() as stack:
+        waiters = [stack.enter_context(another_process(one)) for _ in range(4)]
+        maker.kill()
+        assert [waiter.stdout.readline() for waiter in waiters] == ["done\n"] * 4
+    assert (tmp_path / "made").read_text() == "made\n"
+    assert [path.name for path in (folder / "things").iterdir()] == ["key"]
+    assert (folder / "things/key/content").read_text() == "whole"
+
+
+@pytest.mark.slow
+def test_what_a_dead_process_left_half_made_goes_and_what_a_living_one_makes_stays(folder):
+    with another_process(MAKING.format(seconds=60)) as maker:
+        cache.folder_entry("things", "other", write("x"))
+        assert len(list((folder / "things").glob(".making-key.*"))) == 1
+        maker.kill()
+        maker.wait()
+        cache.folder_entry("things", "other", write("x"))
+    assert [path.name for path in (folder / "things").iterdir()] == ["other"]
 
 
 def test_digests_tell_contents_apart():
@@ -117,8 +191,12 @@ def test_the_newest_entries_are_kept(folder):
         place = cache.folder_entry("things", str(number), write("x"))
         os.utime(place, (number, number))
     cache.folder_entry("things", "0", write("x"))  # used again, so the newest
-    half_made = folder / "things/.making-old"
-    half_made.mkdir()
-    os.utime(half_made, (0, 0))
     cache.keep_newest("things", 2)
     assert sorted(path.name for path in (folder / "things").iterdir()) == ["0", "3"]
+
+
+def test_the_newest_files_are_kept(folder):
+    for number in range(3):
+        os.utime(cache.file_entry("things", str(number), lambda place: place.write_text("x")), (number, number))
+    cache.keep_newest("things", 1)
+    assert [path.name for path in (folder / "things").iterdir()] == ["2"]

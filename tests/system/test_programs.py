@@ -3,7 +3,8 @@
 import pytest
 
 from kvmharness.errors import ExitCode
-from kvmharness.system.programs import DiskFullError, MissingToolError, ToolError, find_file, run
+from kvmharness.system import packages
+from kvmharness.system.programs import DiskFullError, MissingToolError, ToolError, find, run
 
 
 @pytest.fixture
@@ -44,8 +45,9 @@ def test_a_program_that_finds_the_disk_full_is_a_full_disk(tool, tmp_path, words
         run(["tar"], writes=tmp_path)
 
 
-def test_a_missing_file_is_named_with_its_package():
-    with pytest.raises(MissingToolError, match=r"/no/isolinux\.bin is not installed") as caught:
-        find_file(("/no/isolinux.bin", "/none/isolinux.bin"), "isolinux")
+def test_a_missing_file_is_named_with_its_package(monkeypatch):
+    monkeypatch.setitem(packages.FILES, "isolinux.bin", ("isolinux", "/no/isolinux.bin", "/none/isolinux.bin"))
+    with pytest.raises(MissingToolError, match=r"isolinux\.bin is not installed") as caught:
+        find("isolinux.bin")
     assert caught.value.hint == "sudo apt-get install isolinux"
     assert caught.value.exit_code == ExitCode.SKIPPED

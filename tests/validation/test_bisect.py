@@ -5,8 +5,7 @@ import pytest
 from kvmharness.cells.cell import Cell, Setup
 from kvmharness.errors import UsageError
 from kvmharness.results.record import CellError, Probes
-from kvmharness.results.verdict import Outcome
-from kvmharness.validation.bisect import Answer, BisectCode, Question, code_of, judge, kvm_overlay
+from kvmharness.validation.bisect import Answer, BisectCode, Question, judge, kvm_overlay
 from tests import builders
 
 A33 = Cell(Setup.NO_EPT, 3, 3)
@@ -17,14 +16,6 @@ def changed(**fields):
     from dataclasses import replace
 
     return replace(builders.result(A33), **fields)
-
-
-@pytest.mark.parametrize(
-    ("outcome", "code"),
-    [(Outcome.PASS, 0), (Outcome.FAIL, 1), (Outcome.INCONCLUSIVE, 125), (Outcome.SKIPPED, 125)],
-)
-def test_what_is_no_verdict_is_skipped(outcome, code):
-    assert code_of(outcome) == code
 
 
 @pytest.mark.parametrize(

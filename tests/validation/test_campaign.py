@@ -1,59 +1,29 @@
-"""Whole runs: turns in, one record out. The emulated host is a fake that answers a job's steps as the agent does."""
+"""Whole runs: turns in, one record out, on the fake machine."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from kvmharness.cells.cell import Cell, Setup, with_params
-from kvmharness.cells.experiment import Plan
-from kvmharness.errors import ExitCode
-from kvmharness.guest import shipped as programs
-from kvmharness.results.record import UNIT_EMULATED, UNIT_TSC, CellResult, VariantId
-from kvmharness.validation.campaign import (
-    EMULATED_PLAN,
-    RUN_CELLS,
-    StepFailedError,
-    Turn,
-    Variant,
-    run_here,
-    run_in,
-    schedule,
-)
+from kvmharness.cells.passes import Plan
+from kvmharness.cells.turn import EXECUTE
+from kvmharness.errors import ExitCode, GuestError, KvmHarnessError
+from kvmharness.lab.inside.modules import ModuleError
+from kvmharness.lab.job import ProtocolError, StepFailedError
+from kvmharness.lab.steps import Call, Load, Unload
+from kvmharness.measure.clock import UNIT_EMULATED, UNIT_TSC
+from kvmharness.results.record import VariantId
+from kvmharness.validation import campaign
+from kvmharness.validation.campaign import Turn, Variant, run_here, run_in, schedule
+from tests import builders
+from tests.machines import FakeLoader, FakeMachine, raw
+from tests.surroundings import skylake
 
 NO_EPT, ALONE = Cell(Setup.NO_EPT, 3, 3), Cell(Setup.L1_ALONE, 2, guest_cr3s=0)
 NO_TDP_MMU = with_params(NO_EPT, {"kvm.tdp_mmu": "N"})
-NONE = Variant(VariantId("none", "6.1 without the series", oracle={"p1": False, "p2": False}), Path("/modules/none"))
-BOTH = Variant(VariantId("both", "6.1", oracle={"p1": True, "p2": True}), Path("/modules/both"))
-
-
-class FakeMachine:
-    """Answers each step; `spoil` may replace the events of one."""
-
-    description = "Fake 1.0 skylake"
-
-    def __init__(self, spoil=lambda number, step: None):
-        self.job, self._spoil = None, spoil
-
-    def run(self, job, on_event):
-        job.check()
-        self.job = job
-        on_event({"event": "hello", "python": "3.11"})
-        for number, step in enumerate(job.steps):
-            on_event({"step": number, "event": "begin", "do": step["do"]})
-            for event in self._spoil(number, step) or self._events(step):
-                on_event({"step": number, **event})
-        on_event({"event": "bye"})
-
-    def _events(self, step):
-        if step["do"] == "call":
-            given = step["args"]
-            yield {"event": "data", "data": {"host": {"emulated": "vmx:skylake", "kernel_release": "6.1.192"}}}
-            for data in given["cells"]:
-                cell = Cell.from_json(data)
-                result = CellResult(cell.id, data, given["variant"], given["turn"], params=dict(cell.params))
-                yield {"event": "data", "data": {"result": result.to_json()}}
-        yield {"event": "end", "result": None}
+NONE = Variant(VariantId("none", "6.1 without the series", oracle=builders.view("none")), Path("/modules/none"))
+BOTH = Variant(VariantId("both", "6.1", oracle=builders.view("both")), Path("/modules/both"))
 
 
 def run(machine, order, cells, **options):
@@ -79,25 +49,25 @@ def test_turns_follow_the_order():
 def test_cells_with_other_parameters_are_turns_of_their_own():
     made = schedule(("none", "both"), (NO_EPT, NO_TDP_MMU, ALONE))
     assert made == (
-        Turn(0, "none", {}, (NO_EPT, ALONE)),
-        Turn(0, "none", {"kvm.tdp_mmu": "N"}, (NO_TDP_MMU,)),
-        Turn(1, "both", {}, (NO_EPT, ALONE)),
-        Turn(1, "both", {"kvm.tdp_mmu": "N"}, (NO_TDP_MMU,)),
+        Turn(0, "none", (), (NO_EPT, ALONE)),
+        Turn(0, "none", (("kvm.tdp_mmu", "N"),), (NO_TDP_MMU,)),
+        Turn(1, "both", (), (NO_EPT, ALONE)),
+        Turn(1, "both", (("kvm.tdp_mmu", "N"),), (NO_TDP_MMU,)),
     )
 
 
 def test_one_boot_does_all_turns():
     machine = FakeMachine()
     record, heard = run(machine, ("none", "both"), (NO_EPT, NO_TDP_MMU))
-    assert [step["do"] for step in machine.job.steps] == ["load", "call", "unload"] * 4
-    loads = [step for step in machine.job.steps if step["do"] == "load"]
-    assert [(step["variant"], step["params"]) for step in loads] == [
-        ("none", {}),
-        ("none", {"kvm.tdp_mmu": "N"}),
-        ("both", {}),
-        ("both", {"kvm.tdp_mmu": "N"}),
+    (job,) = machine.jobs
+    assert [type(step) for step in job.steps] == [Load, Call, Unload] * 4
+    assert [step for step in job.steps if isinstance(step, Load)] == [
+        Load("none", {}),
+        Load("none", {"kvm.tdp_mmu": "N"}),
+        Load("both", {}),
+        Load("both", {"kvm.tdp_mmu": "N"}),
     ]
-    assert machine.job.modules == {"none": Path("/modules/none"), "both": Path("/modules/both")}
+    assert job.modules == {"none": Path("/modules/none"), "both": Path("/modules/both")}
     assert [(result.id, result.variant, result.turn) for result in record.results] == [
         ("a:3x3", "none", 0),
         ("a:3x3/tdp_mmu=N", "none", 0),
@@ -107,14 +77,47 @@ def test_one_boot_does_all_turns():
     assert heard == [(result.id, i + 1, 4) for i, result in enumerate(record.results)]
 
 
-def test_calls_say_everything_that_a_run_depends_on():
+def test_calls_carry_all_that_was_planned():
     machine = FakeMachine()
-    run(machine, ("none", "both"), (NO_EPT,))
-    calls = [step for step in machine.job.steps if step["do"] == "call"]
-    assert {step["function"] for step in calls} == {RUN_CELLS}
-    assert [step["args"]["oracle"] for step in calls] == [{"p1": False, "p2": False}, {"p1": True, "p2": True}]
-    assert all(step["args"]["plan"] == asdict(EMULATED_PLAN) for step in calls)
-    assert set(calls[0]["args"]["images"]) == set(programs.names()), "there is no assembler inside"
+    run(machine, ("none", "both"), (NO_EPT, ALONE))
+    calls = [step for step in machine.jobs[0].steps if isinstance(step, Call)]
+    assert all(step.required for step in calls)
+    assert {step.function for step in calls} == {EXECUTE}
+    there = skylake()
+    for step in calls:
+        assert [cell["id"] for cell in step.args["cells"]] == ["a:3x3", "d:2"]
+        assert step.args["parameters"] == there.facts.module_parameters
+        assert step.args["offered"] == there.offered.to_json()
+        assert {"function": "kvm_mmu_load"} in step.args["counters"]
+
+
+def test_predictions_are_those_for_the_variant():
+    record, _ = run(FakeMachine(), ("none", "both"), (NO_EPT,))
+    loads = [(result.counts["kvm_mmu_load"], result.predicted.loads) for result in record.results]
+    assert loads == [(2 * 48, 2 * 48), (0, 0)]
+
+
+def test_a_variant_whose_kvm_offers_something_else_is_asked_and_runs_in_a_boot_of_its_own():
+    asked = []
+
+    def execute(emit, *, cells, parameters, **more):
+        if machine.loader.variant == "both" and "kvm.new" not in parameters:
+            emit({"differs": "parameters"})
+            return
+        machine._execute(emit, cells=cells)
+
+    def probe(emit):
+        asked.append(len(machine.jobs))
+        emit(skylake(**({"new": "1"} if len(asked) > 1 else {})).to_json())
+
+    machine = FakeMachine()
+    machine.calls |= {EXECUTE: execute, campaign.surroundings_of.__globals__["PROBE"]: probe}
+    record, heard = run(machine, ("none", "both", "none"), (NO_EPT,))
+    assert asked == [0, 1]
+    assert [len(job.steps) for job in machine.jobs] == [9, 3]
+    assert [(r.variant, r.turn) for r in record.results] == [("none", 0), ("both", 1), ("none", 2)]
+    assert all(result.error is None for result in record.results)
+    assert heard[-1] == ("a:3x3", 3, 3)
 
 
 def test_the_record():
@@ -127,52 +130,117 @@ def test_the_record():
     assert replace(again, when=record.when) == record
 
 
-def test_what_the_kernel_logged_belongs_to_the_cells_of_that_step():
-    def warn(number, step):
-        if step["do"] != "call" or step["args"]["turn"] != 1:
-            return None
-        machine = FakeMachine()
-        return [*list(machine._events(step))[:-1], {"event": "dmesg", "lines": ["WARNING: mmu.c"]}, {"event": "end"}]
+def test_each_load_is_told():
+    loads = []
+    run(FakeMachine(), ("none", "both", "none"), (NO_EPT,), on_load=loads.append)
+    assert loads == ["none", "both", "none"]
 
-    record, _ = run(FakeMachine(warn), ("none", "both", "none"), (NO_EPT,))
+
+@pytest.mark.parametrize("when", ["load", "unload"])
+def test_what_the_kernel_logged_belongs_to_the_cells_of_that_turn(when):
+    def warn(variant):
+        if variant == "both":
+            machine.log.lines.append("WARNING: mmu.c")
+
+    machine = FakeMachine(FakeLoader(**{f"on_{when}": warn}))
+    record, _ = run(machine, ("none", "both", "none"), (NO_EPT,))
     assert record.dmesg == ("WARNING: mmu.c",)
     assert [result.dmesg for result in record.results] == [(), ("WARNING: mmu.c",), ()]
 
 
 def test_a_variant_that_does_not_load():
-    def refuse(number, step):
-        if step["do"] == "load" and step["variant"] == "both":
-            return [{"event": "error", "type": "ModuleError", "message": "insmod: failed", "hint": "", "exit_code": 5}]
-        return None
+    def refuse(variant):
+        if variant == "both":
+            raise ModuleError("insmod: failed")
 
     with pytest.raises(StepFailedError, match="load failed: insmod: failed") as caught:
-        run(FakeMachine(refuse), ("none", "both"), (NO_EPT,))
-    assert (caught.value.kind, caught.value.exit_code) == ("load", ExitCode.LOST)
+        run(FakeMachine(FakeLoader(on_load=refuse)), ("none", "both"), (NO_EPT,))
+    assert caught.value.step == Load("both", {})
+    assert (caught.value.failed.type, caught.value.exit_code) == ("ModuleError", ExitCode.LOST)
 
 
 def test_a_bug_inside_shows_its_traceback():
-    def crash(number, step):
-        if step["do"] != "call":
-            return None
-        return [{"event": "error", "type": "KeyError", "message": "'x'", "exit_code": None, "traceback": "line 7"}]
+    def crash(emit, **arguments):
+        return {}["x"]
 
     with pytest.raises(StepFailedError, match="a bug: KeyError") as caught:
-        run(FakeMachine(crash), ("none",), (NO_EPT,))
-    assert "line 7" in str(caught.value)
+        run(FakeMachine(calls={EXECUTE: crash}), ("none",), (NO_EPT,))
+    assert "in crash" in str(caught.value)
     assert caught.value.exit_code == ExitCode.LOST
 
 
-@pytest.mark.needs("kvm")
-def test_a_run_on_this_machine():
-    heard = []
-    record = run_here(
+def changed(**fields):
+    return {**raw(0, NO_EPT), **fields}
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        ([], "no result for a:3x3"),
+        ([changed(), changed(cell=1)], "a result for cell 1 where that of cell 1 was due|for cell 1"),
+        ([changed(), changed()], "a result for cell 0"),
+        ([changed(cell=1)], "a result for cell 1 where that of cell 0 was due"),
+        ([{}], "result.cell: missing"),
+        ([changed(cell="0")], "result.cell: expected an integer"),
+        ([changed(surprise=3)], "unknown field 'surprise'"),
+        ([changed(counts={"kvm_mmu_load": 10**400})], "kvm_mmu_load: expected 64 bits"),
+        ([{"cell": 0, "mailbox": "no"}], "result.mailbox: expected bytes"),
+    ],
+)
+def test_results_that_cannot_be_are_an_error_of_the_host(data, why):
+    def forge(emit, **arguments):
+        for one in data:
+            emit(one)
+
+    with pytest.raises(ProtocolError, match=why) as caught:
+        run(FakeMachine(calls={EXECUTE: forge}), ("none",), (NO_EPT,))
+    assert caught.value.exit_code == ExitCode.LOST
+
+
+def here(**options):
+    return run_here(
         (ALONE, NO_EPT),
         Plan(warmup=8, round_trips=60, batches=3, batch_round_trips=10),
         turns=2,
         oracle=None,
         command=("kvmharness", "run"),
-        on_result=lambda result, number, total: heard.append((result.id, number, total)),
+        **{"on_result": lambda result, number, total: None, **options},
     )
+
+
+def pretend(monkeypatch, execute):
+    """A run here that executes this, wherever here is."""
+    monkeypatch.setattr(campaign, "surroundings", skylake)
+    monkeypatch.setattr("kvmharness.cells.execute.execute", execute)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_the_end_of_the_process_passes_through_a_run_here(monkeypatch, error):
+    def end(emit, **arguments):
+        raise error
+
+    pretend(monkeypatch, end)
+    with pytest.raises(error):
+        here()
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(KvmHarnessError("x"), ExitCode.LOST), (GuestError("x", "look"), ExitCode.FAIL)]
+)
+def test_what_a_run_here_raises_comes_out_with_its_exit_code(monkeypatch, error, code):
+    def fail(emit, **arguments):
+        raise error
+
+    pretend(monkeypatch, fail)
+    with pytest.raises(StepFailedError, match="call failed: x") as caught:
+        here()
+    assert (caught.value.exit_code, caught.value.hint) == (code, error.hint)
+
+
+@pytest.mark.needs("kvm")
+def test_a_run_on_this_machine():
+    heard = []
+    record = here(on_result=lambda result, number, total: heard.append((result.id, number, total)))
     assert record.unit == UNIT_TSC
     assert [(r.id, r.turn) for r in record.results] == [("d:2", 0), ("a:3x3", 0), ("d:2", 1), ("a:3x3", 1)]
     assert heard == [("d:2", 1, 4), ("a:3x3", 2, 4), ("d:2", 3, 4), ("a:3x3", 4, 4)]

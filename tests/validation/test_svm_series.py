@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from kvmharness.cells.cell import validation_matrix
+from kvmharness.cells.matrix import validation_matrix
 from kvmharness.lab.kernels.source import debian
-from kvmharness.lab.machines.catalogue import emulated_host
+from kvmharness.lab.machines.emulator import emulated_host
 from kvmharness.patches.series import load
 from kvmharness.results.verdict import Outcome
 from kvmharness.validation.validate import prepare, validate
@@ -32,7 +32,7 @@ VARIANTS = ("none", "p1", "p2", "both")
 def validated(spec, variants):
     cells = [cell for cell in validation_matrix("kvm_amd") if cell.id in LOADS]
     assert len(cells) == len(LOADS)
-    return validate(prepare(load(spec), debian(), variants), lambda kernel: emulated_host("epyc", kernel), cells)
+    return validate(prepare(load(spec), debian(), variants), lambda kernel: emulated_host("svm", kernel), cells)
 
 
 def failing(found):

@@ -85,7 +85,7 @@ def spaces():
     first = PageTables(TABLES_A)
     first.map(0, 0, MEMORY_BYTES, page_bytes=PAGE_2M)
     first.map(PROBE, PAGE_A, flags=KERNEL | Pte.NX)
-    second = PageTables(first.end_gpa)
+    second = PageTables(TABLES_A + len(first.image))
     second.map(0, 0, MEMORY_BYTES, page_bytes=PAGE_2M)
     second.map(PROBE, PAGE_B, flags=READ_ONLY)
     return first, second

@@ -3,24 +3,17 @@
 #define O_RDWR 2
 #define O_CLOEXEC 0x80000
 
-#define PROT_NONE 0
 #define PROT_READ 1
 #define PROT_WRITE 2
 #define PROT_EXEC 4
 #define MAP_SHARED 0x01
 #define MAP_PRIVATE 0x02
-#define MAP_FIXED 0x10
 #define MAP_ANONYMOUS 0x20
 #define MAP_NORESERVE 0x4000
-#define MAP_POPULATE 0x8000
-#define MADV_DONTNEED 4
-#define MADV_HUGEPAGE 14
-#define MADV_NOHUGEPAGE 15
 
 #define SYS_ioctl 16
 #define SYS_getpid 39
 #define SYS_gettid 186
-#define SYS_tgkill 234
 #define SYS_perf_event_open 298
 
 int open(const char *path, int flags, ...);
@@ -32,6 +25,4 @@ int ioctl(int fd, unsigned long request, ...);
 void *mmap(void *address, size_t length, int prot, int flags, int fd, long offset);
 int munmap(void *address, size_t length);
 int mprotect(void *address, size_t length, int prot);
-int madvise(void *address, size_t length, int advice);
 long syscall(long number, ...);
-int sched_yield(void);

@@ -4,14 +4,9 @@
 #define SIGUSR2 12
 #define SIGALRM 14
 #define SIG_BLOCK 0
-#define SIG_UNBLOCK 1
 #define SIG_SETMASK 2
-#define SIGEV_SIGNAL 0
-#define SIGEV_NONE 1
 #define SIGEV_THREAD_ID 4
-#define CLOCK_REALTIME 0
 #define CLOCK_MONOTONIC 1
-#define CLOCK_THREAD_CPUTIME_ID 3
 
 typedef int clockid_t;
 typedef void *timer_t;
@@ -36,14 +31,10 @@ struct sigevent {
 
 int timer_create(clockid_t clock, struct sigevent *event, timer_t *timer);
 int timer_settime(timer_t timer, int flags, const struct itimerspec *value, struct itimerspec *previous);
-int timer_gettime(timer_t timer, struct itimerspec *value);
 int timer_delete(timer_t timer);
-int clock_gettime(clockid_t clock, struct timespec *now);
 int sigemptyset(sigset_t *set);
 int sigaddset(sigset_t *set, int signum);
-int sigdelset(sigset_t *set, int signum);
 int sigismember(const sigset_t *set, int signum);
 int pthread_sigmask(int how, const sigset_t *set, sigset_t *previous);
 int sigtimedwait(const sigset_t *set, siginfo_t *info, const struct timespec *timeout);
-int sigpending(sigset_t *set);
 sighandler_t signal(int signum, sighandler_t handler);

@@ -5,7 +5,6 @@ archive, which the kernel unpacks after the first one. Both are compressed with 
 emulator, reading is not.
 """
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,10 +12,12 @@ from pathlib import Path
 
 from kvmharness.lab.image.cpio import Archive
 from kvmharness.lab.image.interpreter import HOME, PYTHON, PythonParts, add_python
+from kvmharness.lab.inside.modules import module_name
 from kvmharness.lab.job import AGENT_ENDED, Job
-from kvmharness.lab.kernels.modulefiles import content, load_order, name_of
+from kvmharness.lab.kernels.modulefiles import content, load_order
+from kvmharness.lab.steps import encode
 from kvmharness.system import cache
-from kvmharness.system.programs import disk_errors, find, find_file, run
+from kvmharness.system.programs import disk_errors, find, run
 
 # Mounts come first: without /dev Python finds no /dev/urandom, without tracefs no tracepoint has an id.
 INIT = f"""#!/bin/busybox sh
@@ -38,8 +39,6 @@ _FOLDERS = ("proc", "sys", "dev", "tmp", "root", "job", "run", "etc")
 # tsc_early_khz: the TSC counts emulated instructions, so that the kernel's delays are as short as the emulator is slow.
 # nokaslr, norandmaps: two runs of the same image are to be the same. panic=0: the console is read before the machine
 # goes.
-# Followed by the machine's short name: how a program inside knows where it is.
-MARKER = "kvmharness.lab="
 COMMAND_LINE = (
     "console=ttyS0,115200 quiet panic=0 oops=panic tsc=reliable no_timer_check mitigations=off nokaslr norandmaps "
     "rdinit=/init"
@@ -93,12 +92,12 @@ def base_archive(parts: ImageParts) -> Path:
 def job_archive(job: Job) -> bytes:
     """A job as an archive: ``/job/job.json``, its modules and its files."""
     archive = Archive()
-    archive.add_file("job/job.json", json.dumps({"steps": list(job.steps)}, sort_keys=True).encode())
+    archive.add_file("job/job.json", encode(job.steps))
     for name, folder in sorted(job.modules.items()):
-        order = load_order(folder)
-        for path in order:
-            archive.add_file(f"job/modules/{name}/{name_of(path)}.ko", content(path))
-        archive.add_file(f"job/modules/{name}/order", "".join(f"{name_of(path)}.ko\n" for path in order).encode())
+        files = {f"{module_name(path.name)}.ko": path for path in load_order(folder)}
+        for file_name, path in files.items():
+            archive.add_file(f"job/modules/{name}/{file_name}", content(path))
+        archive.add_file(f"job/modules/{name}/order", "".join(f"{file_name}\n" for file_name in files).encode())
     for place, source in sorted(job.files.items()):
         data = _read(source)
         archive.add_file(place, data, executable=_is_program(data))
@@ -123,10 +122,7 @@ def write_iso(target: Path, kernel: Path, initramfs: Path, command_line: str) ->
     Raises:
         MissingToolError, ToolError, DiskFullError.
     """
-    isolinux = find_file(("/usr/lib/ISOLINUX/isolinux.bin", "/usr/share/syslinux/isolinux.bin"), "isolinux")
-    loader = find_file(
-        ("/usr/lib/syslinux/modules/bios/ldlinux.c32", "/usr/share/syslinux/ldlinux.c32"), "syslinux-common"
-    )
+    isolinux, loader = find("isolinux.bin"), find("ldlinux.c32")
     tree = target.parent / "iso"
     with disk_errors(target):
         tree.mkdir()

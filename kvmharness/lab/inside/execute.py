@@ -1,4 +1,4 @@
-"""Run a program inside the emulated host: its output as it comes, its exit status, a time limit."""
+"""Runs a program: its output as it comes, its exit status, a time limit."""
 
 import os
 import select
@@ -6,36 +6,33 @@ import signal
 import time
 from collections.abc import Callable
 
+from kvmharness.lab.steps import Exec, Exited
+
 _CHUNK_BYTES = 1 << 16
 # What a program finds; no more than that, so that a run does not depend on who started it.
 ENVIRONMENT = {"PATH": "/bin:/sbin", "HOME": "/root", "TERM": "dumb", "LC_ALL": "C"}
 
 
-def execute(step: dict[str, object], output: Callable[[str], None]) -> dict[str, object]:
-    """Run ``step["argv"]`` to its end.
+def execute(step: Exec, output: Callable[[str], None]) -> Exited:
+    """Runs a program to its end.
 
     Args:
-        step: ``argv``; optional ``timeout_s`` (seconds of the emulated clock), ``env`` (added to the environment).
+        step: what to run.
         output: takes each piece of the program's stdout and stderr, in the order in which they were written.
-
-    Returns:
-        ``status`` (exit status, or None), ``signal`` (the name of the signal that ended it, or None), ``timed_out``.
 
     Raises:
         OSError: the program could not be started.
     """
-    argv = [str(word) for word in step["argv"]]  # type: ignore[attr-defined]
-    timeout_s = step.get("timeout_s")
-    deadline = None if timeout_s is None else time.monotonic() + float(timeout_s)  # type: ignore[arg-type]
+    program = step.argv[0]
+    deadline = None if step.timeout_s is None else time.monotonic() + step.timeout_s
     reader, writer = os.pipe()
     try:
         redirect = [(os.POSIX_SPAWN_DUP2, writer, 1), (os.POSIX_SPAWN_DUP2, writer, 2)]
-        environment = {**ENVIRONMENT, **(step.get("env") or {})}  # type: ignore[dict-item]
         # A group of its own, so that a time-out also ends what the program has started.
-        pid = os.posix_spawn(argv[0], argv, environment, file_actions=redirect, setpgroup=0)
+        pid = os.posix_spawn(program, step.argv, {**ENVIRONMENT, **step.env}, file_actions=redirect, setpgroup=0)
     except OSError as error:
         os.close(reader)
-        raise OSError(error.errno, f"cannot start {argv[0]}: {error.strerror}") from None
+        raise OSError(error.errno, f"cannot start {program}: {error.strerror}") from None
     finally:
         os.close(writer)
     timed_out = False
@@ -47,11 +44,7 @@ def execute(step: dict[str, object], output: Callable[[str], None]) -> dict[str,
             os.killpg(pid, signal.SIGKILL)
         _, status = os.waitpid(pid, 0)
     code = os.waitstatus_to_exitcode(status)
-    return {
-        "status": code if code >= 0 else None,
-        "signal": signal.Signals(-code).name if code < 0 else None,
-        "timed_out": timed_out,
-    }
+    return Exited(code, None, timed_out) if code >= 0 else Exited(None, signal.Signals(-code).name, timed_out)
 
 
 def _copy(reader: int, output: Callable[[str], None], deadline: float | None) -> bool:

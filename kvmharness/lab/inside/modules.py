@@ -8,34 +8,59 @@ import os
 from collections.abc import Mapping, Sequence
 
 from kvmharness.errors import KvmHarnessError
+from kvmharness.lab.steps import Exec, Load
+from kvmharness.vendors.names import NAMES
 
 BUSYBOX = "/bin/busybox"
-_VENDOR_MODULES = ("kvm_intel", "kvm_amd")
-_OTHERS = {"kvm_intel": frozenset({"kvm_amd"}), "kvm_amd": frozenset({"kvm_intel"})}
+_VENDOR_MODULES = frozenset(vendor.module for vendor in NAMES)
 
 
 class ModuleError(KvmHarnessError):
     """The kernel refused to load or to unload a module."""
 
 
-def load(folder: str, params: Mapping[str, str]) -> list[str]:
-    """Load the modules of *folder* that suit this CPU.
+class Loader:
+    """Loads and unloads KVM's modules for a job; as it stands, it leaves them alone."""
 
-    Args:
-        folder: holds the modules and ``order``: one file name a line, dependencies first.
-        params: module parameters as ``{"kvm.tdp_mmu": "N", "kvm_intel.nested": "1"}``. ``nested=1`` is given to the
-            vendor's module unless it is said otherwise. Parameters of the other vendor's module are left out.
+    def load(self, step: Load) -> list[str]:
+        """Loads the modules of a variant that suit this CPU, and returns their names in order.
 
-    Returns:
-        The names of the modules that were loaded, in order.
-    """
-    with open(f"{folder}/order") as file:
-        files = file.read().split()
-    loaded = []
-    for name, file_name, options in insertions(files, params):
-        _busybox("insmod", f"{folder}/{file_name}", *options)
-        loaded.append(name)
-    return loaded
+        Raises:
+            ModuleError: the kernel refuses one, or there is none to load.
+        """
+        raise ModuleError(f"KVM's modules stay as they are here; {step.variant} cannot be loaded")
+
+    def unload(self) -> list[str]:
+        """Unloads every KVM module, users before what they use; returns the names.
+
+        Raises:
+            ModuleError: a module is in use: something still holds a VM open.
+        """
+        raise ModuleError("KVM's modules stay as they are here")
+
+
+class BusyboxLoader(Loader):
+    """Loads what an image holds: a folder a variant, with the modules and ``order``, one file name a line."""
+
+    def load(self, step: Load) -> list[str]:
+        """See :class:`Loader`."""
+        folder = f"/job/modules/{step.variant}"
+        with open(f"{folder}/order") as file:
+            files = file.read().split()
+        loaded = []
+        for name, file_name, options in insertions(files, step.params):
+            _busybox("insmod", f"{folder}/{file_name}", *options)
+            loaded.append(name)
+        return loaded
+
+    def unload(self) -> list[str]:
+        """See :class:`Loader`."""
+        gone = []
+        for name in (*_VENDOR_MODULES, "kvm", "ccp", "irqbypass"):
+            if os.path.isdir(f"/sys/module/{name}/holders"):
+                _busybox("rmmod", name)
+                gone.append(name)
+        return gone
 
 
 def insertions(files: Sequence[str], params: Mapping[str, str]) -> list[tuple[str, str, list[str]]]:
@@ -43,7 +68,8 @@ def insertions(files: Sequence[str], params: Mapping[str, str]) -> list[tuple[st
 
     Args:
         files: in the order in which they load.
-        params: see :func:`load`.
+        params: module parameters as ``{"kvm.tdp_mmu": "N", "kvm_intel.nested": "1"}``. ``nested=1`` is given to the
+            vendor's module unless it is said otherwise. Parameters of the other vendor's module are left out.
 
     Raises:
         ModuleError: the vendor's module is not among the files, or one that parameters are given for.
@@ -51,9 +77,10 @@ def insertions(files: Sequence[str], params: Mapping[str, str]) -> list[tuple[st
     vendor = vendor_module()
     if vendor not in map(module_name, files):
         raise ModuleError(f"the variant does not hold {vendor}, which this CPU needs")
-    suited = {name: file for name, file in ((module_name(f), f) for f in files) if name not in _OTHERS[vendor]}
+    others = _VENDOR_MODULES - {vendor}
+    suited = {name: file for name, file in ((module_name(f), f) for f in files) if name not in others}
     wanted = {f"{vendor}.nested": "1", **{_canonical(name): value for name, value in params.items()}}
-    missing = {key.partition(".")[0] for key in wanted} - set(suited) - _OTHERS[vendor]
+    missing = {key.partition(".")[0] for key in wanted} - set(suited) - others
     if missing:
         raise ModuleError(f"parameters were given for {', '.join(sorted(missing))}, which the variant does not hold")
     return [(name, file, _options(name, wanted)) for name, file in suited.items()]
@@ -63,28 +90,15 @@ def _options(module: str, wanted: Mapping[str, str]) -> list[str]:
     return [f"{key.partition('.')[2]}={value}" for key, value in wanted.items() if key.partition(".")[0] == module]
 
 
-def unload() -> list[str]:
-    """Unload every KVM module, users before what they use; returns the names.
-
-    Raises:
-        ModuleError: a module is in use: something still holds a VM open.
-    """
-    gone = []
-    for name in (*_VENDOR_MODULES, "kvm", "ccp", "irqbypass"):
-        if os.path.isdir(f"/sys/module/{name}/holders"):
-            _busybox("rmmod", name)
-            gone.append(name)
-    return gone
-
-
 def vendor_module() -> str:
-    """The vendor's KVM module for this CPU: ``kvm_intel`` or ``kvm_amd``."""
+    """The vendor's KVM module for this CPU."""
     with open("/proc/cpuinfo") as file:
         text = file.read()
-    for flag, name in (("vmx", "kvm_intel"), ("svm", "kvm_amd")):
-        if f" {flag} " in text:
-            return name
-    raise ModuleError("this CPU has neither VMX nor SVM", "choose another CPU model")
+    for vendor in NAMES:
+        if f" {vendor.name} " in text:
+            return vendor.module
+    titles = " nor ".join(vendor.title for vendor in NAMES)
+    raise ModuleError(f"this CPU has neither {titles}", "choose another CPU model")
 
 
 def module_name(file_name: str) -> str:
@@ -101,6 +115,5 @@ def _busybox(*command: str) -> None:
     from kvmharness.lab.inside.execute import execute
 
     printed: list[str] = []
-    status = execute({"argv": [BUSYBOX, *command]}, printed.append)
-    if status["status"] != 0:
+    if execute(Exec((BUSYBOX, *command)), printed.append).status != 0:
         raise ModuleError(f"{' '.join(command)}: {''.join(printed).strip() or 'failed'}")

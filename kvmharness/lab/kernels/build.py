@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kvmharness.errors import UsageError
+from kvmharness.lab.inside.modules import module_name
 from kvmharness.lab.kernels import config
 from kvmharness.lab.kernels.make import check_tools, make
-from kvmharness.lab.kernels.modulefiles import content, load_order, name_of
+from kvmharness.lab.kernels.modulefiles import content, load_order
 from kvmharness.lab.kernels.source import Source, debian
 from kvmharness.system import cache
 from kvmharness.system.programs import Progress, disk_errors, find, silent
@@ -31,10 +32,11 @@ _KEPT_VARIANTS = 64
 
 # Folders in which a variant's own objects are made.
 _KVM_FOLDERS = ("arch/x86/kvm", "virt/kvm")
-# Of a built tree, what neither a variant nor a selftest needs.
 # What KVM's modules depend on, where that is made of modules too.
 _BELOW = ("virt/lib/irqbypass.ko", "drivers/crypto/ccp/ccp.ko")
+# What a build of modules reads of a built tree, besides its sources.
 _TREE_STATE = (".config", "Module.symvers", "include/config/kernel.release")
+# Of a built tree, what neither a variant nor a selftest needs.
 _SPENT = """
     block certs crypto drivers fs init io_uring ipc kernel lib mm net rust samples security sound
     arch/x86/kernel arch/x86/mm arch/x86/boot/compressed vmlinux vmlinux.o vmlinux.a
@@ -177,7 +179,7 @@ def is_modules_only(path: str) -> bool:
 
 def modules_id(folder: Path) -> str:
     """A short name for the code of a set of modules: equal only if the modules are."""
-    return cache.digest(*((name_of(path), cache.digest(content(path))) for path in load_order(folder)))
+    return cache.digest(*((module_name(path.name), cache.digest(content(path))) for path in load_order(folder)))
 
 
 def link_tree(base: Path, target: Path, overlay: Overlay, own: tuple[str, ...] = _KVM_FOLDERS) -> None:

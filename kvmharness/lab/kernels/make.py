@@ -14,11 +14,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kvmharness.errors import KvmHarnessError
+from kvmharness.system.packages import KERNEL_TOOLS, missing
 from kvmharness.system.programs import DiskFullError, MissingToolError, Progress, die_with_parent, find
 
-# What a kernel build needs besides make; the headers are looked for by file.
-_PROGRAMS = ("gcc", "ld", "flex", "bison", "bc", "lz4", "tar")
-_HEADERS = {"/usr/include/gelf.h": "libelf-dev"}
 _REPORT_S = 1.0
 _KEPT_LINES = 400
 _SHOWN_LINES = 16
@@ -50,21 +48,13 @@ class KernelBuildError(KvmHarnessError):
 
 
 def check_tools() -> None:
-    """See to it that a kernel can be built before hours, or minutes, are spent on it.
+    """Sees to it that a kernel can be built before minutes are spent on it.
 
     Raises:
         MissingToolError: names all packages that are missing, not only the first.
     """
-    missing: list[tuple[str, str]] = []
-    for program in ("make", *_PROGRAMS):
-        try:
-            find(program)
-        except MissingToolError as error:
-            missing.append((program, error.package))
-    missing += [(path, package) for path, package in _HEADERS.items() if not Path(path).is_file()]
-    if missing:
-        names, packages = zip(*missing, strict=True)
-        raise MissingToolError(", ".join(names), " ".join(packages))
+    if lacking := missing(KERNEL_TOOLS):
+        raise MissingToolError(*lacking)
 
 
 def make(
@@ -75,7 +65,7 @@ def make(
     timeout_s: float,
     env: Mapping[str, str] | None = None,
 ) -> None:
-    """Run ``make TARGETS`` in *tree*.
+    """Runs ``make TARGETS`` in *tree*.
 
     Args:
         what: what is being made, for progress and error messages.
@@ -124,7 +114,7 @@ def _clean_environment() -> dict[str, str]:
 def _follow(
     process: subprocess.Popen[bytes], what: str, progress: Progress, timeout_s: float
 ) -> tuple[deque[str], bool]:
-    """Read make's output to its end: (the last lines, whether it ended in time)."""
+    """Reads make's output to its end: (the last lines, whether it ended in time)."""
     assert process.stdout is not None
     started = time.monotonic()
     reported = started

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kvmharness.errors import UsageError
+from kvmharness.lab.inside.modules import module_name
 from kvmharness.system.programs import run
 
 _DEPENDS = re.compile(rb"\0depends=([^\0]*)\0")
@@ -34,7 +35,7 @@ def load_order(folder: Path) -> list[Path]:
         UsageError: kvm.ko or both vendors' modules are missing, or something that they depend on is.
     """
     paths = sorted(path for path in folder.rglob("*.ko*") if _suffix(path) in _UNPACK)
-    files = {name_of(path): path for path in paths}
+    files = {module_name(path.name): path for path in paths}
     vendors = [name for name in _VENDORS if name in files]
     if "kvm" not in files or not vendors:
         raise UsageError(
@@ -49,11 +50,6 @@ def load_order(folder: Path) -> list[Path]:
 def content(module: Path) -> bytes:
     """A module as the kernel takes it, unpacked if its file is compressed."""
     return _UNPACK[_suffix(module)](module.read_bytes())
-
-
-def name_of(module: Path) -> str:
-    """A module's name as the kernel writes it: ``kvm-intel.ko.xz`` is kvm_intel."""
-    return module.name.partition(".")[0].replace("-", "_")
 
 
 def depends(module: Path) -> list[str]:

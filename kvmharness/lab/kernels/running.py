@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from kvmharness.errors import UsageError
+from kvmharness.hosts.catalogue import first
 from kvmharness.lab.kernels.build import Kernel
 from kvmharness.system import cache
 
@@ -37,7 +38,7 @@ def running_kernel(tree: Path) -> Kernel:
     if release != here:
         raise UsageError(
             f"{tree} is kernel {release or 'unknown'}, this machine runs {here}",
-            "Boot the kernel that was built there, or use an emulated host: --host vmx.",
+            f"Boot the kernel that was built there, or use an emulated host: --host {first().spec}.",
         )
     return Kernel(
         image=tree / "arch/x86/boot/bzImage",

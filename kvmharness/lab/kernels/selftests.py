@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kvmharness.lab.job import Event, Job, Machine
+from kvmharness.lab.events import End, Event, Failed, Output
+from kvmharness.lab.job import Job, Machine
 from kvmharness.lab.kernels.build import link_tree
 from kvmharness.lab.kernels.make import check_tools, make
+from kvmharness.lab.steps import Exec, Exited, Load
 from kvmharness.system import cache
 from kvmharness.system.programs import Progress, disk_errors, silent
 
@@ -106,27 +108,27 @@ def run(
         test_timeout_s: for each test, in seconds of the emulated clock.
 
     Raises:
+        StepFailedError: the modules do not load.
         KernelPanicError, HangError, LostMachineError: a test took the host down; those before it are lost too.
     """
     names = list(binaries)
-    load: dict[str, object] = {"do": "load", "variant": "stock", "params": dict(params or {})}
-    steps = [{"do": "exec", "argv": [f"/selftests/{name}"], "timeout_s": test_timeout_s} for name in names]
     results = [Selftest(name) for name in names]
 
     def note(event: Event) -> None:
-        number = event.get("step")
-        if not isinstance(number, int) or number < 1:
-            return
-        test = results[number - 1]
-        if event["event"] == "output":
-            test.output += str(event["text"])
-        elif event["event"] == "error":
-            test.reason = str(event["message"])
-        elif event["event"] == "end":
-            test.outcome, test.reason = _judge(event["result"])
+        match event:
+            case Output():
+                results[event.step - 1].output += event.text
+            case Failed(step=number) if number:
+                results[number - 1].reason = event.message
+            case End(result=Exited() as ended):
+                test = results[event.step - 1]
+                test.outcome, test.reason = _judge(ended)
 
     job = Job(
-        steps=(load, *steps),
+        steps=(
+            Load("stock", dict(params or {})),
+            *(Exec((f"/selftests/{name}",), timeout_s=test_timeout_s) for name in names),
+        ),
         files={f"selftests/{name}": path for name, path in binaries.items()},
         modules={"stock": modules},
         timeout_s=60 + test_timeout_s * len(names),
@@ -135,14 +137,12 @@ def run(
     return results
 
 
-def _judge(result: object) -> tuple[str, str]:
-    """(outcome, reason) from an exec step's result."""
-    assert isinstance(result, dict)
-    if result["timed_out"]:
+def _judge(ended: Exited) -> tuple[str, str]:
+    """(outcome, reason) of a test."""
+    if ended.timed_out:
         return "fail", "timed out"
-    if result["signal"] is not None:
-        return "fail", f"ended by {result['signal']}"
-    status = result["status"]
-    if status == 0:
+    if ended.signal is not None:
+        return "fail", f"ended by {ended.signal}"
+    if ended.status == 0:
         return "pass", ""
-    return ("skip" if status == _SKIP_STATUS else "fail"), f"exit status {status}"
+    return ("skip" if ended.status == _SKIP_STATUS else "fail"), f"exit status {ended.status}"

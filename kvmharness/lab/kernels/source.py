@@ -14,10 +14,8 @@ from pathlib import Path
 
 from kvmharness.errors import UsageError
 from kvmharness.system import cache
-from kvmharness.system.programs import MissingToolError, disk_errors, find, run
+from kvmharness.system.programs import disk_errors, find, run
 
-DEBIAN_PACKAGE = "linux-source-6.1"
-_DEBIAN_FOLDER = Path("/usr/src")
 _TARBALL_SUFFIXES = (".tar", ".tar.xz", ".tar.gz", ".tar.bz2", ".tar.zst")
 
 _UNUSED_DRIVERS = "gpu net media staging infiniband scsi isdn iio mtd bluetooth crypto"
@@ -54,7 +52,7 @@ class Source:
         return cache.digest(*sorted(facts))
 
     def unpack(self, target: Path) -> None:
-        """Fill the empty folder *target* with a private copy.
+        """Fills the empty folder *target* with a private copy.
 
         Raises:
             ToolError, DiskFullError.
@@ -75,10 +73,7 @@ def debian() -> Source:
     Raises:
         MissingToolError: the package is not installed.
     """
-    path = _DEBIAN_FOLDER / f"{DEBIAN_PACKAGE}.tar.xz"
-    if not path.is_file():
-        raise MissingToolError(f"{path} (the kernel's source)", DEBIAN_PACKAGE)
-    return Source(path)
+    return Source(Path(find("linux-source-6.1.tar.xz")))
 
 
 def at(path: Path) -> Source:
@@ -95,6 +90,15 @@ def at(path: Path) -> Source:
         f"{path} is neither a Linux source tree nor a tarball of one",
         f"name a folder with arch/x86/kvm in it, or a file that ends in {', '.join(_TARBALL_SUFFIXES)}",
     )
+
+
+def chosen(path: Path | None) -> Source:
+    """The source that the user names, Debian's without one.
+
+    Raises:
+        UsageError, MissingToolError: as :func:`at` and :func:`debian`.
+    """
+    return debian() if path is None else at(path)
 
 
 def _unpack_tarball(tarball: Path, target: Path) -> None:

@@ -8,6 +8,7 @@ from signal import SIG_BLOCK, SIG_SETMASK, SIGHUP, SIGINT, SIGTERM, pthread_sigm
 from kvmharness.errors import HostRequirementError
 from kvmharness.lab.inside.execute import execute
 from kvmharness.lab.inside.modules import ModuleError, insertions
+from kvmharness.lab.steps import Exec
 from kvmharness.system.programs import find
 
 Saved = dict[str, dict[str, str]]
@@ -27,8 +28,7 @@ def tool(*command: str) -> None:
         MissingToolError: it is not installed.
     """
     printed: list[str] = []
-    done = execute({"argv": [find(command[0]), *command[1:]]}, printed.append)
-    if done["status"] != 0:
+    if execute(Exec((find(command[0]), *command[1:])), printed.append).status != 0:
         raise ModuleError(f"{' '.join(command)}: {''.join(printed).strip() or 'failed'}")
 
 

@@ -15,7 +15,8 @@ from typing import IO
 
 from kvmharness.errors import LostMachineError
 from kvmharness.lab.inside.frames import Decoder
-from kvmharness.lab.job import AGENT_ENDED, Event, HangError, KernelPanicError, OnEvent
+from kvmharness.lab.job import AGENT_ENDED, HangError, Job, KernelPanicError, OnEvent, ProtocolError
+from kvmharness.lab.jobrun import JobRun
 from kvmharness.system.programs import die_with_parent, find
 
 CONSOLE_LINES = 40
@@ -70,26 +71,24 @@ class Console:
 
 def supervise(
     argv: Sequence[str],
+    job: Job,
+    on_event: OnEvent,
     *,
     name: str,
     console_path: Path,
     folder: Path,
-    on_event: OnEvent,
-    timeout_s: float,
-    silence_s: float | None = None,
     env: Mapping[str, str] | None = None,
 ) -> None:
-    """Run the emulator *argv* in *folder* until it ends or must be ended.
+    """Runs the emulator *argv* in *folder* until its job is done, it ends, or it must be ended.
 
     Args:
+        job: what the agent in the emulated host does.
+        on_event: takes each event.
         name: what to call it in messages.
         console_path: the file that the serial console is written to.
-        on_event: takes each event.
-        timeout_s: wall seconds until it counts as hanging.
-        silence_s: wall seconds without an event until it does.
 
     Raises:
-        KernelPanicError, HangError, LostMachineError, MissingToolError.
+        StepFailedError, ProtocolError, KernelPanicError, HangError, LostMachineError, MissingToolError.
     """
     console = Console(console_path)
     command = [*die_with_parent(), find(argv[0]), *argv[1:]]
@@ -104,15 +103,20 @@ def supervise(
             # Ctrl-C is for us; we stop the emulator ourselves.
             start_new_session=True,
         )
+    run = JobRun(job, on_event)
     try:
         assert process.stdout is not None
-        complete, noise = _watch(process.stdout, console, name, on_event, _Limits(timeout_s, silence_s))
+        noise = _watch(process.stdout, console, name, run, _Limits(job.timeout_s, job.silence_s))
+    except ProtocolError as error:
+        console.read()
+        error.console = console.last
+        raise
     finally:
         _stop(process)
         if process.stdout is not None:
             process.stdout.close()
     console.read()
-    if not complete:
+    if not run.complete:
         _raise_lost(name, process.returncode, console, noise + (folder / "emulator.log").read_bytes())
 
 
@@ -137,51 +141,38 @@ class _Limits:
         return ""
 
 
-def _watch(stdout: IO[bytes], console: Console, name: str, on_event: OnEvent, limits: _Limits) -> tuple[bool, bytes]:
-    """Read until the job says bye or the emulator closes its output: (whether it said bye, what else it printed)."""
+def _watch(stdout: IO[bytes], console: Console, name: str, run: JobRun, limits: _Limits) -> bytes:
+    """Reads until the job is complete or the emulator closes its output; returns what else it printed."""
     decoder = Decoder()
-    last_event: Event = {}
     panic_deadline = 0.0
     with selectors.DefaultSelector() as selector:
         selector.register(stdout, selectors.EVENT_READ)
         while True:
             if selector.select(_POLL_S):
                 chunk = os.read(stdout.fileno(), 1 << 16)
-                if not chunk:
-                    return False, bytes(decoder.noise)
                 for event in decoder.feed(chunk):
-                    if event.get("event") == "bye":
-                        return True, b""
-                    last_event = event
                     limits.heard()
-                    on_event(event)
+                    run.take(event)
+                if run.complete or not chunk:
+                    return bytes(decoder.noise)
             console.read()
             now = time.monotonic()
             if console.panic():
                 panic_deadline = panic_deadline or now + _PANIC_WAIT_S
                 if console.panic_is_complete or now > panic_deadline:
                     raise KernelPanicError(
-                        f"{name}: the kernel panicked: {console.panic()}; {_where(last_event)}",
+                        f"{name}: the kernel panicked: {console.panic()}; {run.progress}",
                         "the console's last lines say where",
                         console.last,
                     )
             if any(AGENT_ENDED in line for line in console.last):
-                raise LostMachineError(f"{name}: the agent inside ended early; {_where(last_event)}", "", console.last)
+                raise LostMachineError(f"{name}: the agent inside ended early; {run.progress}", "", console.last)
             if why := limits.exceeded():
                 raise HangError(
-                    f"{name}: {why}, stopped; {_where(last_event)}",
+                    f"{name}: {why}, stopped; {run.progress}",
                     "give the job more time, or see the console's last lines",
                     console.last,
                 )
-
-
-def _where(event: Event) -> str:
-    """How far the job had come, for messages."""
-    if not event:
-        return "the agent had not started"
-    if "step" not in event:
-        return "no step had begun"
-    return f"last heard of in step {event['step']} ({event['event']})"
 
 
 def _raise_lost(name: str, status: int | None, console: Console, said: bytes) -> None:

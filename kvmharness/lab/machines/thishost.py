@@ -9,26 +9,22 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 from kvmharness.errors import HostRequirementError, LostMachineError
-from kvmharness.lab.inside.agent import KernelLog
-from kvmharness.lab.inside.execute import execute
-from kvmharness.lab.inside.modules import ModuleError, vendor_module
+from kvmharness.lab.inside.modules import Loader, ModuleError, vendor_module
 from kvmharness.lab.job import Job, OnEvent
 from kvmharness.lab.kernels.modulefiles import load_order
 from kvmharness.lab.machines.ownmodules import OwnModules, Saved, by_hand, uninterrupted
+from kvmharness.lab.machines.thiskernel import ThisKernel, do_here
+from kvmharness.lab.steps import Load
 from kvmharness.system.files import write_whole
 
 JOURNAL = Path("/run/kvmharness-modules.json")
 
 
-class ThisHost:
+class ThisHost(ThisKernel):
     """The running kernel with other KVM modules (see :class:`kvmharness.lab.job.Machine`).
-
-    Unlike in an emulated host, what a ``call`` step raises is raised here, and ends the job.
 
     Raises:
         HostRequirementError: not root, no processor for KVM, a VM is running, or KVM is built into the kernel.
@@ -45,66 +41,30 @@ class ThisHost:
             raise HostRequirementError(str(e), "Leave --host away for an emulated host.") from e
         self._modules.check_idle()
 
-    @property
-    def description(self) -> str:
-        """For records and messages."""
-        return f"this machine ({os.uname().nodename})"
-
     def run(self, job: Job, on_event: OnEvent) -> None:
         """Does the steps; afterwards the modules are as they were.
 
         Raises:
-            UsageError: the job is not one.
             HostRequirementError: a VM is running by now.
             LostMachineError: the modules could not be put back; the hint says how to.
         """
-        job.check()
         orders = {name: load_order(folder) for name, folder in job.modules.items()}
-        log = KernelLog()
-        try:
-            with borrowed_modules(self._journal, self._modules):
-                for number, step in enumerate(job.steps):
-                    if not self._step(number, step, orders, log, on_event):
-                        return
-        finally:
-            log.close()
+        with borrowed_modules(self._journal, self._modules):
+            do_here(job, on_event, _Borrower(orders, self._modules))
 
-    def _step(
-        self, number: int, step: Mapping[str, Any], orders: Mapping[str, list[Path]], log: KernelLog, on_event: OnEvent
-    ) -> bool:
-        """One step and its events, in the form that an emulated host's agent gives them; False ends the job."""
 
-        def send(event: str, **more: object) -> None:
-            on_event({"step": number, "event": event, **more})
+class _Borrower(Loader):
+    """Puts variants in the place of the machine's own modules."""
 
-        def send_log() -> None:
-            if gained := log.gained():
-                send("dmesg", lines=gained)
+    def __init__(self, orders: Mapping[str, list[Path]], modules: OwnModules) -> None:
+        self._orders, self._modules = orders, modules
 
-        send("begin", do=step["do"])
-        try:
-            result = self._do(step, orders, send)
-        except ModuleError as e:
-            send_log()
-            send("error", type=type(e).__name__, message=str(e), hint=e.hint, exit_code=int(e.exit_code))
-            return False
-        send_log()
-        send("end", result=result)
-        return True
+    def load(self, step: Load) -> list[str]:
+        self._modules.unload_all()
+        return self._modules.insert(self._orders[step.variant], step.params)
 
-    def _do(self, step: Mapping[str, Any], orders: Mapping[str, list[Path]], send: Any) -> object:
-        match step["do"]:
-            case "load":
-                self._modules.unload_all()
-                return self._modules.insert(orders[step["variant"]], step.get("params") or {})
-            case "unload":
-                return self._modules.unload_all()
-            case "call":
-                module, _, name = str(step["function"]).partition(":")
-                function = getattr(import_module(module), name)
-                return function(lambda data: send("data", data=data), **(step.get("args") or {}))
-            case _:
-                return execute(dict(step), lambda text: send("output", text=text))
+    def unload(self) -> list[str]:
+        return self._modules.unload_all()
 
 
 @contextmanager

@@ -12,7 +12,8 @@ from kvmharness.guest import shipped as programs
 from kvmharness.lab.image.initramfs import ImageParts
 from kvmharness.lab.job import Job
 from kvmharness.lab.kernels import build
-from kvmharness.lab.machines.catalogue import emulated_host
+from kvmharness.lab.machines.emulator import emulated_host
+from kvmharness.lab.steps import Call, Load, Step, Unload
 from kvmharness.testing.emulated.replay import Replay
 from kvmharness.testing.emulated.suite import ROOT, Suite, suite
 from kvmharness.testing.names import INI
@@ -79,7 +80,7 @@ class _EmulatedHost:
             carried = suite(self._config, self._params)
             kernel = self._kernel()
             parts = ImageParts(carried.packages)
-            machine = emulated_host(self._host.partition(":")[2], kernel, parts=parts, progress=self._say)
+            machine = emulated_host(self._host, kernel, parts=parts, progress=self._say)
         except KvmHarnessError as error:
             raise pytest.UsageError(f"{error} {error.hint}".strip()) from error
         left = list(self._params)
@@ -109,12 +110,11 @@ class _EmulatedHost:
         groups: dict[Params, list[pytest.Item]] = {}
         for item in items:
             groups.setdefault(self._params[item], []).append(item)
-        steps: list[dict[str, object]] = []
+        steps: list[Step] = []
         for params, chosen in groups.items():
-            steps.append({"do": "load", "variant": VARIANT, "params": dict(params)})
-            arguments = self._arguments(chosen, carried)
-            steps.append({"do": "call", "function": "kvmharness.testing.emulated.standins:run", "args": arguments})
-            steps.append({"do": "unload"})
+            steps.append(Load(VARIANT, dict(params)))
+            steps.append(Call("kvmharness.testing.emulated.standins:run", self._arguments(chosen, carried)))
+            steps.append(Unload())
         return Job(
             tuple(steps),
             files={**carried.files, f"{ROOT}/{INI}": b"[pytest]\n"},

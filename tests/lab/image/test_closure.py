@@ -31,6 +31,9 @@ def test_the_agents_modules_are_found_with_their_packages():
         "kvmharness.lab",
         "kvmharness.lab.inside.frames",
         "kvmharness.lab.inside.execute",
+        "kvmharness.lab.inside.executor",
+        "kvmharness.lab.steps",
+        "kvmharness.lab.events",
         "json",
     } <= set(found)
     assert found["kvmharness.lab"].is_package

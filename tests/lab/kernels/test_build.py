@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from kvmharness.errors import UsageError
+from kvmharness.lab.inside.modules import module_name
 from kvmharness.lab.kernels import build
 from kvmharness.lab.kernels.make import KernelBuildError, check_tools, make
-from kvmharness.lab.kernels.modulefiles import load_order, name_of
+from kvmharness.lab.kernels.modulefiles import load_order
 from kvmharness.system.programs import MissingToolError, silent
 
 
@@ -121,7 +122,7 @@ def test_modules_of_a_tree_outside_the_cache(tmp_path):
     kernel = build.kernel()
     (tmp_path / "linux").symlink_to(kernel.tree)
     found = build.variant(tmp_path / "linux", {})
-    assert [name_of(path) for path in load_order(found)] == ["irqbypass", "kvm", "kvm_intel", "kvm_amd"]
+    assert [module_name(path.name) for path in load_order(found)] == ["irqbypass", "kvm", "kvm_intel", "kvm_amd"]
 
 
 def test_a_given_kernel_must_be_there(tmp_path):
@@ -173,4 +174,4 @@ def test_all_missing_tools_are_named_at_once(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(MissingToolError) as caught:
         check_tools()
-    assert {"flex", "bison", "bc", "gcc", "make", "lz4"} <= set(caught.value.package.split())
+    assert {"flex", "bison", "bc", "gcc", "make", "lz4"} <= set(caught.value.hint.split())

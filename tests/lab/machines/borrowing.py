@@ -11,14 +11,16 @@ from pathlib import Path
 
 from kvmharness.errors import KvmHarnessError
 from kvmharness.kvm.system import Kvm
+from kvmharness.lab.events import kind_of
 from kvmharness.lab.job import Job
 from kvmharness.lab.machines.ownmodules import OwnModules, tool
 from kvmharness.lab.machines.thishost import JOURNAL, ThisHost, recover
+from kvmharness.lab.steps import Call, Load, Unload, fields_of
 
 VARIANTS = {name: Path("/job/modules", name) for name in ("none", "both")}
 OWN = Path("/job/modules/both")
 PARAMETERS = {"kvm": "tdp_mmu=N", "kvm_intel": "vpid=N"}
-LOAD = {"do": "load", "variant": "none", "params": {"kvm.halt_poll_ns": "7"}}
+LOAD = Load("none", {"kvm.halt_poll_ns": "7"})
 LEFT_OPEN = []
 
 
@@ -48,8 +50,12 @@ def state():
 def run_job(steps, variants=VARIANTS, **options):
     """Runs it; how it ended, and its events."""
     events: list[dict] = []
+
+    def take(event):
+        events.append({"event": kind_of(event), **fields_of(event)})
+
     try:
-        ThisHost(**options).run(Job(tuple(steps), modules=variants), events.append)
+        ThisHost(**options).run(Job(tuple(steps), modules=variants), take)
     except KvmHarnessError as e:
         return {"type": type(e).__name__, "message": str(e), "hint": e.hint, "events": events}
     except BaseException as e:
@@ -58,16 +64,16 @@ def run_job(steps, variants=VARIANTS, **options):
 
 
 def call(function, **arguments):
-    return {"do": "call", "function": function, "args": arguments}
+    return Call(function, arguments, required=True)
 
 
 def two_variants(cells):
     steps = []
     for name, params in (("none", {"kvm.tdp_mmu": "Y"}), ("both", {"kvm_intel.vpid": "Y"})):
-        steps.append({"do": "load", "variant": name, "params": params})
+        steps.append(Load(name, params))
         steps.append(call("borrowing:parameters"))
         steps.append(call("kvmharness.cells.experiment:run_cells", variant=name, **cells))
-        steps.append({"do": "unload"})
+        steps.append(Unload())
     return run_job(steps)
 
 
@@ -159,7 +165,7 @@ def a_variant_that_does_not_load(cells):
     for path in VARIANTS["none"].glob("*.ko"):
         data = path.read_bytes()
         (folder / path.name).write_bytes(data[: len(data) // 2] if path.name == "kvm_intel.ko" else data)
-    return run_job([{"do": "load", "variant": "broken"}, call("borrowing:crash")], {"broken": folder})
+    return run_job([Load("broken"), call("borrowing:crash")], {"broken": folder})
 
 
 def a_vm_left_open(cells):

@@ -1,20 +1,21 @@
 """Real boots: one machine does all the steps that can share a boot, twice, and the ends that take one each."""
 
-import json
 import resource
 
 import pytest
 
 from kvmharness.errors import LostMachineError
+from kvmharness.lab.events import Bye, Data, Dmesg, End, Hello, Output
 from kvmharness.lab.image.interpreter import LIBRARY, PythonParts
 from kvmharness.lab.job import HangError, Job, KernelPanicError
 from kvmharness.lab.kernels import build, selftests
-from kvmharness.lab.machines.catalogue import emulated_host
+from kvmharness.lab.machines.emulator import emulated_host
+from kvmharness.lab.steps import Call, Exec, Exited, Load, Unload
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs("emulated_vmx")]
 
 BUSYBOX = "/bin/busybox"
-FACTS = {"do": "call", "function": "kvmharness.lab.inside.facts:facts"}
+FACTS = Call("kvmharness.lab.inside.facts:facts", required=True)
 # A module that is in no package: it shows what a called function may do.
 PROBE = b"""
 import os
@@ -44,18 +45,18 @@ def variant(kernel):
 @pytest.fixture(scope="module")
 def job(kernel, variant):
     steps = (
-        {"do": "load", "variant": "stock", "params": {"kvm.tdp_mmu": "N", "kvm_amd.npt": "0"}},
+        Load("stock", {"kvm.tdp_mmu": "N", "kvm_amd.npt": "0"}),
         FACTS,
-        {"do": "call", "function": "probe:probe", "args": {"count": 50}},
-        {"do": "unload"},
-        {"do": "exec", "argv": [BUSYBOX, "ls", "/sys/module/kvm"], "timeout_s": 10},
-        {"do": "load", "variant": "changed"},
-        {"do": "exec", "argv": [BUSYBOX, "grep", "kvmharness_was_here", "/proc/kallsyms"]},
+        Call("probe:probe", {"count": 50}),
+        Unload(),
+        Exec((BUSYBOX, "ls", "/sys/module/kvm"), timeout_s=10),
+        Load("changed"),
+        Exec((BUSYBOX, "grep", "kvmharness_was_here", "/proc/kallsyms")),
         FACTS,
-        {"do": "exec", "argv": [BUSYBOX, "sh", "-c", "echo kept > /dev/kmsg; kill -SEGV $$"]},
-        {"do": "exec", "argv": [BUSYBOX, "sleep", "1000"], "timeout_s": 0.5},
-        {"do": "exec", "argv": [BUSYBOX, "ls", "/sys/kernel/tracing/events/kvm", "/sys/kernel/debug/kvm"]},
-        {"do": "unload"},
+        Exec((BUSYBOX, "sh", "-c", "echo kept > /dev/kmsg; kill -SEGV $$")),
+        Exec((BUSYBOX, "sleep", "1000"), timeout_s=0.5),
+        Exec((BUSYBOX, "ls", "/sys/kernel/tracing/events/kvm", "/sys/kernel/debug/kvm")),
+        Unload(),
     )
     modules = {"stock": kernel.modules, "changed": variant}
     return Job(steps, files={f"{LIBRARY}/probe.py": PROBE}, modules=modules, timeout_s=240)
@@ -78,31 +79,31 @@ def events(identity, kernel, job):
 
 
 def of(events, step, kind):
-    return [event for event in events if event.get("step") == step and event["event"] == kind]
+    return [event for event in events if isinstance(event, kind) and event.step == step]
 
 
 def text(events, step):
-    return "".join(event["text"] for event in of(events, step, "output"))
+    return "".join(event.text for event in of(events, step, Output))
 
 
 def test_every_step_began_and_ended(events, job):
-    assert events[0]["event"] == "hello"
-    assert [e["do"] for e in events if e["event"] == "begin"] == [step["do"] for step in job.steps]
-    assert [e for e in events if e["event"] == "error"] == []
+    assert isinstance(events[0], Hello)
+    assert [event.step for event in events if isinstance(event, End)] == list(range(len(job.steps)))
+    assert events[-1] == Bye()
 
 
 def test_the_modules_are_loaded_with_nesting_and_the_parameters_asked_for(events):
-    facts = of(events, 1, "data")[0]["data"]
+    facts = of(events, 1, Data)[0].data
     assert "vmx" in facts["flags"]
     assert facts["module_parameters"]["kvm_intel"]["nested"] in ("Y", "1")
     assert facts["module_parameters"]["kvm"]["tdp_mmu"] == "N"
-    assert of(events, 0, "end")[0]["result"] == ["irqbypass", "kvm", "kvm_intel"]
-    assert of(events, 3, "end")[0]["result"] == ["kvm_intel", "kvm", "irqbypass"]
+    assert of(events, 0, End)[0].result == ("irqbypass", "kvm", "kvm_intel")
+    assert of(events, 3, End)[0].result == ("kvm_intel", "kvm", "irqbypass")
     assert "No such file" in text(events, 4)
 
 
 def test_a_called_function_finds_the_host_as_promised(events):
-    first, *rest = [event["data"] for event in of(events, 2, "data")]
+    first, *rest = [event.data for event in of(events, 2, Data)]
     assert first == {"kvm": True, "random": 4, "affinity": [0]}
     assert [data["number"] for data in rest] == list(range(50))
     assert text(events, 2).startswith("done")
@@ -110,16 +111,16 @@ def test_a_called_function_finds_the_host_as_promised(events):
 
 def test_a_second_variant_runs_in_the_same_boot(events):
     assert "kvmharness_was_here" in text(events, 6)
-    assert of(events, 7, "data")[0]["data"]["module_parameters"]["kvm"]["tdp_mmu"] == "Y"
+    assert of(events, 7, Data)[0].data["module_parameters"]["kvm"]["tdp_mmu"] == "Y"
 
 
 def test_what_the_kernel_log_gained_belongs_to_its_step(events):
-    assert of(events, 8, "dmesg")[0]["lines"] == ["kept"]
-    assert of(events, 8, "end")[0]["result"]["signal"] == "SIGSEGV"
+    assert of(events, 8, Dmesg)[0].lines == ("kept",)
+    assert of(events, 8, End)[0].result == Exited(None, "SIGSEGV", False)
 
 
 def test_a_program_out_of_time_is_stopped(events):
-    assert of(events, 9, "end")[0]["result"]["timed_out"] is True
+    assert of(events, 9, End)[0].result == Exited(None, "SIGKILL", True)
 
 
 def test_tracing_and_debugfs_are_there(events):
@@ -128,12 +129,12 @@ def test_tracing_and_debugfs_are_there(events):
 
 def test_two_boots_are_the_same_to_the_nanosecond(identity, events, kernel, job):
     assert PythonParts().identity() == identity, "the package was edited between the two boots"
-    assert json.dumps(boot(emulated_host(kernel=kernel), job)) == json.dumps(events)
+    assert boot(emulated_host(kernel=kernel), job) == events
 
 
 def test_a_boot_costs_less_than_ten_seconds_of_processor_time(kernel):
     machine = emulated_host(kernel=kernel)
-    job = Job(steps=({"do": "exec", "argv": [BUSYBOX, "true"]},), timeout_s=60)
+    job = Job(steps=(Exec((BUSYBOX, "true")),), timeout_s=60)
     boot(machine, job)  # makes the image if the package has changed
     # Processor time and not the clock's, so that a busy machine does not fail this.
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -143,25 +144,25 @@ def test_a_boot_costs_less_than_ten_seconds_of_processor_time(kernel):
 
 
 @pytest.mark.parametrize(
-    ("cpu", "has", "lacks"),
+    ("host", "has", "lacks"),
     [
-        ("penryn", "vmx", "ept"),
-        ("lynnfield", "vpid", "unrestricted_guest"),
-        ("sandybridge", "unrestricted_guest", "shadow_vmcs"),
-        ("haswell", "shadow_vmcs", "pml"),
-        ("skylake", "pml", "svm"),
+        ("vmx:penryn", "vmx", "ept"),
+        ("vmx:lynnfield", "vpid", "unrestricted_guest"),
+        ("vmx:sandybridge", "unrestricted_guest", "shadow_vmcs"),
+        ("vmx:haswell", "shadow_vmcs", "pml"),
+        ("vmx:skylake", "pml", "svm"),
     ],
 )
-def test_every_model_boots_and_has_what_it_is_chosen_for(kernel, cpu, has, lacks):
-    job = Job(({"do": "load", "variant": "stock"}, FACTS), modules={"stock": kernel.modules}, timeout_s=120)
-    events = boot(emulated_host(cpu, kernel), job)
-    flags = of(events, 1, "data")[0]["data"]["flags"]
+def test_every_model_boots_and_has_what_it_is_chosen_for(kernel, host, has, lacks):
+    job = Job((Load("stock"), FACTS), modules={"stock": kernel.modules}, timeout_s=120)
+    events = boot(emulated_host(host, kernel), job)
+    flags = of(events, 1, Data)[0].data["flags"]
     assert has in flags
     assert lacks not in flags
 
 
 def test_a_kernel_panic_is_told_with_its_call_trace(kernel):
-    crash = {"do": "exec", "argv": [BUSYBOX, "sh", "-c", "echo c > /proc/sysrq-trigger"]}
+    crash = Exec((BUSYBOX, "sh", "-c", "echo c > /proc/sysrq-trigger"))
     with pytest.raises(KernelPanicError, match="sysrq triggered crash") as caught:
         boot(emulated_host(kernel=kernel), Job((crash,), timeout_s=120))
     assert any("sysrq_handle_crash" in line for line in caught.value.console)
@@ -169,13 +170,13 @@ def test_a_kernel_panic_is_told_with_its_call_trace(kernel):
 
 def test_a_machine_that_hangs_is_stopped(kernel):
     # Busy: an idle emulator lets the time of a sleeping guest pass at once.
-    spin = {"do": "exec", "argv": [BUSYBOX, "sh", "-c", "while :; do :; done"]}
+    spin = Exec((BUSYBOX, "sh", "-c", "while :; do :; done"))
     with pytest.raises(HangError, match="not done after 20 s, stopped; last heard of in step 0"):
         boot(emulated_host(kernel=kernel), Job((spin,), timeout_s=20))
 
 
 def test_an_agent_that_is_killed_is_a_lost_machine(kernel):
-    kill = {"do": "exec", "argv": [BUSYBOX, "killall", "-9", "python3"]}
+    kill = Exec((BUSYBOX, "killall", "-9", "python3"))
     with pytest.raises(LostMachineError, match="the agent inside ended early"):
         boot(emulated_host(kernel=kernel), Job((kill,), timeout_s=120))
 

@@ -131,7 +131,7 @@ def test_kvm_that_is_no_module_is_refused(host, own):
 
 def test_without_the_programs_nothing_is_begun(own, monkeypatch):
     def missing(program):
-        raise MissingToolError(program, "kmod")
+        raise MissingToolError(program)
 
     monkeypatch.setattr(ownmodules, "find", missing)
     with pytest.raises(MissingToolError, match="insmod is not installed"):

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from kvmharness.errors import ExitCode, LostMachineError
-from kvmharness.lab.inside.frames import encode
-from kvmharness.lab.job import AGENT_ENDED, HangError, KernelPanicError
+from kvmharness.lab.events import Begin, Bye, End, Hello, encode
+from kvmharness.lab.inside.frames import frame
+from kvmharness.lab.job import AGENT_ENDED, HangError, Job, KernelPanicError, ProtocolError
 from kvmharness.lab.machines.supervisor import CONSOLE_LINES, Console, supervise
+from kvmharness.lab.steps import Call
 
 DATA = Path(__file__).parent / "data"
-HELLO = encode({"event": "hello"})
-BEGIN = encode({"step": 0, "event": "begin", "do": "call"})
-BYE = encode({"event": "bye"})
+HELLO, BEGIN, END, BYE = (frame(encode(event)) for event in (Hello("3.11", 1), Begin(0), End(0, None), Bye()))
 
 
 def emulate(folder, body, timeout_s=20.0, silence_s=None, on_event=None):
@@ -32,19 +32,29 @@ def emulate(folder, body, timeout_s=20.0, silence_s=None, on_event=None):
     events = []
     supervise(
         [sys.executable, "-S", str(script)],
+        Job((Call("a:b"),), timeout_s=timeout_s, silence_s=silence_s),
+        on_event or events.append,
         name="the fake",
         console_path=folder / "console",
         folder=folder,
-        on_event=on_event or events.append,
-        timeout_s=timeout_s,
-        silence_s=silence_s,
     )
     return events
 
 
 def test_events_arrive_in_order_and_bye_ends_the_machine(tmp_path):
-    events = emulate(tmp_path, f"say(b'noise' + {HELLO + BEGIN + BYE!r}); time.sleep(60)")
-    assert [event["event"] for event in events] == ["hello", "begin"]
+    events = emulate(tmp_path, f"say(b'noise' + {HELLO + BEGIN + END + BYE!r}); time.sleep(60)")
+    assert events == [Hello("3.11", 1), Begin(0), End(0, None), Bye()]
+
+
+@pytest.mark.parametrize(
+    ("said", "why"), [(HELLO + BYE, "no result of 1 of 1 steps"), (HELLO + frame(b"{x"), "not JSON"), (BEGIN, "hello")]
+)
+def test_what_does_not_belong_to_the_job_stops_the_emulator(tmp_path, said, why):
+    body = f"open('pid', 'w').write(str(os.getpid())); console('BUG: something\\n'); say({said!r}); time.sleep(60)"
+    with pytest.raises(ProtocolError, match=why) as caught:
+        emulate(tmp_path, body)
+    assert caught.value.console == ("BUG: something",)
+    assert not Path("/proc", (tmp_path / "pid").read_text()).exists()
 
 
 @pytest.mark.parametrize(
@@ -71,13 +81,13 @@ def test_a_panic_after_which_the_emulator_ends_is_a_panic(tmp_path):
 
 def test_a_hang_is_stopped_and_told(tmp_path):
     with pytest.raises(HangError, match=r"not done after 0\.2 s.*step 0") as caught:
-        emulate(tmp_path, f"say({BEGIN!r}); console('the last line'); time.sleep(60)", timeout_s=0.2)
+        emulate(tmp_path, f"say({HELLO + BEGIN!r}); console('the last line'); time.sleep(60)", timeout_s=0.2)
     assert caught.value.console == ("the last line",)
 
 
 def test_a_machine_that_falls_silent_is_stopped_before_its_job_must_be_done(tmp_path):
     with pytest.raises(HangError, match=r"silent for 0\.2 s.*step 0"):
-        emulate(tmp_path, f"say({BEGIN!r}); time.sleep(60)", silence_s=0.2)
+        emulate(tmp_path, f"say({HELLO + BEGIN!r}); time.sleep(60)", silence_s=0.2)
 
 
 @pytest.mark.parametrize(

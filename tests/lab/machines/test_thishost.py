@@ -5,13 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from kvmharness.cells.cell import select
+from kvmharness.cells.matrix import select
 from kvmharness.guest import shipped as programs
+from kvmharness.lab.events import Data
 from kvmharness.lab.image.initramfs import ImageParts
 from kvmharness.lab.image.interpreter import LIBRARY
 from kvmharness.lab.job import Job
 from kvmharness.lab.kernels.source import debian
-from kvmharness.lab.machines.catalogue import emulated_host
+from kvmharness.lab.machines.emulator import emulated_host
+from kvmharness.lab.steps import Call
 from kvmharness.patches.series import load
 from kvmharness.results.record import CellResult
 from kvmharness.validation.campaign import EMULATED_PLAN
@@ -35,7 +37,7 @@ def scenarios():
         "images": programs.pack(),
     }
     job = Job(
-        ({"do": "call", "function": "borrowing:run", "args": {"cells": arguments}},),
+        (Call("borrowing:run", {"cells": arguments}, required=True),),
         files={f"{LIBRARY}/borrowing.py": Path(__file__).with_name("borrowing.py")},
         modules={variant.id.name: variant.modules for variant in built.variants},
         timeout_s=300,
@@ -43,9 +45,8 @@ def scenarios():
     found = {}
 
     def take(event):
-        assert event["event"] != "error", event.get("traceback") or event
-        if event["event"] == "data":
-            found[event["data"]["scenario"]] = event["data"]
+        if isinstance(event, Data):
+            found[event.data["scenario"]] = event.data
 
     emulated_host(kernel=built.kernels["none"], parts=PARTS).run(job, take)
     return found
@@ -106,7 +107,8 @@ def test_vm_is_open(outcome):
 
 @emulated
 def test_a_bug(outcome):
-    assert outcome["type"] == "ZeroDivisionError"
+    assert outcome["type"] == "StepFailedError"
+    assert of(outcome, "failed")[0]["type"] == "ZeroDivisionError"
     assert parameters(outcome)[0]["kvm"]["halt_poll_ns"] == "7", "the variant was there"
 
 
@@ -135,9 +137,9 @@ def test_another_run_has_them(outcome):
 
 @emulated
 def test_a_variant_that_does_not_load(outcome):
-    assert outcome["type"] is None
-    assert [event["event"] for event in outcome["events"] if event["event"] != "dmesg"] == ["begin", "error"]
-    error = of(outcome, "error")[0]
+    assert outcome["type"] == "StepFailedError"
+    assert [event["event"] for event in outcome["events"] if event["event"] != "dmesg"] == ["hello", "begin", "failed"]
+    error = of(outcome, "failed")[0]
     assert error["type"] == "ModuleError"
     assert "kvm_intel.ko" in error["message"]
 

@@ -1,0 +1,1 @@
+"""Models that predict counts exactly, each for the kernels that it describes."""

@@ -1,0 +1,1 @@
+"""The oracle "root-cache": how often KVM must load an MMU root."""

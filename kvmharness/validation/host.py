@@ -1,0 +1,340 @@
+"""Hosts: where cells and variants run, this machine or an emulated one of the catalogue, each as one value.
+
+What was typed is resolved here, once. Nobody else asks which of the two a host is: they ask the host.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+from kvmharness.errors import HostRequirementError, UsageError
+from kvmharness.hosts import catalogue
+from kvmharness.hosts.catalogue import EmulatedHost
+from kvmharness.vendors.names import NAMES
+from kvmharness.vendors.names import named as vendor_named
+
+# Resolving a name takes none of these: `run --list` and every --help would wait for them.
+if TYPE_CHECKING:
+    from kvmharness.cells.cell import Cell
+    from kvmharness.cells.passes import Plan
+    from kvmharness.lab.job import Machine
+    from kvmharness.lab.kernels.build import Kernel
+    from kvmharness.lab.kernels.choice import KernelChoice
+    from kvmharness.lab.kernels.source import Source
+    from kvmharness.results.record import OracleView, Record
+    from kvmharness.validation.collector import OnResult
+
+HERE = "local"
+"""What this machine is called."""
+
+
+class Task(Protocol):
+    """Takes how a run is getting on."""
+
+    def step(self, message: str, done: int | None = None, total: int | None = None) -> None:
+        """Something new has begun."""
+        ...
+
+    def tick(self, message: str) -> None:
+        """What has begun is still going on."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """Cells to run under one kernel.
+
+    Attributes:
+        cells: what to run.
+        plan: how long each pass is.
+        turns: how often all of them are run.
+        kernel: under which kernel, where that can be chosen.
+        has: features of that kernel, in the oracle's words; None for what its source shows, or kernels usually have.
+        command: how to make this run again, for the record.
+    """
+
+    cells: "tuple[Cell, ...]"
+    plan: "Plan"
+    turns: int
+    kernel: "KernelChoice"
+    has: tuple[str, ...] | None
+    command: tuple[str, ...]
+
+
+class Host(ABC):
+    """Where jobs run.
+
+    Attributes:
+        turns: how often cells are run unless the user says otherwise; what never differs need not be run again.
+    """
+
+    __slots__ = ()
+    turns: ClassVar[int]
+
+    @property
+    @abstractmethod
+    def vendor_module(self) -> str:
+        """The KVM module of its processor's vendor."""
+
+    @property
+    @abstractmethod
+    def plan(self) -> "Plan":
+        """How long the passes are unless the user says otherwise."""
+
+    @abstractmethod
+    def recover(self, say: Callable[[str], None]) -> None:
+        """Puts right what an earlier run that was killed left behind.
+
+        Args:
+            say: takes a sentence, if there was something.
+
+        Raises:
+            LostMachineError: it cannot be put right; says what to do by hand.
+            HostRequirementError: another run is at work.
+        """
+
+    @abstractmethod
+    def check(self, kernel: "KernelChoice", params: Mapping[str, str]) -> None:
+        """Refuses what this host can never run under.
+
+        Args:
+            kernel: that the user chose.
+            params: of KVM's modules, that the user chose.
+
+        Raises:
+            UsageError: it is not to be chosen here.
+        """
+
+    @abstractmethod
+    def fitting(self, cells: "tuple[Cell, ...]", *, reloading: bool = False) -> "tuple[Cell, ...]":
+        """The cells with module parameters by the names that they have here.
+
+        Args:
+            cells: as the user named them.
+            reloading: KVM's modules are loaded anew, with each cell's parameters.
+
+        Raises:
+            UsageError: one wants a parameter of another vendor's module, or what can never be had here.
+        """
+
+    @abstractmethod
+    def run(self, request: RunRequest, on_result: "OnResult", task: Task) -> "Record":
+        """Runs cells.
+
+        Raises:
+            HostRequirementError: the host lacks what it takes.
+            LostMachineError: the machine died.
+            UsageError: the kernel is not there.
+        """
+
+    @abstractmethod
+    def base(self, source: Path | None, *, may_reload: bool) -> "Source | Kernel":
+        """What the variants of a series are made from.
+
+        Args:
+            source: that the user names.
+            may_reload: the user allows this machine's KVM modules to be replaced.
+
+        Raises:
+            UsageError: it is not there, does not fit this host, or is not allowed.
+        """
+
+    @abstractmethod
+    def machine_for(self) -> "Callable[[Kernel], Machine]":
+        """What makes the machine for a kernel's variants; asked for before they are built.
+
+        Raises:
+            HostRequirementError: no variant can run here.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class ThisMachine(Host):
+    """The machine and the kernel that the tool runs on."""
+
+    turns = 4
+
+    @property
+    def vendor_module(self) -> str:
+        """That of the first vendor where the processor has no virtualization."""
+        from kvmharness.hosts.facts import facts
+
+        return (facts().vendor or NAMES[0]).module
+
+    @property
+    def plan(self) -> "Plan":
+        """See :class:`Host`."""
+        from kvmharness.cells.passes import Plan
+
+        return Plan()
+
+    def recover(self, say: Callable[[str], None]) -> None:
+        """Puts back the KVM modules that were taken out."""
+        from kvmharness.lab.machines.thishost import recover
+
+        if recover():
+            say("an earlier run was killed before it could put KVM's modules back: done now")
+
+    def check(self, kernel: "KernelChoice", params: Mapping[str, str]) -> None:
+        """Nothing is to be chosen."""
+        if params or kernel.kernel or kernel.source:
+            raise UsageError(
+                "--param, --kernel and --source choose what an emulated host runs; this machine runs what it runs",
+                f"Add --host {catalogue.first().spec}, or load the modules as wanted first.",
+            )
+
+    def fitting(self, cells: "tuple[Cell, ...]", *, reloading: bool = False) -> "tuple[Cell, ...]":
+        """See :class:`Host`."""
+        from kvmharness.cells.cell import on_vendor
+        from kvmharness.cells.here import here
+        from kvmharness.hosts.facts import facts
+
+        if reloading:
+            return tuple(on_vendor(cell, self.vendor_module) for cell in cells)
+        return here(cells, facts())
+
+    def run(self, request: RunRequest, on_result: "OnResult", task: Task) -> "Record":
+        """Runs them in this process."""
+        from kvmharness.validation.campaign import run_here
+
+        try:
+            return run_here(
+                request.cells,
+                request.plan,
+                turns=request.turns,
+                oracle=_view(request.has),
+                command=request.command,
+                on_result=on_result,
+            )
+        except HostRequirementError as error:
+            way_out = f"or use an emulated host: kvmharness run --host {catalogue.first().spec}"
+            raise HostRequirementError(str(error), f"{error.hint}; {way_out}" if error.hint else way_out) from error
+
+    def base(self, source: Path | None, *, may_reload: bool) -> "Kernel":
+        """The running kernel, in the tree that it was built in."""
+        from kvmharness.lab.kernels.running import running_kernel
+
+        if not may_reload:
+            raise UsageError(
+                "on this machine validate replaces KVM's modules by each variant in turn",
+                "Allow it with --reload-modules (they are put back), or leave --host away for an emulated host.",
+            )
+        if source is None:
+            raise UsageError(f"--host {HERE} needs --source", "Name the tree that the running kernel was built in.")
+        return running_kernel(source)
+
+    def machine_for(self) -> "Callable[[Kernel], Machine]":
+        """Itself, whichever kernel is asked for: :meth:`base` has seen to it that it is the running one."""
+        from kvmharness.lab.machines.thishost import ThisHost
+
+        machine = ThisHost()
+        return lambda kernel: machine
+
+
+@dataclass(frozen=True, slots=True)
+class Emulated(Host):
+    """An emulated host.
+
+    Attributes:
+        entry: of the catalogue.
+    """
+
+    entry: EmulatedHost
+
+    turns = 1  # every turn is the same
+
+    @property
+    def vendor_module(self) -> str:
+        """See :class:`Host`."""
+        return vendor_named(self.entry.vendor).module
+
+    @property
+    def plan(self) -> "Plan":
+        """See :class:`Host`."""
+        from kvmharness.validation.campaign import EMULATED_PLAN
+
+        return EMULATED_PLAN
+
+    def recover(self, say: Callable[[str], None]) -> None:
+        """A machine that is gone leaves nothing behind."""
+
+    def check(self, kernel: "KernelChoice", params: Mapping[str, str]) -> None:
+        """Everything can be chosen."""
+
+    def fitting(self, cells: "tuple[Cell, ...]", *, reloading: bool = False) -> "tuple[Cell, ...]":
+        """See :class:`Host`."""
+        from kvmharness.cells.cell import on_vendor
+
+        return tuple(on_vendor(cell, self.vendor_module) for cell in cells)
+
+    def run(self, request: RunRequest, on_result: "OnResult", task: Task) -> "Record":
+        """Runs them all in one boot."""
+        from kvmharness.results.record import VariantId
+        from kvmharness.validation.campaign import Variant, run_in
+
+        kernel = request.kernel.get(task.tick)
+        machine = self.machine(kernel)
+        task.step(f"booting {kernel.release} in {machine.description}", 0, len(request.cells))
+        name = "host"
+        ours = VariantId(name, kernel.source, config_hash=kernel.config_hash, oracle=_view(request.has, kernel))
+        return run_in(
+            machine,
+            (Variant(ours, kernel.modules),),
+            (name,) * request.turns,
+            request.cells,
+            request.plan,
+            command=request.command,
+            on_result=on_result,
+        )
+
+    def base(self, source: Path | None, *, may_reload: bool) -> "Source":
+        """The source that is named, or Debian's."""
+        from kvmharness.lab.kernels.source import chosen
+
+        return chosen(source)
+
+    def machine_for(self) -> "Callable[[Kernel], Machine]":
+        """A new one for each kernel."""
+        return self.machine
+
+    def machine(self, kernel: "Kernel") -> "Machine":
+        """The machine that boots *kernel*.
+
+        Raises:
+            MissingToolError: the emulator is not installed.
+        """
+        from kvmharness.lab.machines.emulator import emulated_host
+
+        return emulated_host(self.entry.name, kernel)
+
+
+def resolve(text: str) -> Host:
+    """The host that the user means.
+
+    Raises:
+        UsageError: there is none.
+    """
+    return ThisMachine() if text == HERE else emulated(text)
+
+
+def emulated(text: str) -> Emulated:
+    """The emulated host that the user means.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if entry := catalogue.find(text):
+        return Emulated(entry)
+    raise UsageError(f"no host is called {text!r}", f"Choose {catalogue.choices()}.")
+
+
+def _view(has: tuple[str, ...] | None, kernel: "Kernel | None" = None) -> "OracleView | None":
+    """How the oracle sees the kernel: as the user says, else as its source shows, else as kernels usually are."""
+    from kvmharness.oracle import oracles
+    from kvmharness.patches.apply import Overlay
+
+    if has is None and kernel is not None and kernel.tree is not None:
+        return oracles.found(oracles.DEFAULT, Overlay(kernel.tree).read)
+    return oracles.told(oracles.DEFAULT, has)

@@ -1,0 +1,24 @@
+"""Every vendor there is; a further one adds its line here and in :mod:`kvmharness.vendors.names`."""
+
+from collections.abc import Container
+
+from kvmharness.vendors.svm.svm import SVM
+from kvmharness.vendors.vendor import Vendor
+from kvmharness.vendors.vmx.vmx import VMX
+
+VENDORS: tuple[Vendor, ...] = (VMX, SVM)
+
+
+def of_module(module: str | None) -> Vendor | None:
+    """The vendor whose KVM module this is."""
+    return next((vendor for vendor in VENDORS if vendor.names.module == module), None)
+
+
+def of_flags(flags: Container[str]) -> Vendor | None:
+    """The vendor whose virtualization a CPU with these flags has."""
+    return next((vendor for vendor in VENDORS if vendor.names.name in flags), None)
+
+
+def named(name: str) -> Vendor:
+    """The vendor of that name. Raises: KeyError, there is none."""
+    return {vendor.names.name: vendor for vendor in VENDORS}[name]
