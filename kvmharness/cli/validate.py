@@ -123,7 +123,8 @@ def run(request: Request, task: Task) -> "Validation":
         UsageError: the series gives no variant, or as :func:`kvmharness.validation.validate.prepare`.
         HostRequirementError, LostMachineError: the host cannot run it, or was lost.
     """
-    from kvmharness.validation.validate import prepare, validate
+    from kvmharness.validation.prepare import prepare
+    from kvmharness.validation.validate import validate
 
     machine_for = request.host.machine_for()
     name = request.series.name

@@ -9,7 +9,8 @@ from kvmharness.lab.kernels.source import debian
 from kvmharness.lab.machines.emulator import emulated_host
 from kvmharness.patches.series import load
 from kvmharness.results.verdict import Outcome
-from kvmharness.validation.validate import prepare, validate
+from kvmharness.validation.prepare import prepare
+from kvmharness.validation.validate import validate
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs("emulated_vmx")]
 

@@ -18,7 +18,8 @@ from kvmharness.patches.variants import Plan
 from kvmharness.results.record import VariantId
 from kvmharness.results.verdict import Outcome
 from kvmharness.validation.campaign import Variant
-from kvmharness.validation.validate import Built, order, validate
+from kvmharness.validation.prepare import Built
+from kvmharness.validation.validate import order, validate
 from tests import builders
 from tests.machines import FakeLoader, FakeMachine
 

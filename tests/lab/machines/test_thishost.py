@@ -17,7 +17,7 @@ from kvmharness.lab.steps import Call
 from kvmharness.patches.series import load
 from kvmharness.results.record import CellResult
 from kvmharness.validation.campaign import EMULATED_PLAN
-from kvmharness.validation.validate import prepare
+from kvmharness.validation.prepare import prepare
 from tests.lab.machines.borrowing import SCENARIOS
 
 EMULATED = [pytest.mark.slow, pytest.mark.needs("emulated_vmx")]
