@@ -1,6 +1,7 @@
 """bisect: what `git bisect run` asks of each commit, answered from one cell in an emulated host."""
 
 import argparse
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,4 +76,6 @@ def run(request: Request, output: Output) -> Answer:
     with output.task("Bisect") as task:
         kernel = request.kernel.get(task.tick)
         machine = request.host.machine(kernel)
-        return ask(request.question, request.tree, kernel, machine, progress=task.tick)
+        return ask(
+            request.question, request.tree, kernel, machine, command=("kvmharness", *sys.argv[1:]), progress=task.tick
+        )

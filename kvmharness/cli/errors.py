@@ -6,8 +6,9 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import TextIO
 
 from kvmharness.errors import ExitCode, KvmHarnessError
 
@@ -32,16 +33,17 @@ def answer(command: Callable[[], int]) -> int:
         _tell("interrupted")
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
-        _forget_stdout()
+        _forget(sys.stdout)
         return _SIGNAL_BASE + signal.SIGPIPE
     except OSError as error:
-        _forget_stdout()
+        _forget(sys.stdout)
         _tell(*_describe(error))
         return ExitCode.LOST
     except Exception:
         import traceback
 
-        traceback.print_exc()
+        with suppress(OSError):
+            traceback.print_exc()
         _tell("this is a bug in kvmharness", "Report it with the command and the lines above.")
         return ExitCode.LOST
 
@@ -59,9 +61,9 @@ def _tell(message: str, hint: str = "", console: tuple[str, ...] = ()) -> None:
         lines += ["the machine's last lines:", *(f"  | {line}" for line in console)]
     if hint:
         lines.append(f"hint: {hint}")
-    # Without a standard error there is nobody to tell.
-    if sys.stderr is not None:
-        print("\n".join(lines), file=sys.stderr)
+    # Without a standard error, or with one on a full disk, there is nobody to tell; the exit code stays what it is.
+    with suppress(OSError, ValueError, AttributeError):
+        print("\n".join(lines), file=sys.stderr, flush=True)
 
 
 def _describe(error: OSError) -> tuple[str, str]:
@@ -77,10 +79,19 @@ def _describe(error: OSError) -> tuple[str, str]:
     return f"{what}{error.strerror or error} ({name})", hints.get(error.errno or 0, "")
 
 
-def _forget_stdout() -> None:
+def settle_streams() -> None:
+    """Writes what is still buffered, or forgets it: at its end the interpreter would answer 120 for what cannot be."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            _forget(stream)
+
+
+def _forget(stream: TextIO) -> None:
     """What is still buffered cannot be written; the interpreter must not try again at its end and complain."""
     try:
-        fd = sys.stdout.fileno()
+        fd = stream.fileno()
     except (OSError, ValueError, AttributeError):
         return
     null = os.open(os.devnull, os.O_WRONLY)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from kvmharness import __version__
 from kvmharness.cli import asm, bisect, compare, doctor, lab, run, validate
-from kvmharness.cli.errors import answer, for_bisect
+from kvmharness.cli.errors import answer, for_bisect, settle_streams
 from kvmharness.cli.output import Output
 
 VERBS = (doctor, run, compare, validate, bisect, lab, asm)
@@ -50,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return code
 
     code = answer(command)
+    settle_streams()
     bisecting = _may_be_bisecting(given) if options is None else options.bisect
     return for_bisect(code) if bisecting else code
 

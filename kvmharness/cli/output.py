@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 QUIET, NORMAL, VERBOSE = -1, 0, 1
@@ -26,6 +26,11 @@ class Task(Protocol):
     def tick(self, message: str) -> None:
         """Says how it is getting on, as often as one likes; a log gets to see some of it."""
         ...
+
+
+def _remark(text: str) -> None:
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
 
 
 class Output:
@@ -48,14 +53,14 @@ class Output:
         print(text)
 
     def say(self, text: str) -> None:
-        """What is going on; not with --quiet."""
+        """What is going on; not with --quiet. Where it cannot be said the work goes on: it is no result."""
         if self.verbosity >= NORMAL:
-            print(text, file=sys.stderr, flush=True)
+            _remark(text)
 
     def detail(self, text: str) -> None:
         """What only --verbose shows."""
         if self.verbosity >= VERBOSE:
-            print(text, file=sys.stderr, flush=True)
+            _remark(text)
 
     def paint(self, text: str, style: str) -> str:
         """*text* in green, red, yellow or dim where the terminal can."""

@@ -4,7 +4,7 @@ Only the KVM folders of the tree under bisection are built, as modules for a ker
 a step, not minutes. A commit whose KVM does not build for that kernel, or gives no figure, is skipped (125).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from fractions import Fraction
@@ -14,7 +14,7 @@ from kvmharness.cells.cell import Cell
 from kvmharness.claims.metrics import SURVIVING, Missing, is_metric, metric_names, value
 from kvmharness.errors import KvmHarnessError, UsageError
 from kvmharness.lab.job import Machine
-from kvmharness.lab.kernels import build
+from kvmharness.lab.kernels import build, builtin
 from kvmharness.results.noise import typical
 from kvmharness.results.record import CellResult, VariantId
 from kvmharness.system.programs import Progress, silent
@@ -76,7 +76,13 @@ class Answer:
 
 
 def ask(
-    question: Question, tree: Path, kernel: build.Kernel, machine: Machine, *, progress: Progress = silent
+    question: Question,
+    tree: Path,
+    kernel: build.Kernel,
+    machine: Machine,
+    *,
+    command: tuple[str, ...] = (),
+    progress: Progress = silent,
 ) -> Answer:
     """Builds the KVM folders of a tree, runs the cell, and answers.
 
@@ -85,6 +91,7 @@ def ask(
         tree: holds arch/x86/kvm, and virt/kvm if that is under bisection too; only read.
         kernel: whose modules KVM is built as.
         machine: boots that kernel.
+        command: that was typed.
         progress: takes a line about once a second.
 
     Raises:
@@ -93,6 +100,8 @@ def ask(
     if kernel.tree is None:
         raise UsageError("modules can only be built for a kernel that was built here", "Leave --kernel away.")
     overlay = kvm_overlay(tree, kernel.tree)
+    if why := build.vmlinux_changes(kernel, overlay):
+        return Answer(BisectCode.SKIP, f"no verdict: its KVM is made for another kernel than the one at hand: {why}")
     try:
         modules = build.variant(kernel.tree, overlay, name="this commit", progress=progress)
         variant = Variant(VariantId("commit", str(tree), build_id=build.modules_id(modules)), modules)
@@ -102,7 +111,7 @@ def ask(
             ("commit",),
             (question.cell,),
             EMULATED_PLAN,
-            command=("kvmharness", "validate", "--bisect"),
+            command=command,
             on_result=lambda result, done, total: None,
         )
     except KvmHarnessError as e:
@@ -130,7 +139,7 @@ def judge(question: Question, result: CellResult) -> Answer:
 
 
 def kvm_overlay(tree: Path, base: Path) -> Mapping[str, bytes | None]:
-    """In which KVM sources a tree differs from the base, as files to put over the base.
+    """In which KVM sources, and headers that these include, a tree differs from the base: files to put over the base.
 
     Raises:
         UsageError: the tree holds no KVM.
@@ -141,11 +150,21 @@ def kvm_overlay(tree: Path, base: Path) -> Mapping[str, bytes | None]:
     for folder in (name for name in KVM_FOLDERS if (tree / name).is_dir()):
         ours, theirs = _sources(tree, folder), _sources(base, folder)
         overlay |= dict.fromkeys(theirs - ours)
-        for name in sorted(ours):
-            content = (tree / name).read_bytes()
-            if name not in theirs or (base / name).read_bytes() != content:
-                overlay[name] = content
+        overlay |= _differing(tree, base, ours)
+    if (tree / "include").is_dir():  # else only KVM's folders are under bisection
+        headers = builtin.module_inputs(base)
+        overlay |= dict.fromkeys(path for path in headers if not (tree / path).is_file())
+        overlay |= _differing(tree, base, (path for path in headers if (tree / path).is_file()))
     return overlay
+
+
+def _differing(tree: Path, base: Path, paths: Iterable[str]) -> dict[str, bytes | None]:
+    found: dict[str, bytes | None] = {}
+    for path in sorted(paths):
+        content = (tree / path).read_bytes()
+        if not (base / path).is_file() or (base / path).read_bytes() != content:
+            found[path] = content
+    return found
 
 
 def _sources(tree: Path, folder: str) -> set[str]:

@@ -1,13 +1,15 @@
 """A series made into what can be run: its variants planned, their kernels and modules built, its claims read."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from kvmharness.claims import Claim, check_variants, parse_claims
 from kvmharness.errors import UsageError
 from kvmharness.lab.kernels import build
+from kvmharness.lab.kernels.make import KernelBuildError
 from kvmharness.lab.kernels.source import Source
+from kvmharness.lab.kernels.trees import KVM_FOLDERS
 from kvmharness.oracle import oracles
 from kvmharness.patches import variants as patches
 from kvmharness.patches.series import Series
@@ -15,6 +17,23 @@ from kvmharness.results.record import OracleView, VariantId
 from kvmharness.system import cache
 from kvmharness.system.programs import Progress, silent
 from kvmharness.validation.campaign import Variant
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A variant that did not build.
+
+    Attributes:
+        variant: its name.
+        title: of the last of its patches.
+        lines: what the compiler said.
+        prefix: the series is broken there; otherwise it is a patch alone, which need not build.
+    """
+
+    variant: str
+    title: str
+    lines: tuple[str, ...]
+    prefix: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +45,16 @@ class Built:
         kernels: what to boot for each variant; one and the same where only modules change.
         variants: in the order to show them.
         claims: what the series claims.
+        broken: variants that did not build.
+        whole: why a variant has a kernel of its own, by its name.
     """
 
     plan: patches.Plan
     kernels: Mapping[str, build.Kernel]
     variants: tuple[Variant, ...]
     claims: tuple[Claim, ...]
+    broken: tuple[Broken, ...] = ()
+    whole: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def one_boot(self) -> bool:
@@ -57,42 +80,73 @@ def prepare(
     Raises:
         PatchError: the series does not fit the kernel, or there is no such variant.
         ClaimError: a claim is not in the vocabulary.
-        KernelBuildError: names the variant, with the compiler's lines.
-        UsageError: the kernel is built already, but the series changes more than KVM's modules.
+        KernelBuildError: the kernel without the series does not build.
+        UsageError: the kernel is built already, but a variant takes another one than that.
     """
     claims = parse_claims(series.claims, series.claims_path)
-    base: build.Kernel | None = None
-    if _modules_only(series):
-        base = source if isinstance(source, build.Kernel) else build.kernel(source, progress=progress)
-        if base.tree is None:
-            raise UsageError(f"there is no built tree of {base.source}", "Give the source that it was built from.")
-        tree = base.tree
-    elif isinstance(source, build.Kernel):
-        raise UsageError(
-            f"{series.name} changes more than KVM's modules",
-            "Boot each kernel by itself, `kvmharness run --json` under it, then `kvmharness compare`.",
-        )
-    else:
-        tree = _unpacked(source, progress)
+    base = _base(series, source, progress)
+    tree = base.tree if base else _unpacked(source, progress)  # type: ignore[arg-type]
+    assert tree is not None
     plan = patches.plan(series, tree)
     check_variants(claims, [*(variant.name for variant in plan.variants), *plan.left_out], series.claims_path)
-    chosen = plan.select(names)
     kernels: dict[str, build.Kernel] = {}
     variants: list[Variant] = []
-    for variant in chosen:
+    broken: list[Broken] = []
+    whole: dict[str, str] = {}
+    for variant in plan.select(names):
         progress(f"building variant {variant.name} of {series.name}")
-        kernel = base or _whole_kernel(source, variant, progress)
-        modules = _modules(kernel, variant, whole=base is None, progress=progress)
+        try:
+            why = build.vmlinux_changes(base, variant.files) if base else "the series changes more than KVM"
+            kernel = _kernel(source, base, variant, why, progress)
+            modules = kernel.modules if why else _modules(kernel, variant, progress)
+        except KernelBuildError as e:
+            if not variant.patches:
+                raise  # nobody's patch is to blame
+            broken.append(Broken(variant.name, variant.patches[-1], e.lines, _is_prefix(variant, plan)))
+            continue
+        if why and base:
+            whole[variant.name] = why
         kernels[variant.name] = kernel
         view = oracles.found(series.oracle, plan.source(variant).read, plan.before.read)
         variants.append(Variant(_identity(variant, kernel, modules, view), modules))
-    return Built(plan, kernels, tuple(variants), claims)
+    return Built(plan, kernels, tuple(variants), claims, tuple(broken), whole)
 
 
-def _modules_only(series: Series) -> bool:
+def _is_prefix(variant: patches.Variant, plan: patches.Plan) -> bool:
+    """Whether it is what the kernel is after some of the series' patches, in their order."""
+    return any(
+        variant.patches == other.patches[: len(variant.patches)] and len(other.patches) > len(variant.patches)
+        for other in plan.variants
+    ) or len(variant.patches) == max(len(other.patches) for other in plan.variants)
+
+
+def _base(series: Series, source: Source | build.Kernel, progress: Progress) -> build.Kernel | None:
+    """The kernel whose modules the variants are, as far as they are only that; None when the series is about more.
+
+    Raises:
+        UsageError: the kernel is built already, but cannot serve the series.
+    """
+    if not _stays_near_kvm(series):
+        if isinstance(source, build.Kernel):
+            raise UsageError(
+                f"{series.name} changes more than KVM's modules",
+                "Boot each kernel by itself, `kvmharness run --json` under it, then `kvmharness compare`.",
+            )
+        return None
+    base = source if isinstance(source, build.Kernel) else build.kernel(source, progress=progress)
+    if base.tree is None:
+        raise UsageError(f"there is no built tree of {base.source}", "Give the source that it was built from.")
+    return base
+
+
+# What a built tree still has of its source, so that patches of it can be applied there.
+_NEAR_KVM = (*KVM_FOLDERS, "include/", "arch/x86/include/", "Documentation/", "tools/")
+
+
+def _stays_near_kvm(series: Series) -> bool:
     every = [series, *([series.without] if series.without else [])]
     return all(
-        build.is_modules_only(path)
+        path.startswith(_NEAR_KVM)
         for one in every
         for patch_set in one.sets
         for patch in patch_set.patches
@@ -102,14 +156,28 @@ def _modules_only(series: Series) -> bool:
     )
 
 
-def _whole_kernel(source: Source | build.Kernel, variant: patches.Variant, progress: Progress) -> build.Kernel:
-    assert not isinstance(source, build.Kernel)
+def _kernel(
+    source: Source | build.Kernel, base: build.Kernel | None, variant: patches.Variant, why: str, progress: Progress
+) -> build.Kernel:
+    """What a variant boots.
+
+    Raises:
+        UsageError: it needs a kernel of its own, and this one is running.
+        KernelBuildError: it does not build.
+    """
+    if base and not why:
+        return base
+    if isinstance(source, build.Kernel):
+        raise UsageError(
+            f"variant {variant.name} needs a kernel of its own: {why}",
+            "Boot each kernel by itself, `kvmharness run --json` under it, then `kvmharness compare`; "
+            "or use an emulated host.",
+        )
     return build.kernel(source, overlay=variant.files, progress=progress)
 
 
-def _modules(kernel: build.Kernel, variant: patches.Variant, *, whole: bool, progress: Progress) -> Path:
-    if whole or kernel.tree is None:
-        return kernel.modules
+def _modules(kernel: build.Kernel, variant: patches.Variant, progress: Progress) -> Path:
+    assert kernel.tree is not None
     return build.variant(kernel.tree, variant.files, name=f"variant {variant.name}", progress=progress)
 
 

@@ -84,8 +84,18 @@ def validate(
             (f"variant {loaded.variant}: {error}", *getattr(error, "console", ())[-8:]),
         )
     answers = evaluate(built.claims, record) if record else []
-    verdict = Verdict.of(built.plan.series.name, (*answers, survived), names, tuple(command))
+    claims = (*answers, survived, *_builds(built))
+    verdict = Verdict.of(built.plan.series.name, claims, names, tuple(command))
     return Validation(verdict, record, built)
+
+
+def _builds(built: Built) -> tuple[ClaimResult, ...]:
+    """The answer about variants that did not build; none where all did."""
+    broken = [each for each in built.broken if each.prefix]
+    if not broken:
+        return ()
+    figures = [line for each in broken for line in (f"{each.variant}, with {each.title}:", *each.lines)]
+    return (ClaimResult("every-variant-builds", "Every patch of the series builds.", Outcome.FAIL, tuple(figures)),)
 
 
 def order(names: Sequence[str], turns: int) -> tuple[str, ...]:

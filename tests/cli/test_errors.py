@@ -133,3 +133,22 @@ def test_the_handler_of_sigterm_is_put_back():
 )
 def test_bisect(code, told):
     assert for_bisect(code) == told
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+@pytest.mark.parametrize("place", ["/dev/full", "closed"])
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        (["bisect", "z:1", "loads", "0"], 125),
+        (["run", "--list"], {0, 5}),
+        (["compare", "/no/a", "/no/b", "--bisect"], 125),
+    ],
+)
+def test_want_of_a_place_to_print_is_no_verdict(command, code, stream, place):
+    """git takes 1 for a bad commit, and 120, the interpreter's own answer to a lost flush, too."""
+    redirect = {"stdout": 1, "stderr": 2}[stream]
+    shell = f"{sys.executable} -m kvmharness {' '.join(command)} {redirect}>" + ("&-" if place == "closed" else place)
+    done = subprocess.run(["/bin/sh", "-c", shell], capture_output=True, check=False)
+    assert done.returncode in (code if isinstance(code, set) else {code})

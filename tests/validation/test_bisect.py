@@ -4,8 +4,9 @@ import pytest
 
 from kvmharness.cells.cell import Cell, Setup
 from kvmharness.errors import UsageError
+from kvmharness.lab.kernels import build
 from kvmharness.results.record import CellError, Probes
-from kvmharness.validation.bisect import Answer, BisectCode, Question, judge, kvm_overlay
+from kvmharness.validation.bisect import Answer, BisectCode, Question, ask, judge, kvm_overlay
 from tests import builders
 
 A33 = Cell(Setup.NO_EPT, 3, 3)
@@ -79,3 +80,29 @@ def test_only_kvms_sources_that_differ_are_put_over_the_base(tmp_path):
     }
     with pytest.raises(UsageError, match="is no kernel tree"):
         kvm_overlay(tmp_path, base)
+
+
+def test_headers_that_kvm_includes_are_compared_too(tmp_path):
+    """Those that a build's own command files name; generated ones are the base's."""
+    tree, base = tmp_path / "commit", tmp_path / "base"
+    for root, header in ((tree, "new"), (base, "old")):
+        for path in ("arch/x86/kvm", "include/linux", "include/generated"):
+            (root / path).mkdir(parents=True)
+        (root / "include/linux/kvm_host.h").write_text(header)
+        (root / "include/linux/other.h").write_text(header)
+    (base / "include/linux/gone.h").write_text("x")
+    (base / "arch/x86/kvm/.x86.o.cmd").write_text(
+        "deps_arch/x86/kvm/x86.o := \\\n    $(wildcard include/config/X) \\\n  include/linux/kvm_host.h \\\n"
+        "  include/linux/gone.h \\\n  include/generated/bounds.h \\\n"
+    )
+    assert kvm_overlay(tree, base) == {"include/linux/kvm_host.h": b"new", "include/linux/gone.h": None}
+
+
+def test_a_commit_whose_kvm_is_for_another_kernel_is_no_verdict(monkeypatch, tmp_path):
+    """Its modules would be loaded into a vmlinux that knows other structures."""
+    (tmp_path / "arch/x86/kvm").mkdir(parents=True)
+    kernel = build.Kernel(tmp_path / "bzImage", tmp_path / "modules", tree=tmp_path)
+    monkeypatch.setattr(build, "vmlinux_changes", lambda kernel, overlay: "kernel/entry/kvm.o is another one")
+    answer = ask(Question.of(Cell(Setup.NO_EPT, 3, 3), "loads", "0"), tmp_path, kernel, machine=None)
+    assert answer.code is BisectCode.SKIP
+    assert "kernel/entry/kvm.o" in answer.text

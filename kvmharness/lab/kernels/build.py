@@ -6,32 +6,29 @@ real. So a variant compiles what changed and its users, and the built tree stays
 """
 
 import contextlib
-import os
-import re
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from kvmharness.errors import UsageError
 from kvmharness.lab.inside.modules import module_name
-from kvmharness.lab.kernels import config
+from kvmharness.lab.kernels import builtin, config
 from kvmharness.lab.kernels.make import check_tools, make
 from kvmharness.lab.kernels.modulefiles import content, load_order
 from kvmharness.lab.kernels.source import Source, debian
+from kvmharness.lab.kernels.trees import KVM_FOLDERS, Overlay, link_tree, write_overlay
 from kvmharness.system import cache
-from kvmharness.system.programs import Progress, disk_errors, find, silent
+from kvmharness.system.programs import Progress, find, silent
 
 KERNEL_TIMEOUT_S = 3600.0
 VARIANT_TIMEOUT_S = 600.0
 # Changes when the recipe below does, so that nothing older is taken for its result.
-_RECIPE = 1
+_RECIPE = 2
 _KEPT_KERNELS = 4
 _KEPT_VARIANTS = 64
 
-# Folders in which a variant's own objects are made.
-_KVM_FOLDERS = ("arch/x86/kvm", "virt/kvm")
 # What KVM's modules depend on, where that is made of modules too.
 _BELOW = ("virt/lib/irqbypass.ko", "drivers/crypto/ccp/ccp.ko")
 # What a build of modules reads of a built tree, besides its sources.
@@ -42,8 +39,6 @@ _SPENT = """
     arch/x86/kernel arch/x86/mm arch/x86/boot/compressed vmlinux vmlinux.o vmlinux.a
     .tmp_vmlinux.kallsyms1 .tmp_vmlinux.kallsyms2
 """
-
-Overlay = Mapping[str, bytes | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +94,12 @@ def kernel(source: Source | None = None, *, overlay: Overlay | None = None, prog
         tree.mkdir()
         progress(f"unpacking {source.name}")
         source.unpack(tree)
-        _write_overlay(tree, overlay)
+        write_overlay(tree, overlay)
         _build_kernel(tree, wanted, f"kernel of {source.name}", progress)
         (folder / "config").write_bytes((tree / ".config").read_bytes())
         shutil.copy2(tree / "arch/x86/boot/bzImage", folder / "bzImage")
         _collect_modules(tree, tree, folder / "modules")
+        builtin.keep(tree, folder / builtin.FOLDER)
         _remove_spent(tree)
 
     folder = cache.folder_entry("kernels", key, build, progress)
@@ -148,9 +144,8 @@ def variant(tree: Path, overlay: Overlay, *, name: str = "variant", progress: Pr
         UsageError: the overlay changes what is built into the kernel: that takes ``kernel(overlay=...)``.
         KernelBuildError, MissingToolError, DiskFullError.
     """
-    builtin = [path for path in overlay if not is_modules_only(path)]
-    if builtin:
-        raise UsageError(f"{name}: {', '.join(builtin)} is not part of KVM's modules", "build a whole kernel for it")
+    if why := builtin.changes(tree, overlay):
+        raise UsageError(f"{name} is more than KVM's modules: {why}", "Build a whole kernel for it.")
     cached = tree.parent.parent == cache.root() / "kernels"
     if cached and not overlay:
         return tree.parent / "modules"
@@ -170,11 +165,15 @@ def variant(tree: Path, overlay: Overlay, *, name: str = "variant", progress: Pr
     return folder
 
 
-def is_modules_only(path: str) -> bool:
-    """Whether a change of *path* is one of KVM's modules alone (headers count: their other users keep the old ones)."""
-    return path.startswith(tuple(f"{folder}/" for folder in _KVM_FOLDERS)) or bool(
-        re.fullmatch(r"(include/|arch/x86/include/).*kvm.*\.h", path) or re.match(r"Documentation/|tools/", path)
-    )
+def vmlinux_changes(kernel: Kernel, overlay: Overlay) -> str:
+    """Why these files make another vmlinux than the kernel's, so that new modules alone would not do; empty if not.
+
+    Raises:
+        DiskFullError.
+    """
+    if kernel.tree is None:
+        return f"there is no built tree of {kernel.source}"
+    return builtin.changes(kernel.tree, overlay)
 
 
 def modules_id(folder: Path) -> str:
@@ -182,42 +181,9 @@ def modules_id(folder: Path) -> str:
     return cache.digest(*((module_name(path.name), cache.digest(content(path))) for path in load_order(folder)))
 
 
-def link_tree(base: Path, target: Path, overlay: Overlay, own: tuple[str, ...] = _KVM_FOLDERS) -> None:
-    """Make *target* look like *base* with *overlay* on it, sharing all but the folders *own*, which are copied."""
-    real = {str(parent) for path in (*overlay, *own) for parent in Path(path).parents}
-
-    def link(folder: str) -> None:
-        (target / folder).mkdir()
-        for child in sorted(os.listdir(base / folder)):
-            path = child if folder == "." else f"{folder}/{child}"
-            if path in own:
-                # With the objects and their times, so that make only does again what must be.
-                shutil.copytree(base / path, target / path, symlinks=True)
-            elif path in real:
-                link(path)
-            else:
-                (target / path).symlink_to(base / path)
-
-    with disk_errors(target):
-        link(".")
-        _write_overlay(target, overlay)
-
-
-def _write_overlay(tree: Path, overlay: Overlay) -> None:
-    with disk_errors(tree):
-        for path, data in overlay.items():
-            place = tree / path
-            # Not through a link: that would write to what it points at.
-            with contextlib.suppress(FileNotFoundError):
-                place.unlink()
-            if data is not None:
-                place.parent.mkdir(parents=True, exist_ok=True)
-                place.write_bytes(data)
-
-
 def _tree_facts(tree: Path) -> list[object]:
     """What modules built in *tree* come from, as far as somebody works on it: unlike a cached one, it changes."""
-    inside = (path for folder in _KVM_FOLDERS for path in (tree / folder).rglob("*"))
+    inside = (path for folder in KVM_FOLDERS for path in (tree / folder).rglob("*"))
     files = [path for path in (*inside, *(tree / name for name in _TREE_STATE)) if path.is_file()]
     stats = ((str(path.relative_to(tree)), path.stat()) for path in sorted(files))
     return [str(tree.resolve()), _compiler(), *((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)]

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from kvmharness.lab.events import End, Event, Failed, Output
 from kvmharness.lab.job import Job, Machine
-from kvmharness.lab.kernels.build import link_tree
 from kvmharness.lab.kernels.make import check_tools, make
+from kvmharness.lab.kernels.trees import link_tree
 from kvmharness.lab.steps import Exec, Exited, Load
 from kvmharness.system import cache
 from kvmharness.system.programs import Progress, disk_errors, silent
