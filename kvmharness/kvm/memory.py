@@ -18,7 +18,6 @@ class Memory(Mapping):
     __slots__ = ("_view", "gpa", "slot")
 
     def __init__(self, gpa: int, size_bytes: int, slot: int) -> None:
-        self.address = 0  # for the finalizer, should the next line raise
         if size_bytes <= 0 or size_bytes % PAGE_BYTES or gpa % PAGE_BYTES:
             raise ValueError(
                 f"guest memory at {gpa:#x}, {size_bytes:#x} bytes: must be whole pages, on a page boundary"

@@ -45,7 +45,7 @@ class FdHolder(Fd, Owner):
     __slots__ = ("what",)
 
     def __init__(self, number: int, level: int, what: str) -> None:
-        self.number = number  # first, so that the finalizer finds it whatever fails next
+        self.number = number
         self.level = level
         self.what = what
 
@@ -56,7 +56,7 @@ class FdHolder(Fd, Owner):
             lib.close(number)
 
     def __del__(self) -> None:
-        number = self.number
+        number = getattr(self, "number", _CLOSED)  # of an object that could not even be made
         if number >= 0:
             self.close()  # before the warning, which may be an error
             warn_leak(f"{self.what} (fd {number})", self)
@@ -105,7 +105,7 @@ class Mapping(Owner):
         self.pointer = None
 
     def __del__(self) -> None:
-        address = self.address
+        address = getattr(self, "address", 0)
         if address:
             self.close()
             warn_leak(f"{self.what} ({self.size_bytes} bytes at {address:#x})", self)

@@ -1,6 +1,7 @@
 """One owner each: closed once, warned about when forgotten, harmless when closed again."""
 
 import errno
+import gc
 import os
 
 import pytest
@@ -56,8 +57,13 @@ def test_a_forgotten_fd_warns_and_is_closed(number):
     assert_closed(number)
 
 
-def test_a_holder_that_failed_to_begin_is_silent():
-    FdHolder.__new__(FdHolder).number = -1
+def test_a_holder_that_never_began_is_silent_and_leaves_the_fd_alone(number):
+    with pytest.raises(TypeError):
+        FdHolder(number)
+    with pytest.raises(TypeError):
+        Mapping(0x1000)
+    gc.collect()  # a finalizer that fails is a warning, and so an error here
+    os.close(number)
 
 
 def test_mapping_is_gone_after_close():

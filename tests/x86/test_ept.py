@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvmharness.x86.ept import RWX, Epte, Eptp, EptTables, MemoryType
-from kvmharness.x86.paging import PAGE_2M, PAGE_4K
+from kvmharness.x86.paging import PAGE_2M
 from tests.x86.strategies import mappings, reader
 from tests.x86.walker import WalkError, walk_ept
 
@@ -120,7 +120,3 @@ class TestWalker:
     def test_beyond_four_levels(self):
         with pytest.raises(WalkError, match="non-canonical"):
             walk_ept(lambda gpa: 0, 0x101E, 1 << 48)
-
-
-def test_page_sizes_are_those_of_the_sdm():
-    assert (PAGE_4K, PAGE_2M) == (4096, 2 * 1024 * 1024)
