@@ -62,8 +62,8 @@ def plan(cell: Cell, offered: Capabilities, lengths: Plan) -> Planned:
     order = rotation(cell)
     vendor = _vendor(cell, offered)
     tables = spaces.build(
-        host_roots=1 + max(root for root, _ in order.host),
-        guest_roots=1 + max((root for root, _ in order.guest), default=-1),
+        host_roots=order.host_roots,
+        guest_roots=order.guest_roots,
         epts=cell.eptps,
         nested_space=vendor.nested_space if vendor else None,
     )

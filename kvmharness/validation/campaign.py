@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kvmharness.cells.cell import Cell
-from kvmharness.cells.params import Params
+from kvmharness.cells.params import Params, tdp_off
 from kvmharness.cells.passes import Plan
 from kvmharness.cells.plan import Planned
 from kvmharness.cells.rotation import scenario
@@ -62,6 +62,9 @@ class Turn:
 def schedule(order: Sequence[str], cells: Sequence[Cell]) -> tuple[Turn, ...]:
     """The turns of an interleaving; cells that want other module parameters make turns of their own.
 
+    Those without parameters come first, and those without EPT or NPT last: the record's facts of the host are those of
+    the first turn, and cells are labelled by them.
+
     Args:
         order: variant names in the order they run in, for example none, both, both, none.
         cells: for each of them.
@@ -72,7 +75,7 @@ def schedule(order: Sequence[str], cells: Sequence[Cell]) -> tuple[Turn, ...]:
     return tuple(
         Turn(number, name, params, tuple(group))
         for number, name in enumerate(order)
-        for params, group in groups.items()
+        for params, group in sorted(groups.items(), key=lambda each: (tdp_off(dict(each[0])), bool(each[0])))
     )
 
 

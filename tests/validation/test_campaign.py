@@ -77,6 +77,13 @@ def test_one_boot_does_all_turns():
     assert heard == [(result.id, i + 1, 4) for i, result in enumerate(record.results)]
 
 
+def test_the_first_turn_has_the_facts_that_cells_are_labelled_by():
+    """Where it ran without EPT, every (a) of the record would be taken for (e)."""
+    off, plain = with_params(NO_EPT, {"kvm_intel.ept": "0"}), NO_EPT
+    assert [turn.cells for turn in schedule(("none",), (off, NO_TDP_MMU, plain))] == [(plain,), (NO_TDP_MMU,), (off,)]
+    assert [turn.cells for turn in schedule(("none",), (off, NO_TDP_MMU))] == [(NO_TDP_MMU,), (off,)]
+
+
 def test_calls_carry_all_that_was_planned():
     machine = FakeMachine()
     run(machine, ("none", "both"), (NO_EPT, ALONE))
