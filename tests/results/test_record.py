@@ -29,7 +29,7 @@ from kvmharness.system.files import WriteError, write_whole
 from tests import builders
 
 names = st.text(max_size=12)
-counts = st.integers(0, 2**64)
+counts = st.integers(0, 2**64 - 1)
 lines = st.lists(st.text(max_size=20), max_size=3).map(tuple)
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | names,
@@ -62,7 +62,7 @@ def records(draw):
         exits=st.dictionaries(names, counts, max_size=2),
         counts=st.dictionaries(names, counts, max_size=2),
         missing=st.dictionaries(names, names, max_size=2),
-        stats=st.dictionaries(names, st.integers(), max_size=2),
+        stats=st.dictionaries(names, st.integers(-(2**63), 2**63), max_size=2),
         predicted=st.none() | st.builds(Prediction, counts, counts),
         batch_round_trips=st.integers(1, 1000),
         samples=st.lists(counts, max_size=4).map(tuple),
