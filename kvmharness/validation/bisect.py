@@ -100,8 +100,6 @@ def ask(
     if kernel.tree is None:
         raise UsageError("modules can only be built for a kernel that was built here", "Leave --kernel away.")
     overlay = kvm_overlay(tree, kernel.tree)
-    if why := build.vmlinux_changes(kernel, overlay):
-        return Answer(BisectCode.SKIP, f"no verdict: its KVM is made for another kernel than the one at hand: {why}")
     try:
         modules = build.variant(kernel.tree, overlay, name="this commit", progress=progress)
         variant = Variant(VariantId("commit", str(tree), build_id=build.modules_id(modules)), modules)
@@ -114,6 +112,8 @@ def ask(
             command=command,
             on_result=lambda result, done, total: None,
         )
+    except build.ChangesVmlinuxError as e:
+        return Answer(BisectCode.SKIP, f"no verdict: its KVM is made for another kernel than the one at hand: {e.why}")
     except KvmHarnessError as e:
         return Answer(BisectCode.SKIP, f"no verdict: {e}")
     return judge(question, record.results[0]) if record.results else Answer(BisectCode.SKIP, "no verdict: no result")

@@ -96,9 +96,7 @@ def prepare(
     for variant in plan.select(names):
         progress(f"building variant {variant.name} of {series.name}")
         try:
-            why = build.vmlinux_changes(base, variant.files) if base else "the series changes more than KVM"
-            kernel = _kernel(source, base, variant, why, progress)
-            modules = kernel.modules if why else _modules(kernel, variant, progress)
+            kernel, modules, why = _made(source, base, variant, progress)
         except KernelBuildError as e:
             if not variant.patches:
                 raise  # nobody's patch is to blame
@@ -156,29 +154,30 @@ def _stays_near_kvm(series: Series) -> bool:
     )
 
 
-def _kernel(
-    source: Source | build.Kernel, base: build.Kernel | None, variant: patches.Variant, why: str, progress: Progress
-) -> build.Kernel:
-    """What a variant boots.
+def _made(
+    source: Source | build.Kernel, base: build.Kernel | None, variant: patches.Variant, progress: Progress
+) -> tuple[build.Kernel, Path, str]:
+    """What a variant boots, its modules, and why it takes a kernel of its own; empty where it does not.
 
     Raises:
-        UsageError: it needs a kernel of its own, and this one is running.
+        UsageError: it takes a kernel of its own, and this one is running.
         KernelBuildError: it does not build.
     """
-    if base and not why:
-        return base
+    why = "the series changes more than KVM"
+    if base is not None and base.tree is not None:
+        try:
+            name = f"variant {variant.name}"
+            return base, build.variant(base.tree, variant.files, name=name, progress=progress), ""
+        except build.ChangesVmlinuxError as e:
+            why = e.why
     if isinstance(source, build.Kernel):
         raise UsageError(
             f"variant {variant.name} needs a kernel of its own: {why}",
             "Boot each kernel by itself, `kvmharness run --json` under it, then `kvmharness compare`; "
             "or use an emulated host.",
         )
-    return build.kernel(source, overlay=variant.files, progress=progress)
-
-
-def _modules(kernel: build.Kernel, variant: patches.Variant, progress: Progress) -> Path:
-    assert kernel.tree is not None
-    return build.variant(kernel.tree, variant.files, name=f"variant {variant.name}", progress=progress)
+    kernel = build.kernel(source, overlay=variant.files, progress=progress)
+    return kernel, kernel.modules, why
 
 
 def _identity(variant: patches.Variant, kernel: build.Kernel, modules: Path, view: OracleView | None) -> VariantId:

@@ -4,7 +4,7 @@ import pytest
 
 from kvmharness.cells.cell import Cell, Setup
 from kvmharness.errors import UsageError
-from kvmharness.lab.kernels import build
+from kvmharness.lab.kernels import build, builtin
 from kvmharness.results.record import CellError, Probes
 from kvmharness.validation.bisect import Answer, BisectCode, Question, ask, judge, kvm_overlay
 from tests import builders
@@ -102,7 +102,7 @@ def test_a_commit_whose_kvm_is_for_another_kernel_is_no_verdict(monkeypatch, tmp
     """Its modules would be loaded into a vmlinux that knows other structures."""
     (tmp_path / "arch/x86/kvm").mkdir(parents=True)
     kernel = build.Kernel(tmp_path / "bzImage", tmp_path / "modules", tree=tmp_path)
-    monkeypatch.setattr(build, "vmlinux_changes", lambda kernel, overlay: "kernel/entry/kvm.o is another one")
+    monkeypatch.setattr(builtin, "changes", lambda tree, overlay: "kernel/entry/kvm.o is another one")
     answer = ask(Question.of(Cell(Setup.NO_EPT, 3, 3), "loads", "0"), tmp_path, kernel, machine=None)
     assert answer.code is BisectCode.SKIP
     assert "kernel/entry/kvm.o" in answer.text

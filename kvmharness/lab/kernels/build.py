@@ -41,6 +41,18 @@ _SPENT = """
 """
 
 
+class ChangesVmlinuxError(UsageError):
+    """A variant takes a vmlinux of its own: with new modules alone it would not do.
+
+    Attributes:
+        why: in words.
+    """
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"{name} is more than KVM's modules: {why}", "Build a whole kernel for it.")
+        self.why = why
+
+
 @dataclass(frozen=True, slots=True)
 class Kernel:
     """A kernel that the emulated host can boot.
@@ -141,11 +153,11 @@ def variant(tree: Path, overlay: Overlay, *, name: str = "variant", progress: Pr
         A folder with kvm.ko, kvm-intel.ko, kvm-amd.ko and what they depend on.
 
     Raises:
-        UsageError: the overlay changes what is built into the kernel: that takes ``kernel(overlay=...)``.
+        ChangesVmlinuxError: the overlay changes what is built into the kernel: that takes ``kernel(overlay=...)``.
         KernelBuildError, MissingToolError, DiskFullError.
     """
     if why := builtin.changes(tree, overlay):
-        raise UsageError(f"{name} is more than KVM's modules: {why}", "Build a whole kernel for it.")
+        raise ChangesVmlinuxError(name, why)
     cached = tree.parent.parent == cache.root() / "kernels"
     if cached and not overlay:
         return tree.parent / "modules"
@@ -163,17 +175,6 @@ def variant(tree: Path, overlay: Overlay, *, name: str = "variant", progress: Pr
     folder = cache.folder_entry("variants", key, build, progress)
     cache.keep_newest("variants", _KEPT_VARIANTS)
     return folder
-
-
-def vmlinux_changes(kernel: Kernel, overlay: Overlay) -> str:
-    """Why these files make another vmlinux than the kernel's, so that new modules alone would not do; empty if not.
-
-    Raises:
-        DiskFullError.
-    """
-    if kernel.tree is None:
-        return f"there is no built tree of {kernel.source}"
-    return builtin.changes(kernel.tree, overlay)
 
 
 def modules_id(folder: Path) -> str:
