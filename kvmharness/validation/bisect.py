@@ -15,12 +15,12 @@ from kvmharness.claims.metrics import SURVIVING, Missing, is_metric, metric_name
 from kvmharness.errors import KvmHarnessError, UsageError
 from kvmharness.lab.job import Machine
 from kvmharness.lab.kernels import build, builtin
+from kvmharness.lab.kernels.trees import KVM_FOLDERS
 from kvmharness.results.noise import typical
 from kvmharness.results.record import CellResult, VariantId
 from kvmharness.system.programs import Progress, silent
 from kvmharness.validation.campaign import EMULATED_PLAN, Variant, run_in
 
-KVM_FOLDERS = ("arch/x86/kvm", "virt/kvm")
 _SOURCE_SUFFIXES = (".c", ".h", ".S", "Makefile", "Kbuild", "Kconfig", ".kvm")
 _MADE = (".mod.c", "kvm-asm-offsets.h")  # by the build itself
 
@@ -145,7 +145,9 @@ def kvm_overlay(tree: Path, base: Path) -> Mapping[str, bytes | None]:
         UsageError: the tree holds no KVM.
     """
     if not (tree / KVM_FOLDERS[0]).is_dir():
-        raise UsageError(f"{tree} is no kernel tree: it has no {KVM_FOLDERS[0]}", "Run it at the top of the tree.")
+        raise UsageError(
+            f"{tree} is no kernel tree: it has no {KVM_FOLDERS[0].rstrip('/')}", "Run it at the top of the tree."
+        )
     overlay: dict[str, bytes | None] = {}
     for folder in (name for name in KVM_FOLDERS if (tree / name).is_dir()):
         ours, theirs = _sources(tree, folder), _sources(base, folder)
