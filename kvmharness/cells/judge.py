@@ -9,8 +9,8 @@ from kvmharness.guest.failures import StaleTranslation, explain
 from kvmharness.guest.stops import GuestFailedError
 from kvmharness.lean.dataclasses import dataclass, field, replace
 from kvmharness.measure.perf import exits_by_reason
-from kvmharness.results.jsonread import Fields, hexadecimal, integer, integer_map, list_of, text, text_map
-from kvmharness.results.record import CellError, CellResult, Prediction, Probes
+from kvmharness.results.jsonread import Fields, hexadecimal, integer, integer_map, list_of, text_map
+from kvmharness.results.record import CellError, CellResult, Prediction, Probes, cell_error
 
 # KVM's own figures of work that a steady state does not have. Root loads are not among them.
 POLLUTION = (
@@ -67,7 +67,7 @@ class Raw:
         with Fields(data, "result") as taken:
             number = taken.take("cell", integer)
             if "error" in taken:
-                return cls(number, error=taken.take("error", _error))
+                return cls(number, error=taken.take("error", cell_error))
             if "mailbox" in taken:
                 return cls(number, mailbox=taken.take("mailbox", hexadecimal))
             return cls(
@@ -78,11 +78,6 @@ class Raw:
                 samples=taken.take("samples", list_of(integer)),
                 round_trips=taken.take("round_trips", integer),
             )
-
-
-def _error(value: object, where: str) -> CellError:
-    with Fields(value, where) as taken:
-        return CellError(taken.take("type", text), taken.take("message", text))
 
 
 def blank(cell: Cell, variant: str, turn: int) -> CellResult:

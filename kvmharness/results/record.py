@@ -343,7 +343,8 @@ def _probes(value: object, where: str) -> Probes:
         return Probes(taken.take("checked", integer), taken.take("failures", integer))
 
 
-def _cell_error(value: object, where: str) -> CellError:
+def cell_error(value: object, where: str) -> CellError:
+    """Reads an error's document, of a record or as it comes out of a host. Raises: ShapeError, for what is none."""
     with Fields(value, where) as taken:
         return CellError(taken.take("type", text), taken.take("message", text))
 
@@ -366,6 +367,6 @@ def _result(value: object, where: str) -> CellResult:
             samples=taken.take("samples", list_of(integer)),
             probes=taken.take("probes", _probes),
             skipped=taken.take("skipped", or_none(text)),
-            error=taken.take("error", or_none(_cell_error)),
+            error=taken.take("error", or_none(cell_error)),
             dmesg=taken.take("dmesg", texts),
         )
