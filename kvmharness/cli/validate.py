@@ -120,7 +120,7 @@ def run(request: Request, task: Task) -> "Validation":
     """Builds the variants, runs them, answers the claims.
 
     Raises:
-        UsageError: the series gives no variant, or as :func:`kvmharness.validation.validate.prepare`.
+        UsageError: the series gives no variant, or as :func:`kvmharness.validation.prepare.prepare`.
         HostRequirementError, LostMachineError: the host cannot run it, or was lost.
     """
     from kvmharness.validation.prepare import prepare

@@ -109,7 +109,7 @@ def predict(view: OracleView | None, scenario: Scenario, warmup: int, round_trip
 
     Args:
         view: the kernel.
-        scenario: what its vCPU does: see :func:`kvmharness.cells.cell.scenario`.
+        scenario: what its vCPU does: see :func:`kvmharness.cells.rotation.scenario`.
         warmup: round trips before those that are counted.
         round_trips: these.
 

@@ -54,7 +54,7 @@ def validate(
     Args:
         built: what :func:`prepare` returned.
         machine_for: makes the host to run on.
-        cells: for example :func:`kvmharness.cells.cell.validation_matrix`.
+        cells: for example :func:`kvmharness.cells.matrix.validation_matrix`.
         turns: how often each variant gets its turn, every other time in reversed order: ABBA.
         plan: how long each pass is.
         command: what reproduces it.
@@ -68,23 +68,16 @@ def validate(
     record: Record | None = None
     try:
         record = _run(built, machine_for, loaded, cells, turns, plan, command, on_result)
-        survived = ClaimResult(
-            "modules-load-and-unload",
-            "Every variant's modules load, unload, and leave the kernel running.",
-            Outcome.PASS,
-            (f"{loaded.times} times loaded and unloaded",),
-        )
+        survived = Outcome.PASS
+        figures: tuple[str, ...] = (f"{loaded.times} times loaded and unloaded",)
     except (KernelPanicError, StepFailedError) as error:
         if not loaded.variant or not _is_the_variants_fault(error):
             raise
-        survived = ClaimResult(
-            "modules-load-and-unload",
-            "Every variant's modules load, unload, and leave the kernel running.",
-            Outcome.FAIL,
-            (f"variant {loaded.variant}: {error}", *getattr(error, "console", ())[-8:]),
-        )
+        survived = Outcome.FAIL
+        figures = (f"variant {loaded.variant}: {error}", *getattr(error, "console", ())[-8:])
+    text = "Every variant's modules load, unload, and leave the kernel running."
     answers = evaluate(built.claims, record) if record else []
-    claims = (*answers, survived, *_builds(built))
+    claims = (*answers, ClaimResult("modules-load-and-unload", text, survived, figures), *_builds(built))
     verdict = Verdict.of(built.plan.series.name, claims, names, tuple(command))
     return Validation(verdict, record, built)
 
