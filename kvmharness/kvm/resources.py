@@ -4,6 +4,7 @@ A vCPU fd and a stats fd hold references on their VM in the kernel, so that clos
 children close before parents, and guest memory is unmapped last. :class:`kvmharness.kvm.vm.Vm` keeps that order.
 """
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Self
 
 from kvmharness.abi.binding import Fd, SystemCallError, address_of, ffi, lib
@@ -21,14 +22,14 @@ def warn_leak(what: str, owner: object) -> None:
     warnings.warn(f"{what} was never closed", ResourceWarning, stacklevel=3, source=owner)
 
 
-class Owner:
+class Owner(ABC):
     """A context manager that closes itself."""
 
     __slots__ = ()
 
+    @abstractmethod
     def close(self) -> None:
         """Gives back what is owned; harmless when called again."""
-        raise NotImplementedError
 
     def __enter__(self) -> Self:
         return self

@@ -113,11 +113,6 @@ def _discard(folder: Path) -> None:
         os.posix_spawn(remover, ["rm", "-rf", str(folder)], os.environ, setsid=True)
 
 
-def forget(kind: str, key: str) -> None:
-    """Delete the file ``kind/key``, if it is there."""
-    (root() / kind / key).unlink(missing_ok=True)
-
-
 def keep_newest(kind: str, count: int) -> None:
     """Deletes all but the *count* entries of *kind* that were used last."""
     entries = [path for path in (root() / kind).iterdir() if not path.name.startswith((_SCRATCH_PREFIX, _LOCK_PREFIX))]

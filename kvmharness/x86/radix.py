@@ -4,6 +4,7 @@ What an entry looks like is the subclasses' business (paging.py, ept.py).
 """
 
 import struct
+from abc import ABC, abstractmethod
 
 PAGE_4K = 1 << 12
 PAGE_2M = 1 << 21
@@ -18,7 +19,7 @@ _LEAF_LEVEL = {PAGE_4K: 1, PAGE_2M: 2, PAGE_1G: 3}
 _ENTRY = struct.Struct("<Q")
 
 
-class RadixTables:
+class RadixTables(ABC):
     """Builds the tables of one tree as bytes, contiguous from `base_gpa`; the root is the first page.
 
     Args:
@@ -126,8 +127,9 @@ class RadixTables:
         # Bit 7 says "page" above the lowest level, in ordinary paging and in EPT alike.
         return level == 1 or bool(entry & 1 << 7)
 
+    @abstractmethod
     def _table_entry(self, table_gpa: int) -> int:
-        raise NotImplementedError
+        """The entry that leads to a table of the next level."""
 
 
 def _check_aligned(what: str, value: int, alignment: int) -> None:
