@@ -42,3 +42,10 @@ def test_every_script_and_file_that_is_named_is_there():
     missing = [name for name in named if not (ROOT / name).exists() and not (ROOT / "kvmharness" / name).exists()]
     assert not missing
     assert len(named) >= 5
+
+
+def test_the_map_shows_every_room():
+    (house,) = [block for _, block in BLOCKS if "pytest_plugin.py" in block]
+    rooms = {path.name for path in (ROOT / "kvmharness").iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert set(re.findall(r"(?<![\w/])(\w+)/", house)) - rooms <= {"kernels", "image", "machines", "inside"}
+    assert not [room for room in rooms if f"{room}/" not in house]
