@@ -1,7 +1,6 @@
 """What a kernel's root cache is like is found in its source, in every form that it has there, or is said not to be."""
 
 import subprocess
-from pathlib import Path
 
 import pytest
 
@@ -12,10 +11,10 @@ from kvmharness.patches.apply import Overlay
 from kvmharness.patches.series import load
 from kvmharness.patches.variants import plan
 from kvmharness.system.programs import MissingToolError
+from tests.folders import FAULTS
 from tests.oracle.kernels import BOTH, NONE, P1, P2
 from tests.oracle.root_cache_trees import HEADER, MMU, TDP, root_cache_tree
 
-FAULTS = Path(__file__).parent.parent / "data" / "series"
 FORM, STORED, CHANGED = "none of the forms", "every switch would miss", "the series changes kvm_mmu_new_pgd()"
 
 # Of each seeded fault, what its variants none, p1, p2 and both have, or why they are not described.

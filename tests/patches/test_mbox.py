@@ -1,20 +1,19 @@
 import gzip
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 
 from kvmharness.patches.apply import Overlay
 from kvmharness.patches.diff import PatchError
 from kvmharness.patches.mbox import read_patches
+from tests.folders import MAILS
 
-DATA = Path(__file__).parent.parent / "data" / "mbox"
 DEMO = "arch/x86/kvm/demo.c"
 
 
 def read(name):
-    return read_patches([(name, (DATA / name).read_bytes())])
+    return read_patches([(name, (MAILS / name).read_bytes())])
 
 
 @pytest.fixture
@@ -46,7 +45,7 @@ def test_a_thread_from_lore(tree):
 
 
 def test_the_same_gzipped_and_with_the_mails_the_other_way_round():
-    content = (DATA / "lore-thread.mbox").read_bytes()
+    content = (MAILS / "lore-thread.mbox").read_bytes()
     mails = content.split(b"From mboxrd@z")[1:]
     turned = b"".join(b"From mboxrd@z" + mail for mail in reversed(mails))
     expected = [patch.changes for patch in read("lore-thread.mbox")]
@@ -99,7 +98,7 @@ def test_a_bare_diff_is_named_by_its_file():
 @pytest.mark.slow
 def test_git_am_makes_the_same_of_the_encodings(tree):
     """Each of the thread's patches by itself, in its order, through git's own mail reader."""
-    content = (DATA / "lore-thread.mbox").read_bytes()
+    content = (MAILS / "lore-thread.mbox").read_bytes()
     mails = [b"From mboxrd@z" + mail for mail in content.split(b"From mboxrd@z")[1:]]
     chosen = [mails[i] for i in (3, 5, 0)]
     git = ["git", "-C", str(tree), "-c", "user.name=t", "-c", "user.email=t@example.org"]

@@ -1,11 +1,9 @@
-from pathlib import Path
-
 import pytest
 
 from kvmharness.patches.diff import PatchError
 from kvmharness.patches.series import load, shipped
+from tests.folders import FAULTS
 
-FAULTS = Path(__file__).parent.parent / "data" / "series"
 PATCH = "From: a@b.example\nSubject: [PATCH] KVM: x86: {}\n\n--- a/f\n+++ b/f\n@@ -1 +1 @@\n-{}\n+{}\n"
 
 

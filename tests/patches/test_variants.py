@@ -1,14 +1,12 @@
-from pathlib import Path
-
 import pytest
 
 from kvmharness.patches.apply import Overlay
 from kvmharness.patches.diff import PatchError
 from kvmharness.patches.series import load
 from kvmharness.patches.variants import Variant, plan
+from tests.folders import FAULTS
 from tests.lab.kernels.kernel_trees import tree_with
 
-FAULTS = Path(__file__).parent.parent / "data" / "series"
 MMU = "arch/x86/kvm/mmu/mmu.c"
 TDP = "arch/x86/kvm/mmu/tdp_mmu.c"
 BEFORE = "".join(f"line {n}\n" for n in range(60))

@@ -1,7 +1,5 @@
 """Claims must be able to fail: each seeded fault, built and run in an emulated host, is caught by the right claim."""
 
-from pathlib import Path
-
 import pytest
 
 from kvmharness.cells.matrix import validation_matrix
@@ -11,10 +9,10 @@ from kvmharness.patches.series import load
 from kvmharness.results.verdict import Outcome
 from kvmharness.validation.prepare import prepare
 from kvmharness.validation.validate import validate
+from tests.folders import FAULTS
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs("emulated_vmx")]
 
-FAULTS = Path(__file__).parent.parent / "data" / "series"
 TELLING = ("a:1x1", "a:3x3", "c:3/ABAB", "d:5/ept=0")
 
 

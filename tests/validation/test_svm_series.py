@@ -1,7 +1,5 @@
 """The shipped series validated under SVM: the loads of the published table, and a fault that has to be seen there."""
 
-from pathlib import Path
-
 import pytest
 
 from kvmharness.cells.matrix import validation_matrix
@@ -11,10 +9,10 @@ from kvmharness.patches.series import load
 from kvmharness.results.verdict import Outcome
 from kvmharness.validation.prepare import prepare
 from kvmharness.validation.validate import validate
+from tests.folders import FAULTS
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs("emulated_svm")]
 
-FAULTS = Path(__file__).parent / "data" / "series"
 
 # Loads per round trip without the series, with patch 1, with patch 2, with both.
 LOADS = {
