@@ -21,6 +21,7 @@ VARIANTS = {name: Path("/job/modules", name) for name in ("none", "both")}
 OWN = Path("/job/modules/both")
 PARAMETERS = {"kvm": "tdp_mmu=N", "kvm_intel": "vpid=N"}
 LOAD = Load("none", {"kvm.halt_poll_ns": "7"})
+EXECUTE = "kvmharness.cells.execute:execute"
 LEFT_OPEN = []
 
 
@@ -67,12 +68,12 @@ def call(function, **arguments):
     return Call(function, arguments, required=True)
 
 
-def two_variants(cells):
+def two_variants(turns):
     steps = []
-    for name, params in (("none", {"kvm.tdp_mmu": "Y"}), ("both", {"kvm_intel.vpid": "Y"})):
+    for name, params, cells in turns:
         steps.append(Load(name, params))
         steps.append(call("borrowing:parameters"))
-        steps.append(call("kvmharness.cells.experiment:run_cells", variant=name, **cells))
+        steps.append(call(EXECUTE, **cells))
         steps.append(Unload())
     return run_job(steps)
 
@@ -81,7 +82,7 @@ def parameters(emit):
     emit({"parameters": OwnModules().loaded()})
 
 
-def vm_is_open(cells):
+def vm_is_open():
     host = ThisHost()
     with Kvm.open() as kvm, kvm.create_vm():
         first = run_job([LOAD])
@@ -93,7 +94,7 @@ def vm_is_open(cells):
     return first
 
 
-def a_bug(cells):
+def a_bug():
     return run_job([LOAD, call("borrowing:crash")])
 
 
@@ -103,7 +104,7 @@ def crash(emit):
         raise ZeroDivisionError
 
 
-def ctrl_c(cells):
+def ctrl_c():
     return run_job([LOAD, call("borrowing:interrupt")])
 
 
@@ -113,7 +114,7 @@ def interrupt(emit):
         time.sleep(10)
 
 
-def ctrl_c_while_putting_back(cells):
+def ctrl_c_while_putting_back():
     def run(*command):
         if command[0] == "modprobe":
             os.kill(os.getpid(), signal.SIGINT)
@@ -122,7 +123,7 @@ def ctrl_c_while_putting_back(cells):
     return run_job([LOAD], modules=OwnModules(run=run))
 
 
-def killed(cells):
+def killed():
     pid = os.fork()
     if not pid:
         run_job([LOAD, call("borrowing:kill")])
@@ -139,7 +140,7 @@ def kill(emit):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def another_run_has_them(cells):
+def another_run_has_them():
     ready, say = os.pipe()
     pid = os.fork()
     if not pid:
@@ -159,7 +160,7 @@ def wait(emit, fd):
     time.sleep(100)
 
 
-def a_variant_that_does_not_load(cells):
+def a_variant_that_does_not_load():
     folder = Path("/tmp/broken")
     folder.mkdir()
     for path in VARIANTS["none"].glob("*.ko"):
@@ -168,7 +169,7 @@ def a_variant_that_does_not_load(cells):
     return run_job([Load("broken"), call("borrowing:crash")], {"broken": folder})
 
 
-def a_vm_left_open(cells):
+def a_vm_left_open():
     lost = run_job([LOAD, call("borrowing:leave_open")])
     left = state()
     while LEFT_OPEN:
@@ -181,7 +182,7 @@ def leave_open(emit):
     LEFT_OPEN.append(LEFT_OPEN[0].create_vm())
 
 
-def nothing_was_loaded(cells):
+def nothing_was_loaded():
     for name in ("kvm_intel", "kvm", "irqbypass"):
         tool("rmmod", name)
     before = state()
@@ -206,10 +207,14 @@ SCENARIOS = (
 )
 
 
-def run(emit, cells):
-    """The job's step: every scenario, with the state before and after it."""
+def run(emit, turns):
+    """The job's step: every scenario, with the state before and after it.
+
+    Args:
+        turns: each a variant's name, parameters of its modules, and what :data:`EXECUTE` is to do then.
+    """
     like_a_real_host()
     for scenario in SCENARIOS:
         before = state()
-        outcome = scenario(cells)
+        outcome = scenario(turns) if scenario is two_variants else scenario()
         emit({"scenario": scenario.__name__, "outcome": outcome, "before": before, "after": state()})

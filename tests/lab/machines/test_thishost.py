@@ -1,12 +1,11 @@
 """Borrowing a machine's KVM modules: tried for real on an emulated host, and refusals on made-up ones."""
 
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from kvmharness.cells.matrix import select
-from kvmharness.guest import shipped as programs
+from kvmharness.cells.turn import PlannedTurn
 from kvmharness.lab.events import Data
 from kvmharness.lab.image.initramfs import ImageParts
 from kvmharness.lab.image.interpreter import LIBRARY
@@ -15,9 +14,9 @@ from kvmharness.lab.kernels.source import debian
 from kvmharness.lab.machines.emulator import emulated_host
 from kvmharness.lab.steps import Call
 from kvmharness.patches.series import load
-from kvmharness.results.record import CellResult
 from kvmharness.validation.campaign import EMULATED_PLAN
 from kvmharness.validation.prepare import prepare
+from kvmharness.validation.probing import surroundings_of
 from tests.lab.machines.borrowing import SCENARIOS
 
 EMULATED = [pytest.mark.slow, pytest.mark.needs("emulated_vmx")]
@@ -25,19 +24,29 @@ EMULATED = [pytest.mark.slow, pytest.mark.needs("emulated_vmx")]
 PARTS = ImageParts(
     packages=("kvmharness.lab.machines.thishost", "subprocess", "tempfile", "gzip", "lzma", "urllib.parse")
 )
+TURNS = {"none": (("kvm.tdp_mmu", "Y"),), "both": (("kvm_intel.vpid", "Y"),)}
 UNTOUCHED = [scenario.__name__ for scenario in SCENARIOS]
 
 
 @pytest.fixture(scope="module")
-def scenarios():
-    built = prepare(load("fast-cr3-switch"), debian(), ("none", "both"))
-    arguments = {
-        "cells": [cell.to_json() for cell in select(("a:3x3",))],
-        "plan": asdict(EMULATED_PLAN),
-        "images": programs.pack(),
+def built():
+    return prepare(load("fast-cr3-switch"), debian(), ("none", "both"))
+
+
+@pytest.fixture(scope="module")
+def planned(built):
+    there = surroundings_of(emulated_host(kernel=built.kernels["none"]), built.variants[0].modules, TURNS.values())
+    return {
+        name: PlannedTurn(select(("a:3x3",)), there[params], EMULATED_PLAN, variant=name)
+        for name, params in TURNS.items()
     }
+
+
+@pytest.fixture(scope="module")
+def scenarios(built, planned):
+    turns = [(name, dict(TURNS[name]), turn.arguments) for name, turn in planned.items()]
     job = Job(
-        (Call("borrowing:run", {"cells": arguments}, required=True),),
+        (Call("borrowing:run", {"turns": turns}, required=True),),
         files={f"{LIBRARY}/borrowing.py": Path(__file__).with_name("borrowing.py")},
         modules={variant.id.name: variant.modules for variant in built.variants},
         timeout_s=300,
@@ -83,10 +92,11 @@ def test_afterwards_everything_is_as_before(scenarios, name):
 
 
 @emulated
-def test_two_variants(outcome):
+def test_two_variants(outcome, planned):
     assert outcome["type"] is None
     assert [event["step"] for event in of(outcome, "end")] == list(range(8))
-    results = [CellResult.from_json(e["data"]["result"]) for e in of(outcome, "data") if "result" in e["data"]]
+    raw = [event["data"] for event in of(outcome, "data") if "cell" in event["data"]]
+    results = [result for turn, each in zip(planned.values(), raw, strict=True) for result in turn.take(each)]
     trips = EMULATED_PLAN.round_trips
     assert [(r.variant, r.error, r.counts["kvm_mmu_load"] / trips) for r in results] == [
         ("none", None, 2),
