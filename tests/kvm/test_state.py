@@ -127,14 +127,19 @@ def test_cpuid2(kvm, vcpu):
     assert entries[0].function == 0
     assert not [entry for entry in entries if entry.function == 0x40000000 and entry.ebx == 0]
     vcpu.set_cpuid2(entries)
-    ours = {(entry.function, entry.index): entry for entry in vcpu.get_cpuid2()}
-    assert ours.keys() == {(entry.function, entry.index) for entry in entries}
-    assert ours[0, 0] == entries[0]
+    ours = vcpu.get_cpuid2()
+    # A paravirtual KVM keeps some leaves back, those of AMX and AVX10 for instance; it invents none.
+    assert {(entry.function, entry.index) for entry in ours} <= {(entry.function, entry.index) for entry in entries}
+    assert entries[0] in ours
+    vcpu.set_cpuid2(ours)
+    assert vcpu.get_cpuid2() == ours
 
 
 def test_cpuid2_from_a_ready_struct(kvm, vcpu):
+    vcpu.set_cpuid2(kvm.get_supported_cpuid())
+    one_by_one = vcpu.get_cpuid2()
     vcpu.set_cpuid2(kvm.supported_cpuid())
-    assert len(vcpu.get_cpuid2()) == kvm.supported_cpuid().nent
+    assert vcpu.get_cpuid2() == one_by_one
 
 
 def test_vcpu_events(vcpu):
