@@ -19,7 +19,6 @@ def skylake(emulated="vmx:skylake", **parameters):
     table = pack_cpuid([CpuidEntry(1, 0, 0, 0, 0, VMX | PCID, 0)])
     facts = HostFacts(
         kernel_release="6.1.192",
-        config_hash=None,
         cpu_vendor="GenuineIntel",
         cpu_model="A processor",
         cpu_flags=frozenset({"vmx", "pcid"}),

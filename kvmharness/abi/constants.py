@@ -4,7 +4,7 @@ A member's C name is its class's entry in :data:`C_PREFIX` followed by the membe
 one of them up. Only what x86 has is here.
 """
 
-from kvmharness.lean.enum import IntEnum, IntFlag
+from enum import IntEnum, IntFlag
 
 KVM_API_VERSION = 12
 """The one version there has been since Linux 2.6.22; everything newer is a capability."""

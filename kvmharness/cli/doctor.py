@@ -14,6 +14,7 @@ from kvmharness.cli.output import Output
 from kvmharness.errors import ExitCode
 from kvmharness.hosts import catalogue
 from kvmharness.hosts.facts import HostFacts, facts
+from kvmharness.hosts.kernelconfig import config_hash
 from kvmharness.hosts.needs import NEEDS, unmet
 from kvmharness.system.packages import KERNEL_BUILD, install_command, missing
 
@@ -74,7 +75,7 @@ def diagnosis(host: HostFacts) -> dict[str, Any]:
             needs[name] |= {"reason": lacks.reason, "fix": lacks.fix, "way_out": lacks.way_out}
     return {
         "tool_version": __version__,
-        "host": host.to_json(),
+        "host": host.to_json() | {"config_hash": config_hash()},
         "needs": needs,
         "missing_tools": {need: host.emulator.lacks() for need, host in _emulated().items()}
         | {"kernel_build": missing(KERNEL_BUILD)},

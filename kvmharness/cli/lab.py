@@ -189,7 +189,7 @@ def act_boot(request: BootRequest, output: Screen) -> int:
     with output.task("Emulated host") as task:
         kernel, machine = request.booted.ready(task)
         started = time.monotonic()
-        call = Call("kvmharness.lab.inside.facts:facts", required=True)
+        call = Call("kvmharness.hosts.facts:summary", required=True)
         machine.run(_job(call, kernel, request.booted.params, timeout_s=_BOOT_TIMEOUT_S), take)
     facts |= {"emulator": machine.description}
     if request.as_json:
@@ -206,7 +206,7 @@ def _job(step: Step, kernel: Kernel, parameters: Mapping[str, str], **more: Any)
 
 
 def _checked(facts: dict[str, object]) -> dict[str, object]:
-    """What :mod:`kvmharness.lab.inside.facts` gives. Raises: ShapeError, when it is something else."""
+    """What :func:`kvmharness.hosts.facts.summary` gives. Raises: ShapeError, when it is something else."""
     readers: dict[type, Callable[[object, str], object]] = {dict: map_of(text_map), list: texts}
     return {name: readers.get(type(value), text)(value, name) for name, value in facts.items()}
 

@@ -4,7 +4,7 @@ One memslot at gpa 0 holds it all. Guests know these addresses by name: :mod:`kv
 of this file to the assembler, so a number is written once.
 """
 
-from kvmharness.lean.enum import IntEnum, IntFlag
+from enum import IntEnum, IntFlag
 
 PAGE_BYTES = 0x1000
 MEMORY_BYTES = 0x400000

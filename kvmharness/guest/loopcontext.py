@@ -1,8 +1,9 @@
 """The words that the run loop's host code works on, and the names that ``guests/run_loop.asm`` has for them."""
 
+from enum import IntEnum
+
 from kvmharness.abi.binding import IOCTLS, ffi, lib
 from kvmharness.abi.constants import ExitReason
-from kvmharness.lean.enum import IntEnum
 
 KVM_RUN = IOCTLS["KVM_RUN"]
 REASONS = 64  # exit reasons counted; a newer one is shown to Python uncounted

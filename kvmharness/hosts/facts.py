@@ -5,7 +5,7 @@ module is loaded in emulated hosts too, hence the few imports.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from kvmharness.hosts.device import DeviceState, probe
@@ -18,6 +18,7 @@ LAB_MARKER = "kvmharness.lab="
 
 CAP_SYS_ADMIN, CAP_PERFMON = 21, 38  # include/uapi/linux/capability.h
 MODULES = ("kvm", *(vendor.module for vendor in NAMES), "kvm_pvm")
+_TELLING = ("vmx", "svm", "ept", "vpid", "npt", "pcid", "unrestricted_guest", "shadow_vmcs", "ept_ad", "pml")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +27,9 @@ class HostFacts:
 
     Attributes:
         kernel_release: as `uname -r` prints it.
-        config_hash: SHA-256 of the kernel's configuration in hexadecimal, None where it cannot be read.
         cpu_vendor: as CPUID spells it, for example "GenuineIntel".
         cpu_model: the CPU's name.
-        cpu_flags: the flags of /proc/cpuinfo.
+        cpu_flags: the flags of /proc/cpuinfo, those of VMX included.
         microcode: revision, as the kernel prints it.
         mitigations: by vulnerability.
         kvm: the state of /dev/kvm.
@@ -44,7 +44,6 @@ class HostFacts:
     """
 
     kernel_release: str
-    config_hash: str | None
     cpu_vendor: str
     cpu_model: str
     cpu_flags: frozenset[str]
@@ -140,7 +139,6 @@ def facts(root: str = "/") -> HostFacts:
     Args:
         root: "/" for this machine, otherwise a directory with the same files.
     """
-    release = _read(root, "proc/sys/kernel/osrelease")
     cpu = _first_cpu(_read(root, "proc/cpuinfo"))
     status = _key_values(_read(root, "proc/self/status"))
     capabilities = int(status.get("CapEff", "0"), 16)
@@ -148,11 +146,10 @@ def facts(root: str = "/") -> HostFacts:
     paranoid = _read(root, "proc/sys/kernel/perf_event_paranoid")
     tracefs = _tracefs(root)
     return HostFacts(
-        kernel_release=release,
-        config_hash=_config_hash(root, release),
+        kernel_release=_read(root, "proc/sys/kernel/osrelease"),
         cpu_vendor=cpu.get("vendor_id", "unknown"),
         cpu_model=cpu.get("model name", "unknown"),
-        cpu_flags=frozenset(cpu.get("flags", "").split()),
+        cpu_flags=frozenset(f"{cpu.get('flags', '')} {cpu.get('vmx flags', '')}".split()),
         microcode=cpu.get("microcode", "unknown"),
         mitigations=_directory(root, "sys/devices/system/cpu/vulnerabilities"),
         kvm=probe(os.path.join(root, "dev/kvm")),
@@ -164,6 +161,29 @@ def facts(root: str = "/") -> HostFacts:
         root=status.get("Uid", "").split()[1:2] == ["0"],
         may_trace=may_trace,
         emulated=_emulated(_read(root, "proc/cmdline")),
+    )
+
+
+def summary(emit: Callable[[dict[str, object]], None], *, root: str = "/") -> None:
+    """What a job calls to show a host: emits the facts that tell one emulated host from another.
+
+    Args:
+        emit: takes them.
+        root: see :func:`facts`.
+    """
+    here = facts(root)
+    parameters: dict[str, dict[str, str]] = {}
+    for name, value in here.module_parameters.items():
+        module, _, parameter = name.partition(".")
+        parameters.setdefault(module, {})[parameter] = value
+    emit(
+        {
+            "kernel_release": here.kernel_release,
+            "cpu": here.cpu_model,
+            "microcode": here.microcode,
+            "flags": [flag for flag in _TELLING if flag in here.cpu_flags],
+            "module_parameters": parameters,
+        }
     )
 
 
@@ -213,20 +233,6 @@ def module_parameters(root: str = "/") -> dict[str, str]:
     }
 
 
-def _config_hash(root: str, release: str) -> str | None:
-    """Of the text, so that /proc/config.gz and /boot agree."""
-    text = _bytes(root, f"boot/config-{release}")
-    if text is None and (packed := _bytes(root, "proc/config.gz")):
-        import gzip  # an emulated host has neither file, and need not load this
-
-        text = gzip.decompress(packed)
-    if text is None:
-        return None
-    import hashlib
-
-    return hashlib.sha256(text).hexdigest()
-
-
 def _emulated(command_line: str) -> str | None:
     words = (word for word in command_line.split() if word.startswith(LAB_MARKER))
     return next((word.removeprefix(LAB_MARKER) for word in words), None)
@@ -256,11 +262,3 @@ def _read(root: str, path: str) -> str:
             return file.read().strip()
     except OSError:
         return ""
-
-
-def _bytes(root: str, path: str) -> bytes | None:
-    try:
-        with open(os.path.join(root, path), "rb") as file:
-            return file.read()
-    except OSError:
-        return None

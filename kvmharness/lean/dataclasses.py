@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # to a type checker these are the standard library's
     from dataclasses import dataclass, field, fields, replace
     from typing import Any
 else:
+    from importlib import import_module
     from itertools import repeat
 
     _MISSING = object()
@@ -123,12 +124,15 @@ else:
             return {}
         return annotationlib.get_annotations(cls, format=annotationlib.Format.FORWARDREF)
 
+    def _standard() -> Any:
+        """The standard library's, by name and not by an import, for which every image would carry it."""
+        return import_module("dataclasses")
+
     class _StandardFields:
         """``__dataclass_fields__``, made by the standard library on the first use of it."""
 
         def __get__(self, instance: object, owner: Any) -> dict[str, Any]:
-            import dataclasses
-
+            dataclasses = _standard()
             rows = []
             for entry in owner.__value_fields__.values():
                 if entry.default_factory is not _MISSING:
@@ -192,9 +196,9 @@ else:
         return type(self), _values(self)
 
     def _frozen(self: Any, name: str, *_value: Any) -> None:
-        from dataclasses import FrozenInstanceError
-
-        raise FrozenInstanceError(f"{type(self).__name__} is frozen: its {name!r} cannot change, use replace()")
+        raise _standard().FrozenInstanceError(
+            f"{type(self).__name__} is frozen: its {name!r} cannot change, use replace()"
+        )
 
     _METHODS = {"__init__": _init, "__eq__": _eq, "__reduce__": _reduce, "__replace__": replace}
     _FROZEN_METHODS = _METHODS | {"__setattr__": _frozen, "__delattr__": _frozen}

@@ -5,6 +5,7 @@ Source: Documentation/virt/kvm/api.rst, "KVM_GET_STATS_FD".
 
 import os
 from collections.abc import Mapping, Sequence
+from enum import IntEnum
 from functools import cache
 from itertools import pairwise
 from struct import Struct
@@ -21,7 +22,6 @@ from kvmharness.abi.constants import (
 )
 from kvmharness.errors import KvmHarnessError
 from kvmharness.lean.dataclasses import dataclass
-from kvmharness.lean.enum import IntEnum
 
 _Enum = TypeVar("_Enum", bound=IntEnum)
 

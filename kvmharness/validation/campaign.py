@@ -7,6 +7,7 @@ variant, run the cells, unload it; in an emulated host one boot does all turns.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from kvmharness.cells.cell import Cell
 from kvmharness.cells.params import Params, tdp_off
@@ -15,6 +16,7 @@ from kvmharness.cells.plan import Planned
 from kvmharness.cells.rotation import scenario
 from kvmharness.cells.surroundings import Surroundings, surroundings
 from kvmharness.cells.turn import EXECUTE, PlannedTurn
+from kvmharness.hosts.kernelconfig import config_hash
 from kvmharness.lab.job import Job, Machine
 from kvmharness.lab.machines.thiskernel import ThisKernel
 from kvmharness.lab.steps import Call, Load, Step, Unload
@@ -111,7 +113,7 @@ def run_here(
         planned = _planned(Turn(number, variant.name, (), tuple(cells)), there, plan, variant)
         collector.expect(number, planned, (_call(planned),))
     ThisKernel().run(Job(collector.steps), collector.take)
-    return collector.record(command, clock, (variant,), there.for_record())
+    return collector.record(command, clock, (variant,), _host(there))
 
 
 def run_in(
@@ -164,9 +166,15 @@ def run_in(
     for name in dict.fromkeys(turns[place].variant for place in collector.differ):
         own = [place for place in collector.differ if turns[place].variant == name]
         boot(own, surroundings_of(machine, by_name[name].modules, [turns[place].params for place in own]))
-    first = there[turns[0].params]
-    host = first.for_record() | ({"emulator": machine.description} if first.facts.emulated else {})
+    host = _host(there[turns[0].params], machine)
     return collector.record(command, clock, tuple(variant.id for variant in variants), host)
+
+
+def _host(there: Surroundings, machine: Machine | None = None) -> dict[str, Any]:
+    """What the record says about the host."""
+    if machine is not None and there.facts.emulated:
+        return there.for_record() | {"emulator": machine.description}
+    return there.for_record() | {"config_hash": config_hash()}
 
 
 def _planned(turn: Turn, there: Surroundings, plan: Plan, variant: VariantId) -> PlannedTurn:

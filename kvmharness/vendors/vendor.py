@@ -1,10 +1,10 @@
 """All in which the vendors' virtualization differs, as one value each."""
 
 from collections.abc import Mapping, Sequence
+from enum import IntEnum
 from typing import NamedTuple, Protocol
 
 from kvmharness.lean.dataclasses import dataclass
-from kvmharness.lean.enum import IntEnum
 from kvmharness.vendors.naming import VendorNames
 from kvmharness.x86.cpuid import Feature
 from kvmharness.x86.vmcs12 import DescriptorTables

@@ -3,10 +3,8 @@
 Source: SDM vol. 2A, "CPUID-CPU Identification"; for the 0x8000_000A leaf, APM vol. 3, "Feature Identification".
 """
 
-from enum import Enum
+from enum import Enum, IntEnum
 from typing import NamedTuple
-
-from kvmharness.lean.enum import IntEnum
 
 
 class Leaf(IntEnum):

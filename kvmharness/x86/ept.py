@@ -3,8 +3,9 @@
 Source: SDM vol. 3C, "The Extended Page Table Mechanism (EPT)" and "Extended-Page-Table Pointer (EPTP)".
 """
 
+from enum import IntEnum, IntFlag
+
 from kvmharness.lean.dataclasses import dataclass
-from kvmharness.lean.enum import IntEnum, IntFlag
 from kvmharness.x86.radix import LEVELS, PAGE_4K, RadixTables
 
 __all__ = ["RWX", "EptTables", "Epte", "Eptp", "MemoryType"]

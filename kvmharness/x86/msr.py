@@ -4,7 +4,7 @@ Source: SDM vol. 4, "Architectural MSRs"; APM vol. 2, "SVM Related MSRs". The na
 prefix where nothing is lost.
 """
 
-from kvmharness.lean.enum import IntEnum, IntFlag
+from enum import IntEnum, IntFlag
 
 
 class Msr(IntEnum):

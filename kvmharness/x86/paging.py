@@ -3,7 +3,8 @@
 Source: SDM vol. 3A, "4-Level Paging and 5-Level Paging".
 """
 
-from kvmharness.lean.enum import IntFlag
+from enum import IntFlag
+
 from kvmharness.x86.radix import PAGE_1G, PAGE_2M, PAGE_4K, RadixTables
 from kvmharness.x86.registers import Cr3, is_canonical
 

@@ -3,8 +3,9 @@
 Source: SDM vol. 3A, "Control Registers" and "Process-Context Identifiers (PCIDs)".
 """
 
+from enum import IntFlag
+
 from kvmharness.lean.dataclasses import dataclass
-from kvmharness.lean.enum import IntFlag
 
 
 class Cr0(IntFlag):

@@ -9,8 +9,8 @@ Source: APM vol. 2, appendix "Layout of VMCB" and appendix "SVM Intercept Exit C
 """
 
 import struct
+from enum import IntEnum, IntFlag
 
-from kvmharness.lean.enum import IntEnum, IntFlag
 from kvmharness.x86.msr import PAT_RESET
 from kvmharness.x86.registers import (
     Cr4,

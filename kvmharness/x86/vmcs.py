@@ -5,7 +5,7 @@ in its vmcs12, that is, all that L1 can read or write on a KVM host.
 Source: SDM vol. 3D, appendix "Field Encoding in VMCS"; `vmcs12_field_offsets` in arch/x86/kvm/vmx/vmcs12.c.
 """
 
-from kvmharness.lean.enum import IntEnum
+from enum import IntEnum
 
 
 class FieldWidth(IntEnum):

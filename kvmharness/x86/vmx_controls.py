@@ -5,10 +5,10 @@ Source: SDM vol. 3C, "VM-Execution Control Fields", "VM-Exit Controls", "VM-Entr
 """
 
 from collections.abc import Mapping
+from enum import IntFlag
 
 from kvmharness.errors import HostRequirementError
 from kvmharness.lean.dataclasses import dataclass
-from kvmharness.lean.enum import IntFlag
 from kvmharness.x86.ept import Eptp, MemoryType
 from kvmharness.x86.msr import Msr
 from kvmharness.x86.registers import Cr0, Cr4

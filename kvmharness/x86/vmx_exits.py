@@ -4,8 +4,9 @@ Source: SDM vol. 3D, appendix "VMX Basic Exit Reasons"; vol. 3C, "Basic VM-Exit 
 Numbers", "VM-Entry Failures During or After Loading Guest State".
 """
 
+from enum import IntEnum
+
 from kvmharness.lean.dataclasses import dataclass
-from kvmharness.lean.enum import IntEnum
 
 ENTRY_FAILURE = 1 << 31
 """Bit of the exit-reason field: the VM entry failed, L2 never ran."""

@@ -8,7 +8,7 @@ import ast
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec, PathFinder
+from importlib.machinery import EXTENSION_SUFFIXES, FrozenImporter, ModuleSpec, PathFinder
 from pathlib import Path
 
 _CORE = """
@@ -20,11 +20,17 @@ _DOORS = """
     multiprocessing optparse pdb pickle pydoc socket sqlite3 ssl subprocess tarfile tempfile test tkinter typing
     unicodedata unittest urllib xml zipfile _hashlib _pydecimal _pyio _strptime
 """
+_LEAN_DOORS = """
+    ast copy encodings.mbcs importlib._bootstrap importlib._bootstrap_external importlib.abc importlib.metadata
+    importlib.readers inspect ntpath tracemalloc _py_abc _threading_local
+"""
 # What CPython itself imports before it runs anything (with -S), and what an error message may need.
 INTERPRETER_ROOTS = tuple(_CORE.split())
 # Doors from the standard library's core into its large parts, opened only by calls that nothing in an emulated host
 # makes (or that the caller then names as a root of its own).
 STOPPED_AT = frozenset(_DOORS.split())
+# And those that only packages of others open: what is left then is what measured cells load, and error messages.
+LEAN_STOPPED_AT = STOPPED_AT | frozenset(_LEAN_DOORS.split())
 _SKIPPED_FOLDERS = frozenset(("__pycache__", "tests", "testing"))
 
 
@@ -55,7 +61,8 @@ def closure(roots: Iterable[str], follow: Follow) -> dict[str, Found]:
     """Every module that *roots* import, directly or not, by name.
 
     Args:
-        roots: dotted module names. One that does not exist is left out, as are built-in and frozen modules.
+        roots: dotted module names. One that does not exist is left out, as are modules that the interpreter has inside
+            it, built in or frozen.
         follow: whether the import of its second argument by its first one counts.
     """
     found: dict[str, Found] = {}
@@ -80,11 +87,15 @@ def closure(roots: Iterable[str], follow: Follow) -> dict[str, Found]:
 
 
 def follow_core(importer: str, imported: str) -> bool:
-    """For a lean image: no package of others, and nothing behind the standard library's :data:`STOPPED_AT`."""
+    """For a lean image: no package of others, and nothing behind the standard library's :data:`LEAN_STOPPED_AT`."""
+    return _follow(importer, imported, LEAN_STOPPED_AT)
+
+
+def _follow(importer: str, imported: str, doors: frozenset[str]) -> bool:
     top = imported.partition(".")[0]
     if top not in sys.stdlib_module_names:
         return top == "kvmharness"
-    return top not in STOPPED_AT or importer.partition(".")[0] not in sys.stdlib_module_names
+    return not doors & {top, imported} or importer.partition(".")[0] not in sys.stdlib_module_names
 
 
 def follow_packages(packages: Iterable[str]) -> Follow:
@@ -98,7 +109,7 @@ def follow_packages(packages: Iterable[str]) -> Follow:
         top = imported.partition(".")[0]
         if top in followed or top == importer.partition(".")[0]:
             return True
-        return follow_core(importer, imported)
+        return _follow(importer, imported, STOPPED_AT)
 
     return follow
 
@@ -120,7 +131,9 @@ def submodules(package: str) -> Iterator[str]:
 
 
 def find(name: str) -> Found | None:
-    """Locate a module without importing it or its parents."""
+    """Locates a module's file without importing it or its parents; None where there is none, or none is read."""
+    if FrozenImporter.find_spec(name) is not None:
+        return None
     path: list[str] | None = None
     spec: ModuleSpec | None = None
     parts = name.split(".")

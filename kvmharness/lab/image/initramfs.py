@@ -53,17 +53,15 @@ class ImageParts:
         packages: more Python packages, by importable name, all of them (``("pytest", "_pytest", "pluggy", ...)``): see
             :class:`kvmharness.lab.image.interpreter.PythonParts`.
         files: more files, by path inside.
-        whole_package: all of kvmharness, also what the command line and the reports are made of.
     """
 
     packages: tuple[str, ...] = ()
     files: Mapping[str, Path | bytes] = field(default_factory=dict)
-    whole_package: bool = False
 
 
 def base_archive(parts: ImageParts) -> Path:
     """The cached, compressed archive of everything that is the same for every job."""
-    python = PythonParts(parts.packages, parts.whole_package)
+    python = PythonParts(parts.packages)
     contents = {place: _read(source) for place, source in sorted(parts.files.items())}
     key = cache.digest(2, INIT, python.identity(), *(part for item in contents.items() for part in item))
 

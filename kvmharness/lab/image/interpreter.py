@@ -48,16 +48,13 @@ class PythonParts:
         packages: besides kvmharness: importable names of packages or modules, those of the standard library too that
             only they reach, with what they import of each other. "a.b" brings a.b alone, and of the rest of a what is
             imported by the others.
-        whole_package: all of kvmharness, not only what measures.
     """
 
     packages: tuple[str, ...] = ()
-    whole_package: bool = False
 
     def roots(self) -> tuple[str, ...]:
         """The modules whose imports decide what goes in."""
-        inside = ("kvmharness",) if self.whole_package else _INSIDE
-        own = [name for package in inside for name in submodules(package)]
+        own = [name for package in _INSIDE for name in submodules(package)]
         extra = [name for package in self.packages for name in submodules(package)]
         return (*INTERPRETER_ROOTS, "_cffi_backend", *own, *extra)
 
@@ -65,7 +62,7 @@ class PythonParts:
         """Facts that change when the resulting files would."""
         files = [path for name in ("kvmharness", "_cffi_backend", *self.packages) for path in _files_of(name)]
         stats = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-        return [sys.version, sys.base_prefix, self.packages, self.whole_package, stats]
+        return [sys.version, sys.base_prefix, self.packages, stats]
 
 
 def _files_of(package: str) -> list[Path]:

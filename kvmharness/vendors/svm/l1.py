@@ -1,6 +1,7 @@
 """L1 as an SVM hypervisor: the VMCB, as a page to place in guest memory."""
 
-from kvmharness.lean.enum import IntEnum
+from enum import IntEnum
+
 from kvmharness.vendors.vendor import FirstEntry
 from kvmharness.x86.msr import Msr
 from kvmharness.x86.registers import LONG_MODE_EFER, Efer

@@ -1,9 +1,9 @@
 """AMD's SVM."""
 
 from collections.abc import Mapping, Sequence
+from enum import IntEnum
 from types import MappingProxyType
 
-from kvmharness.lean.enum import IntEnum
 from kvmharness.vendors.svm import l1
 from kvmharness.vendors.svm.names import NAMES
 from kvmharness.vendors.vendor import FirstEntry, L2Exit, Range

@@ -4,8 +4,8 @@ Policy is computed here; the guest program only copies the table of fields into 
 """
 
 import struct
+from enum import IntEnum
 
-from kvmharness.lean.enum import IntEnum
 from kvmharness.vendors.vendor import FirstEntry
 from kvmharness.x86.vmcs import Field
 from kvmharness.x86.vmcs12 import GuestState, HostState, vmcs12

@@ -1,9 +1,9 @@
 """Intel's VMX."""
 
 from collections.abc import Mapping, Sequence
+from enum import IntEnum
 from types import MappingProxyType
 
-from kvmharness.lean.enum import IntEnum
 from kvmharness.vendors.vendor import FirstEntry, L2Exit, Range
 from kvmharness.vendors.vmx import l1
 from kvmharness.vendors.vmx.names import NAMES

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from kvmharness.lab.image.closure import INTERPRETER_ROOTS, closure, find, follow_core, submodules
+from kvmharness.lab.image.closure import INTERPRETER_ROOTS, closure, find, follow_core, follow_packages, submodules
 from kvmharness.lab.image.interpreter import PythonParts, byte_code
 
 
@@ -18,10 +18,16 @@ def really_loaded(statement):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("statement", ["pass", "import json", "import dataclasses, enum", "import traceback"])
+@pytest.mark.parametrize("statement", ["pass", "import json", "import enum", "import traceback"])
 def test_nothing_that_is_loaded_is_left_out(statement):
     roots = statement.removeprefix("import ").split(", ") if statement != "pass" else []
     assert really_loaded(statement) <= set(closure((*INTERPRETER_ROOTS, *roots), follow_core))
+
+
+@pytest.mark.slow
+def test_nor_where_packages_of_others_are_carried():
+    found = closure((*INTERPRETER_ROOTS, "dataclasses", "weakref"), follow_packages(("dataclasses", "weakref")))
+    assert really_loaded("import dataclasses, weakref") <= set(found)
 
 
 def test_the_agents_modules_are_found_with_their_packages():
@@ -99,5 +105,5 @@ def test_byte_code_runs_without_its_source_and_names_no_path_of_this_machine(pac
 
 
 def test_identity_changes_with_the_parts():
-    assert PythonParts().identity() != PythonParts(whole_package=True).identity()
+    assert PythonParts().identity() != PythonParts(("pytest",)).identity()
     assert PythonParts().identity() == PythonParts().identity()

@@ -13,7 +13,7 @@ from kvmharness.lab.steps import Call, Exec, Exited, Load, Unload
 pytestmark = [pytest.mark.slow, pytest.mark.needs("emulated_vmx")]
 
 BUSYBOX = "/bin/busybox"
-FACTS = Call("kvmharness.lab.inside.facts:facts", required=True)
+FACTS = Call("kvmharness.hosts.facts:summary", required=True)
 # A module that is in no package: it shows what a called function may do.
 PROBE = b"""
 import os

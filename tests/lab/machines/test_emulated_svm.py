@@ -19,7 +19,7 @@ def kernel():
 def boot(host, kernel):
     steps = (
         Load("stock"),
-        Call("kvmharness.lab.inside.facts:facts", required=True),
+        Call("kvmharness.hosts.facts:summary", required=True),
         Unload(),
     )
     events = []
