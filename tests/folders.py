@@ -5,6 +5,12 @@ from pathlib import Path
 _DATA = Path(__file__).resolve().parent / "data"
 
 FAULTS = _DATA / "series"
-"""Series with a fault each, a folder each."""
+"""Rivals of a shipped series, which stand in for it with a fault each, a folder each."""
+
+SEEDED = _DATA / "faults"
+"""Series of their own with a fault each, for Linux 6.1, a folder each; each message ends with what is wrong."""
+
+HARMLESS = _DATA / "harmless"
+"""Series that break nothing, for Linux 6.1, a folder each."""
 
 MAILS = _DATA / "mbox"

@@ -69,6 +69,10 @@ class CSource:
             raise NotDescribedError(f"{self.path} has {'several' if found else 'no'} {name}()")
         return found[0]
 
+    def mentions(self, name: str) -> int:
+        """How often a function is called, named or defined."""
+        return len(re.findall(rf"\b{re.escape(name)}\b", self._text))
+
     def number(self, macro: str) -> int:
         """The value of a macro that is a decimal number.
 

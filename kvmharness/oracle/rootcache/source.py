@@ -90,6 +90,13 @@ _BESIDE = {
     "arch/x86/kvm/svm/nested.c": ("nested_svm_load_cr3",),
 }
 
+# Who switches, loads or frees roots is in many functions of these files; of that too no series must change anything.
+_CALLED = ("kvm_mmu_new_pgd", "kvm_mmu_load", "kvm_mmu_free_roots", "kvm_mmu_unload", "kvm_mmu_reset_context")
+_CALLERS = (
+    *(_MMU, _TDP_MMU, "arch/x86/kvm/mmu.h", "arch/x86/kvm/x86.c"),
+    *(f"arch/x86/kvm/{vendor}/{name}.c" for vendor in ("vmx", "svm") for name in ("nested", vendor)),
+)
+
 
 def features(read: ReadSource, before: ReadSource) -> Features:
     """The features of the root cache in a kernel's source.
@@ -146,3 +153,10 @@ def _refuse_changes(read: ReadSource, before: ReadSource) -> None:
         for name in names:
             if CSource(path, ours).bodies(name) != CSource(path, theirs).bodies(name):
                 raise NotDescribedError(f"the series changes {name}() in {path}, on which the model depends")
+    for path in _CALLERS:
+        ours, theirs = read(path), before(path)
+        if ours == theirs:
+            continue
+        for name in _CALLED:
+            if CSource(path, ours).mentions(name) != CSource(path, theirs).mentions(name):
+                raise NotDescribedError(f"the series changes who calls {name}() in {path}, on which the model depends")
