@@ -115,7 +115,9 @@ def follow_packages(packages: Iterable[str]) -> Follow:
 
 
 def submodules(package: str) -> Iterator[str]:
-    """The names of *package* and of every module below it."""
+    """The names of *package* and of every module below it; none where the interpreter has it inside."""
+    if _inside_the_interpreter(package):
+        return
     found = find(package)
     if found is None:
         raise ModuleNotFoundError(f"no module named {package!r} in the running Python")
@@ -132,7 +134,7 @@ def submodules(package: str) -> Iterator[str]:
 
 def find(name: str) -> Found | None:
     """Locates a module's file without importing it or its parents; None where there is none, or none is read."""
-    if FrozenImporter.find_spec(name) is not None:
+    if _inside_the_interpreter(name):
         return None
     path: list[str] | None = None
     spec: ModuleSpec | None = None
@@ -145,6 +147,10 @@ def find(name: str) -> Found | None:
     if spec is None or spec.origin is None or not spec.has_location:
         return None
     return Found(name, Path(spec.origin), spec.submodule_search_locations is not None)
+
+
+def _inside_the_interpreter(name: str) -> bool:
+    return name in sys.builtin_module_names or FrozenImporter.find_spec(name) is not None
 
 
 def _imports(module: Found) -> Iterator[str]:

@@ -74,6 +74,11 @@ def test_all_modules_of_a_package_are_listed(package):
     assert set(submodules(package)) == {"pack", "pack.a", "pack.b", "pack.d", "pack.inner", "pack.inner.c"}
 
 
+def test_what_the_interpreter_has_inside_needs_no_file():
+    assert find("sys") is None
+    assert list(submodules("sys")) == []
+
+
 def test_a_package_that_is_not_installed_is_named():
     with pytest.raises(ModuleNotFoundError, match="no_such_package"):
         list(submodules("no_such_package"))
