@@ -38,10 +38,10 @@ _FOLDERS = ("proc", "sys", "dev", "tmp", "root", "job", "run", "etc")
 
 # tsc_early_khz: the TSC counts emulated instructions, so that the kernel's delays are as short as the emulator is slow.
 # nokaslr, norandmaps: two runs of the same image are to be the same. panic=0: the console is read before the machine
-# goes.
+# goes. rcu: a kernel that spins, and lets nothing else run, says where and panics, instead of being waited for.
 COMMAND_LINE = (
     "console=ttyS0,115200 quiet panic=0 oops=panic tsc=reliable no_timer_check mitigations=off nokaslr norandmaps "
-    "rdinit=/init"
+    "rcupdate.rcu_cpu_stall_timeout=15 sysctl.kernel.panic_on_rcu_stall=1 rdinit=/init"
 )
 
 

@@ -61,7 +61,8 @@ class Console:
 
     def panic(self) -> str:
         """The kernel's own sentence about why it panicked, or an empty string."""
-        return next((line.partition(_PANIC)[2].strip(": ") or _PANIC for line in self.last if _PANIC in line), "")
+        said = (line.partition(_PANIC)[2].strip(": ") for line in self.last if _PANIC in line)
+        return next((why.removesuffix(" ]---") or _PANIC for why in said), "")  # the last line says it once more
 
     @property
     def panic_is_complete(self) -> bool:

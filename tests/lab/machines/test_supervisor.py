@@ -79,6 +79,14 @@ def test_a_panic_after_which_the_emulator_ends_is_a_panic(tmp_path):
         emulate(tmp_path, f"console({(DATA / 'panic.log').read_text()!r})")
 
 
+def test_a_panic_that_said_much_is_told_by_its_last_line(tmp_path):
+    """A stalled RCU says why, then the stack of what spins, and then once more why: the first is no longer at hand."""
+    why = "Kernel panic - not syncing: RCU Stall"
+    stack = "".join(f"[   25.1]  nested_vmx_run+{number:#x}\n" for number in range(200))
+    with pytest.raises(KernelPanicError, match=r"panicked: RCU Stall$"):
+        emulate(tmp_path, f"console({why!r} + chr(10) + {stack!r} + '---[ end {why} ]---' + chr(10))")
+
+
 def test_a_hang_is_stopped_and_told(tmp_path):
     with pytest.raises(HangError, match=r"not done after 0\.2 s.*step 0") as caught:
         emulate(tmp_path, f"say({HELLO + BEGIN!r}); console('the last line'); time.sleep(60)", timeout_s=0.2)
