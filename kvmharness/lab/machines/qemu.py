@@ -25,6 +25,8 @@ class Qemu(EmulatedMachine):
             # One thread that counts instructions, and a clock that follows them: runs repeat.
             *("-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off"),
             *("-rtc", "base=2020-01-01,clock=vm"),
+            # Otherwise RDRAND gives this machine's own randomness.
+            *("-seed", "1"),
             *("-cpu", self.host.model, "-m", str(MEMORY_MB)),
             # Nothing that could take an interrupt or a file of ours.
             *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-monitor", "none"),

@@ -2,11 +2,14 @@
 
 import pytest
 
-from kvmharness.lab.events import Data
+from kvmharness.lab.events import Data, Output
 from kvmharness.lab.job import Job
 from kvmharness.lab.kernels import build
 from kvmharness.lab.machines.emulator import emulated_host
-from kvmharness.lab.steps import Call, Load, Unload
+from kvmharness.lab.steps import Call, Exec, Load, Unload
+
+# Of the kernel's generator, which is seeded by RDRAND.
+RANDOM = Exec(("/bin/cat", "/proc/sys/kernel/random/uuid"))
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs("emulated_svm")]
 
@@ -21,6 +24,7 @@ def boot(host, kernel):
         Load("stock"),
         Call("kvmharness.hosts.facts:summary", required=True),
         Unload(),
+        RANDOM,
     )
     events = []
     emulated_host(host, kernel).run(Job(steps, modules={"stock": kernel.modules}, timeout_s=120), events.append)
@@ -37,4 +41,6 @@ def test_kvm_amd_loads_with_nesting(kernel, host, npt):
 
 
 def test_two_boots_are_the_same(kernel):
-    assert boot("svm", kernel) == boot("svm", kernel)
+    first = boot("svm", kernel)
+    assert any(isinstance(event, Output) and len(event.text.strip()) == 36 for event in first)
+    assert boot("svm", kernel) == first
