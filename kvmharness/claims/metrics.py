@@ -14,7 +14,7 @@ COUNTERS = {
     "nested_vmexits": "kvm_nested_vmexit",
 }
 STATISTICS = ("nested_run", "tlb_flush")
-_EXITS = "exits."
+EXITS = "exits."
 _STAT = "stat."
 # Figures that a cell has even if it failed.
 SURVIVING = ("probe_failures", "dmesg", "errors")
@@ -54,7 +54,7 @@ def metric_names() -> tuple[str, ...]:
 
 def is_metric(name: str) -> bool:
     """Whether a claim may name it."""
-    family = name.startswith((_EXITS, _STAT)) and name.partition(".")[2]
+    family = name.startswith((EXITS, _STAT)) and name.partition(".")[2]
     return bool(family) or name in COUNTERS or name in STATISTICS or name in _OTHERS
 
 
@@ -63,10 +63,10 @@ def expand(metric: str, results: Iterable[CellResult]) -> tuple[str, ...]:
 
     What timers and neighbours cause differs between any two runs, so that nothing can be claimed of it.
     """
-    if metric != _EXITS + "*":
+    if metric != EXITS + "*":
         return (metric,)
     reasons = {reason for result in results for reason in result.exits} - ASYNCHRONOUS
-    return tuple(sorted(_EXITS + reason for reason in reasons))
+    return tuple(sorted(EXITS + reason for reason in reasons))
 
 
 def value(metric: str, result: CellResult) -> int | Missing:
@@ -81,8 +81,8 @@ def value(metric: str, result: CellResult) -> int | Missing:
         return Missing(f"the cell failed ({result.error.type})")
     if metric == "probe_failures":
         return 0 if result.probes.checked else Missing("no probe was read")
-    if metric.startswith(_EXITS):
-        reason = metric[len(_EXITS) :]
+    if metric.startswith(EXITS):
+        reason = metric[len(EXITS) :]
         why = result.missing.get(reason) or result.missing.get(COUNTERS["exits"])
         # A record holds the reasons that happened; the others were looked for all the same.
         return Missing(why) if why else result.exits.get(reason, 0)
@@ -90,6 +90,11 @@ def value(metric: str, result: CellResult) -> int | Missing:
         return _found(result.counts, COUNTERS[metric], result.missing)
     # Likewise, of KVM's statistics a record holds those that changed.
     return _found(result.stats, metric.removeprefix(_STAT), result.missing, zero=bool(result.stats))
+
+
+def statistic(metric: str) -> str:
+    """The name of KVM's statistic that a metric is; empty where it is none."""
+    return metric.removeprefix(_STAT) if metric.startswith(_STAT) or metric in STATISTICS else ""
 
 
 def telling(lines: Iterable[str]) -> list[str]:

@@ -52,7 +52,8 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
         help=f"the kernel: a source tree or a tarball; with --host {HERE}, the tree that the running one was built in",
     )
     made.add_argument("--repository", metavar="FOLDER", type=Path, help="the git repository of A..B")
-    made.add_argument("--claims", metavar="FILE", help="a TOML file, or a shipped series, whose claims count instead")
+    made.add_argument("--claims", metavar="FILE", help="a TOML file, or a shipped series, whose claims count as well")
+    made.add_argument("--claims-only", action="store_true", help="those of --claims count instead of the series' own")
     made.add_argument("--variants", metavar="NAME", nargs="+", default=[], help="only these variants")
     made.add_argument(
         "--turns", metavar="N", type=shared.number(100), default=2, help="how often each variant is loaded: A B B A"
@@ -93,10 +94,17 @@ def read(options: argparse.Namespace) -> Request:
     Raises:
         UsageError: no such series, cell or host, or options that contradict each other or do not fit the host.
     """
+    if options.claims_only and options.claims is None:
+        raise UsageError("--claims-only without --claims", "Name the file with the claims: --claims FILE.")
     host = resolve(options.host)
     chosen = select(tuple(options.cells)) if options.cells else validation_matrix(host.vendor_module)
     return Request(
-        series=series_files.load(options.series, repository=options.repository, claims=options.claims),
+        series=series_files.load(
+            options.series,
+            repository=options.repository,
+            claims=options.claims,
+            claims_only=options.claims_only,
+        ),
         host=host,
         base=host.base(options.source, may_reload=options.reload_modules),
         cells=tuple(with_params(cell, dict(options.param)) for cell in host.fitting(chosen, reloading=True)),
@@ -152,7 +160,7 @@ def run(request: Request, task: Task) -> "Validation":
 
 def _show(found: "Validation", reports: Reports, output: Output) -> None:
     from kvmharness.report.commit import commit_lines
-    from kvmharness.report.text import print_run, verdict_lines
+    from kvmharness.report.text import print_run, remark_lines, verdict_lines
 
     if reports.printed:
         output.result(document(found.record, found.verdict))
@@ -163,4 +171,6 @@ def _show(found: "Validation", reports: Reports, output: Output) -> None:
         output.result("\n".join([*verdict_lines(found.verdict), ""]))
         if found.record is not None:
             output.result("\n".join(commit_lines([found.record], found.verdict)))
+        else:
+            output.result("\n".join(remark_lines(found.verdict)))
     reports.write(output, found.record, found.verdict)

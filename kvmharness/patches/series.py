@@ -5,8 +5,8 @@ kernel version where they differ. Which folder fits is found out by trying, not 
 """
 
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,8 @@ from kvmharness.patches.gitrange import is_range, patches_between
 from kvmharness.patches.mbox import Patch, read_patches
 
 DESCRIPTION = "series.toml"
-DEFAULT_CLAIMS = "default-claims.toml"
 _PATCH_SUFFIXES = (".patch", ".diff", ".mbox", ".mbx", ".eml")
-_KEYS = {"name", "title", "without", "oracle", "claims-of", "claim"}
+_KEYS = {"name", "title", "without", "oracle", "claims-of", "claim", "waive"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +27,11 @@ class PatchSet:
 
     label: str
     patches: tuple[Patch, ...]
+
+    @property
+    def titles(self) -> tuple[str, ...]:
+        """Of the patches, in order."""
+        return tuple(patch.title for patch in self.patches)
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,9 @@ class Series:
         title: one line.
         sets: the patches, per kernel version where that matters.
         oracle: the model that its kernels are held against, a name of :data:`kvmharness.oracle.oracles.NAMES`.
-        claims: the ``[[claim]]`` tables as they stand in the file, for :mod:`kvmharness.claims`.
+        claims: the ``[[claim]]`` tables as they stand in its file, and in those that were added, for
+            :mod:`kvmharness.claims`.
+        waivers: the ``[[waive]]`` tables, likewise.
         claims_path: where these were read, for messages.
         without: a series to take out of the kernel first, because this one is an alternative to it.
     """
@@ -48,7 +54,8 @@ class Series:
     title: str
     sets: tuple[PatchSet, ...]
     oracle: str = oracles.DEFAULT
-    claims: tuple[Mapping[str, Any], ...] = field(default_factory=tuple)
+    claims: tuple[Mapping[str, Any], ...] = ()
+    waivers: tuple[Mapping[str, Any], ...] = ()
     claims_path: str = ""
     without: "Series | None" = None
 
@@ -58,19 +65,20 @@ def shipped() -> tuple[str, ...]:
     return tuple(sorted(path.name for path in _package_folder().iterdir() if (path / DESCRIPTION).is_file()))
 
 
-def load(spec: str, *, repository: Path | None = None, claims: str | None = None) -> Series:
+def load(spec: str, *, repository: Path | None = None, claims: str | None = None, claims_only: bool = False) -> Series:
     """A series from what the user typed.
 
     Args:
         spec: a shipped series' name, a file, a folder, or ``A..B``.
         repository: the git repository for ``A..B``.
-        claims: a shipped series' name or a TOML file whose claims count instead of the series' own.
+        claims: a shipped series' name or a TOML file whose claims count beside the series' own.
+        claims_only: they count instead of these.
 
     Raises:
         PatchError: nothing of that name, or it cannot be read; says what is there.
     """
     series = _load(spec, repository)
-    return series if claims is None else _with_claims_of(series, claims, Path())
+    return series if claims is None else with_claims(series, claims, alone=claims_only)
 
 
 def _load(spec: str, repository: Path | None) -> Series:
@@ -96,15 +104,13 @@ def _package_folder() -> Path:
 
 
 def _undescribed(name: str, patches: tuple[Patch, ...]) -> Series:
-    defaults = _package_folder() / DEFAULT_CLAIMS
-    tables = tuple(_toml(defaults).get("claim", ()))
-    return Series(name, patches[0].title, (PatchSet("", patches),), claims=tables, claims_path=str(defaults))
+    return Series(name, patches[0].title, (PatchSet("", patches),))
 
 
 def _described(folder: Path) -> Series:
     path = folder / DESCRIPTION
     data = _toml(path)
-    _refuse_unknown(data, path)
+    _refuse_unknown(data, path, _KEYS)
     inner = [entry for entry in sorted(folder.iterdir()) if entry.is_dir() and _patch_files(entry)]
     folders = inner or [folder]
     sets = tuple(PatchSet(entry.name if inner else "", read_patches(_folder(entry))) for entry in folders)
@@ -114,24 +120,38 @@ def _described(folder: Path) -> Series:
         sets=sets,
         oracle=_oracle(data, path, oracles.DEFAULT),
         claims=tuple(data.get("claim", ())),
+        waivers=tuple(data.get("waive", ())),
         claims_path=str(path),
         without=_load(data["without"], None) if "without" in data else None,
     )
-    return _with_claims_of(series, data["claims-of"], folder) if "claims-of" in data else series
+    return with_claims(series, data["claims-of"], folder=folder) if "claims-of" in data else series
 
 
-def _with_claims_of(series: Series, source: str, folder: Path) -> Series:
-    """The series with the claims, and the oracle that they are about, of another one."""
+def with_claims(series: Series, source: str, *, alone: bool = False, folder: Path = Path()) -> Series:
+    """The series with the claims and waivers, and the oracle that they are about, of another one.
+
+    Args:
+        series: to be held against them.
+        source: a shipped series' name, a folder with a series.toml, or a TOML file.
+        alone: leaves out what the series claims and waives itself.
+        folder: where a path that is not absolute begins.
+
+    Raises:
+        PatchError: nothing of that name, a key that is not known, or no claims there.
+    """
     path = _package_folder() / source / DESCRIPTION if source in shipped() else folder / source
-    data = _toml(path / DESCRIPTION if path.is_dir() else path)
-    return Series(
-        name=series.name,
-        title=series.title,
-        sets=series.sets,
+    path = path / DESCRIPTION if path.is_dir() else path
+    data = _toml(path)
+    _refuse_unknown(data, path, _KEYS)
+    claims, waivers = tuple(data.get("claim", ())), tuple(data.get("waive", ()))
+    if not claims and not waivers:
+        raise PatchError(f"{path} claims nothing", "Write [[claim]] tables there, or leave the file away.")
+    return replace(
+        series,
         oracle=_oracle(data, path, series.oracle),
-        claims=tuple(data.get("claim", ())),
+        claims=claims if alone else (*series.claims, *claims),
+        waivers=waivers if alone else (*series.waivers, *waivers),
         claims_path=str(path),
-        without=series.without,
     )
 
 
@@ -142,9 +162,9 @@ def _oracle(data: Mapping[str, Any], path: Path, default: str) -> str:
     return str(name)
 
 
-def _refuse_unknown(data: Mapping[str, Any], path: Path) -> None:
-    if unknown := sorted(set(data) - _KEYS):
-        raise PatchError(f"{path}: unknown key {unknown[0]!r}", f"Known keys: {', '.join(sorted(_KEYS))}.")
+def _refuse_unknown(data: Mapping[str, Any], path: Path, known: Collection[str]) -> None:
+    if unknown := sorted(set(data) - set(known)):
+        raise PatchError(f"{path}: unknown key {unknown[0]!r}", f"Known keys: {', '.join(sorted(known))}.")
 
 
 def _toml(path: Path) -> dict[str, Any]:

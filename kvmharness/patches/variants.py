@@ -56,6 +56,18 @@ class Plan:
         """The kernel without the series."""
         return self.source(next(variant for variant in self.variants if not variant.patches))
 
+    @property
+    def prefixes(self) -> Mapping[str, int]:
+        """The variants that are the kernel after the first so many patches, in order: what bisecting meets."""
+        members = _memberships(len(self.in_tree))
+        found = {name: len(which) for name, which in members.items() if which == tuple(range(len(which)))}
+        return dict(sorted(found.items(), key=lambda each: each[1]))
+
+    @property
+    def patches(self) -> tuple[str, ...]:
+        """The titles of the series' patches, in order."""
+        return next(each for each in self.series.sets if each.label == self.label).titles
+
     def source(self, variant: Variant) -> Overlay:
         """The kernel of a variant."""
         return Overlay(self.tree, variant.files)

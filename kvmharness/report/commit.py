@@ -7,8 +7,9 @@ from textwrap import wrap
 from kvmharness.cells.params import tdp_off
 from kvmharness.report import words
 from kvmharness.report.rows import CACHED_ROOTS, Row, by_cell, rows
+from kvmharness.report.text import remark_lines
 from kvmharness.results.record import Record
-from kvmharness.results.verdict import Outcome, Verdict
+from kvmharness.results.verdict import Verdict
 
 COLUMNS = 72
 GAP = 2
@@ -40,10 +41,8 @@ def commit_lines(records: Sequence[Record], verdict: Verdict | None = None, cell
         shown += chosen
     lines += ["", *_legend(legend, shown)]
     if verdict:
-        answered = [claim.outcome for claim in verdict.claims if claim.outcome is not Outcome.SKIPPED]
-        held = f"{answered.count(Outcome.PASS)} of {len(answered)} claims hold"
-        unasked = len(verdict.claims) - len(answered)
-        lines += ["", f"{verdict.series}: {verdict.outcome.value} ({held}{f', {unasked} skipped' if unasked else ''})"]
+        lines += remark_lines(verdict, width=COLUMNS)
+        lines += ["", *wrap(verdict.headline, COLUMNS, subsequent_indent="  ")]
     return [*lines, "", "Reproduce with:", *_command(verdict.command if verdict else records[0].command)]
 
 

@@ -25,6 +25,8 @@ def junit(records: Sequence[Record], verdict: Verdict | None = None) -> str:
         for claim in verdict.claims:
             case = _case(suite, verdict.series, claim.name, claim.outcome, "; ".join(claim.figures[:1]) or claim.text)
             _text(case, "system-out", "\n".join((claim.text, *claim.figures)))
+        notes = [f"{title}: {line}" for title, lines in verdict.remarks.items() for line in lines]
+        _text(suite, "system-out", "\n".join((verdict.headline, *notes)))
     for record in records:
         name = f"{words.kernel(record)}, {words.machine(record)}"
         suite = _suite(suites, name, record)

@@ -27,7 +27,8 @@ def verdict_ktap(verdict: Verdict) -> list[str]:
         _Test(claim.name, claim.outcome, claim.figures[0] if claim.figures else "", (claim.text, *claim.figures))
         for claim in verdict.claims
     ]
-    return _suite(verdict.series, claims, verdict.outcome)
+    notes = [f"{title}: {line}" for title, lines in verdict.remarks.items() for line in lines]
+    return _suite(_Test(verdict.series, verdict.outcome, "", (verdict.headline, *notes)), claims)
 
 
 def run_ktap(records: Sequence[Record]) -> list[str]:
@@ -41,12 +42,13 @@ def run_ktap(records: Sequence[Record]) -> list[str]:
     return lines
 
 
-def _suite(name: str, tests: Sequence[_Test], outcome: Outcome) -> list[str]:
+def _suite(whole: _Test, tests: Sequence[_Test]) -> list[str]:
     return [
         "KTAP version 1",
         "1..1",
         *(INDENT + line for line in _subtests(tests)),
-        _result(1, _Test(name, outcome)),
+        *(f"# {_one_line(diagnostic)}" for diagnostic in whole.diagnostics),
+        _result(1, whole),
     ]
 
 

@@ -81,14 +81,23 @@ def remarks(record: Record, all_rows: Sequence[Row]) -> list[str]:
 
 
 def verdict_lines(verdict: Verdict) -> list[str]:
-    """The claims, with one figure of each that holds and all of each that does not, then the verdict."""
+    """The headline, then the claims, with one figure of each that holds and all of each that does not."""
     width = max((len(claim.outcome.value) for claim in verdict.claims), default=0)
-    lines = []
+    lines = [verdict.headline, ""]
     for claim in verdict.claims:
         lines.append(f"{claim.outcome.value:{width}}  {claim.name}: {claim.text}")
         shown = claim.figures[:1] if claim.outcome is Outcome.PASS else claim.figures
         lines += [f"{'':{width}}    {figure}" for figure in shown]
-    return [*lines, f"{verdict.series}: {verdict.outcome.value}"]
+    return lines
+
+
+def remark_lines(verdict: Verdict, *, width: int = 100) -> list[str]:
+    """What stands below the claims: the patches, what is better, what was waived, and what was not tested."""
+    lines = []
+    for title, told in verdict.remarks.items():
+        lines += ["", f"{title}:"]
+        lines += [piece for line in told for piece in wrap(line, width, initial_indent="  ", subsequent_indent="    ")]
+    return lines
 
 
 def _table(all_rows: Sequence[Row], width: int) -> tuple[list[str], list[list[str]]]:

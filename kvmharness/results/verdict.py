@@ -1,10 +1,12 @@
 """What a validation answers: one outcome a claim and one for the series, as plain data that every report can show."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 from kvmharness.errors import ExitCode
-from kvmharness.results.jsonread import Fields, ShapeError, list_of, text, texts
+from kvmharness.results.jsonread import Fields, ShapeError, list_of, text, text_map, texts
 
 
 class Outcome(Enum):
@@ -38,6 +40,7 @@ class ClaimResult:
     outcome: Outcome
     figures: tuple[str, ...] = ()  # what it was judged by, one line each, ready to print
     cells: tuple[str, ...] = ()  # ids of the cells that decided it
+    variants: tuple[str, ...] = ()  # names of the variants that decided it
 
     def to_json(self) -> dict[str, object]:
         """Plain JSON values."""
@@ -47,34 +50,93 @@ class ClaimResult:
             "outcome": self.outcome.value,
             "figures": list(self.figures),
             "cells": list(self.cells),
+            "variants": list(self.variants),
         }
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A series, answered. ``outcome`` follows from the claims: see :meth:`of`."""
+    """A series, answered. ``outcome`` follows from the claims: see :meth:`of`.
+
+    Attributes:
+        series: its name.
+        outcome: the answer.
+        claims: what it follows from.
+        variants: their names, in the order to show them.
+        command: what reproduces it.
+        titles: of the patches, by the name of the variant that is the patch alone.
+        broken: which patch breaks what, in words; empty where none does.
+        effects: what is better than without the series, and by how much.
+        waived: what the series asked not to be judged by, and why.
+        untested: what the answer says nothing about.
+    """
 
     series: str
     outcome: Outcome
     claims: tuple[ClaimResult, ...]
-    variants: tuple[str, ...]  # names, in the order to show them
-    command: tuple[str, ...]  # what reproduces it
+    variants: tuple[str, ...]
+    command: tuple[str, ...]
+    titles: Mapping[str, str] = field(default_factory=dict)
+    broken: str = ""
+    effects: tuple[str, ...] = ()
+    waived: tuple[str, ...] = ()
+    untested: tuple[str, ...] = ()
 
     @classmethod
     def of(
-        cls, series: str, claims: tuple[ClaimResult, ...], variants: tuple[str, ...], command: tuple[str, ...]
+        cls,
+        series: str,
+        claims: tuple[ClaimResult, ...],
+        variants: tuple[str, ...],
+        command: tuple[str, ...],
+        **more: Any,
     ) -> "Verdict":
-        """The verdict that *claims* add up to: FAIL if any failed, else INCONCLUSIVE if any is, else PASS."""
-        return cls(series, Outcome.overall([claim.outcome for claim in claims]), claims, variants, command)
+        """The verdict that *claims* add up to: FAIL if any failed, else INCONCLUSIVE if any is, else PASS.
+
+        Args:
+            series, claims, variants, command: see the class.
+            more: its other attributes.
+        """
+        return cls(series, Outcome.overall([claim.outcome for claim in claims]), claims, variants, command, **more)
+
+    @property
+    def headline(self) -> str:
+        """The answer in one line: how many claims hold, what was not checked, and which patch breaks what."""
+        names = {outcome: [claim.name for claim in self.claims if claim.outcome is outcome] for outcome in Outcome}
+        holding = len(names[Outcome.PASS])
+        told = [f"{holding} hold{'s' if holding == 1 else ''}"]
+        for outcome, words in ((Outcome.INCONCLUSIVE, "undecided"), (Outcome.SKIPPED, "not checked")):
+            if names[outcome]:
+                told.append(f"{len(names[outcome])} {words}: {_listed(names[outcome])}")
+        if self.broken or names[Outcome.FAIL]:
+            told.insert(0, self.broken or f"fails: {_listed(names[Outcome.FAIL])}")
+        return f"{self.series}: {self.outcome.value} ({'; '.join(told)})"
+
+    @property
+    def remarks(self) -> dict[str, tuple[str, ...]]:
+        """What stands below the claims, by the title that it stands under; only what there is."""
+        parts = {
+            "Patches": tuple(f"{name}: {title}" for name, title in self.titles.items()),
+            "Better than without the series": self.effects,
+            "Waived by the series": self.waived,
+            "Not tested": self.untested,
+        }
+        return {title: lines for title, lines in parts.items() if lines}
 
     def to_json(self) -> dict[str, object]:
         """Plain JSON values."""
         return {
             "series": self.series,
             "outcome": self.outcome.value,
+            "headline": self.headline,
             "claims": [claim.to_json() for claim in self.claims],
             "variants": list(self.variants),
             "command": list(self.command),
+            "titles": dict(self.titles),
+            "broken": self.broken,
+            "effects": list(self.effects),
+            "waived": list(self.waived),
+            "untested": list(self.untested),
         }
 
     @classmethod
@@ -85,13 +147,25 @@ class Verdict:
             ShapeError: it is not one.
         """
         with Fields(document) as top:
-            return cls(
+            verdict = cls(
                 series=top.take("series", text),
                 outcome=top.take("outcome", _outcome),
                 claims=top.take("claims", list_of(_claim)),
                 variants=top.take("variants", texts),
                 command=top.take("command", texts),
+                titles=top.take("titles", text_map),
+                broken=top.take("broken", text),
+                effects=top.take("effects", texts),
+                waived=top.take("waived", texts),
+                untested=top.take("untested", texts),
             )
+            top.take("headline", text)  # follows from the others
+            return verdict
+
+
+def _listed(names: Sequence[str], limit: int = 4) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
 
 
 def _claim(value: object, where: str) -> ClaimResult:
@@ -102,6 +176,7 @@ def _claim(value: object, where: str) -> ClaimResult:
             outcome=taken.take("outcome", _outcome),
             figures=taken.take("figures", texts),
             cells=taken.take("cells", texts),
+            variants=taken.take("variants", texts),
         )
 
 

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kvmharness.claims import Claim, check_variants, parse_claims
+from kvmharness.claims import Claim, check_variants, net, parse_claims
+from kvmharness.claims.waivers import Waiver, parse_waivers
 from kvmharness.errors import UsageError
 from kvmharness.lab.kernels import build
 from kvmharness.lab.kernels.make import KernelBuildError
@@ -17,6 +18,7 @@ from kvmharness.results.record import OracleView, VariantId
 from kvmharness.system import cache
 from kvmharness.system.programs import Progress, silent
 from kvmharness.validation.campaign import Variant
+from kvmharness.validation.judges import Subject
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class Built:
         kernels: what to boot for each variant; one and the same where only modules change.
         variants: in the order to show them.
         claims: what the series claims.
+        waivers: what it asks not to be judged by.
         broken: variants that did not build.
         whole: why a variant has a kernel of its own, by its name.
     """
@@ -53,8 +56,23 @@ class Built:
     kernels: Mapping[str, build.Kernel]
     variants: tuple[Variant, ...]
     claims: tuple[Claim, ...]
+    waivers: tuple[Waiver, ...] = ()
     broken: tuple[Broken, ...] = ()
     whole: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def subject(self) -> Subject:
+        """What is judged."""
+        alone = {each.variant: f"it does not build: {each.lines[-1]}" for each in self.broken if not each.prefix}
+        return Subject(
+            self.plan.series.name,
+            self.plan.patches,
+            self.plan.prefixes,
+            self.claims,
+            self.waivers,
+            {f"p{number}": title for number, title in enumerate(self.plan.patches, 1)},
+            {**self.plan.left_out, **alone},
+        )
 
     @property
     def one_boot(self) -> bool:
@@ -84,6 +102,7 @@ def prepare(
         UsageError: the kernel is built already, but a variant takes another one than that.
     """
     claims = parse_claims(series.claims, series.claims_path)
+    waivers = parse_waivers(series.waivers, (row.name for row in net.ROWS), series.claims_path)
     base = _base(series, source, progress)
     tree = base.tree if base else _unpacked(source, progress)  # type: ignore[arg-type]
     assert tree is not None
@@ -100,22 +119,14 @@ def prepare(
         except KernelBuildError as e:
             if not variant.patches:
                 raise  # nobody's patch is to blame
-            broken.append(Broken(variant.name, variant.patches[-1], e.lines, _is_prefix(variant, plan)))
+            broken.append(Broken(variant.name, variant.patches[-1], e.lines, variant.name in plan.prefixes))
             continue
         if why and base:
             whole[variant.name] = why
         kernels[variant.name] = kernel
         view = oracles.found(series.oracle, plan.source(variant).read, plan.before.read)
         variants.append(Variant(_identity(variant, kernel, modules, view), modules))
-    return Built(plan, kernels, tuple(variants), claims, tuple(broken), whole)
-
-
-def _is_prefix(variant: patches.Variant, plan: patches.Plan) -> bool:
-    """Whether it is what the kernel is after some of the series' patches, in their order."""
-    return any(
-        variant.patches == other.patches[: len(variant.patches)] and len(other.patches) > len(variant.patches)
-        for other in plan.variants
-    ) or len(variant.patches) == max(len(other.patches) for other in plan.variants)
+    return Built(plan, kernels, tuple(variants), claims, waivers, tuple(broken), whole)
 
 
 def _base(series: Series, source: Source | build.Kernel, progress: Progress) -> build.Kernel | None:

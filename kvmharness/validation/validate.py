@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 
 from kvmharness.cells.cell import Cell
 from kvmharness.cells.passes import Plan
-from kvmharness.claims import evaluate
 from kvmharness.errors import KvmHarnessError
 from kvmharness.lab.inside.modules import ModuleError
 from kvmharness.lab.job import KernelPanicError, Machine, StepFailedError
@@ -18,6 +17,7 @@ from kvmharness.results.record import Record
 from kvmharness.results.verdict import ClaimResult, Outcome, Verdict
 from kvmharness.validation.campaign import EMULATED_PLAN, Variant, run_in
 from kvmharness.validation.collector import OnResult
+from kvmharness.validation.judges import judge
 from kvmharness.validation.prepare import Built
 
 MachineFor = Callable[[build.Kernel], Machine]
@@ -63,7 +63,6 @@ def validate(
     Raises:
         LostMachineError: the emulated host was lost for reasons of its own.
     """
-    names = tuple(variant.id.name for variant in built.variants)
     loaded = _Loaded()
     record: Record | None = None
     try:
@@ -76,19 +75,23 @@ def validate(
         survived = Outcome.FAIL
         figures = (f"variant {loaded.variant}: {error}", *getattr(error, "console", ())[-8:])
     text = "Every variant's modules load, unload, and leave the kernel running."
-    answers = evaluate(built.claims, record) if record else []
-    claims = (*answers, ClaimResult("modules-load-and-unload", text, survived, figures), *_builds(built))
-    verdict = Verdict.of(built.plan.series.name, claims, names, tuple(command))
-    return Validation(verdict, record, built)
+    down = (loaded.variant,) if survived is Outcome.FAIL else ()
+    others = (ClaimResult("modules-load-and-unload", text, survived, figures, variants=down), _builds(built))
+    records = {"": record} if record else {}
+    return Validation(judge(built.subject, records, others, command=command), record, built)
 
 
-def _builds(built: Built) -> tuple[ClaimResult, ...]:
-    """The answer about variants that did not build; none where all did."""
+def _builds(built: Built) -> ClaimResult:
+    """The answer about prefixes that did not build."""
     broken = [each for each in built.broken if each.prefix]
-    if not broken:
-        return ()
     figures = [line for each in broken for line in (f"{each.variant}, with {each.title}:", *each.lines)]
-    return (ClaimResult("every-variant-builds", "Every patch of the series builds.", Outcome.FAIL, tuple(figures)),)
+    return ClaimResult(
+        "every-prefix-builds",
+        "The kernel builds after every patch of the series.",
+        Outcome.FAIL if broken else Outcome.PASS,
+        tuple(figures) or (f"{', '.join(variant.id.name for variant in built.variants)} built",),
+        variants=tuple(each.variant for each in broken),
+    )
 
 
 def order(names: Sequence[str], turns: int) -> tuple[str, ...]:

@@ -15,6 +15,17 @@ from tests.builders import BOTH, NONE, P1, P2, record
 SERIES = load("fast-cr3-switch")
 CLAIMS = parse_claims(SERIES.claims, SERIES.claims_path)
 CELLS = tuple(cell for cell in matrix() if not cell.invept_every and not cell.pcid)
+OWN = parse_claims(
+    [
+        {"name": name, "text": name, "metric": metric, "check": "exactly", "value": 0, "per": "total"}
+        for name, metric in (
+            ("no-stale-translation", "probe_failures"),
+            ("every-cell-ran", "errors"),
+            ("kernel-log-silent", "dmesg"),
+        )
+    ]
+)
+ALL = (*CLAIMS, *OWN)
 A33 = Cell(Setup.NO_EPT, 3, 3)
 A11 = Cell(Setup.NO_EPT, 1, 1)
 
@@ -23,7 +34,7 @@ def outcomes(claims, run):
     return {answer.name: answer.outcome for answer in evaluate(claims, run)}
 
 
-def failing(run, claims=CLAIMS):
+def failing(run, claims=ALL):
     return {name for name, outcome in outcomes(claims, run).items() if outcome is Outcome.FAIL}
 
 
@@ -115,7 +126,7 @@ def test_a_stale_translation(true_run):
 
 def test_a_probe_that_was_never_read_proves_nothing(true_run):
     run = altered(true_run, lambda r: replace(r, probes=Probes(0, 0)), variant=P1)
-    assert outcomes(CLAIMS, run)["no-stale-translation"] is Outcome.INCONCLUSIVE
+    assert outcomes(ALL, run)["no-stale-translation"] is Outcome.INCONCLUSIVE
 
 
 def test_a_silent_kernel_is_claimed_per_cell_and_in_between(true_run):
@@ -202,7 +213,7 @@ def test_a_described_variant_without_a_prediction_is_inconclusive():
 def test_a_cell_that_failed_spoils_its_claims_and_is_a_failure_itself(true_run):
     error = CellError("GuestShutdown", "triple fault")
     run = altered(true_run, lambda r: replace(r, error=error), id=A33.id, variant=P1)
-    answers = outcomes(CLAIMS, run)
+    answers = outcomes(ALL, run)
     assert answers["every-cell-ran"] is Outcome.FAIL
     assert answers["p1-saves-time"] is Outcome.INCONCLUSIVE
     assert answers["root-loads-equal-oracle"] is Outcome.INCONCLUSIVE
@@ -265,3 +276,40 @@ def test_at_most_and_lower_for_counts():
         "reason": Outcome.PASS,
         "stat": Outcome.PASS,
     }
+
+
+NOT_HIGHER = {"name": "n", "text": "t", "metric": "loads", "check": "not-higher", "compare": "p1->both"}
+
+
+@pytest.mark.parametrize(
+    ("more", "loads", "outcome"),
+    [
+        ({}, 0, Outcome.PASS),
+        ({}, 1, Outcome.FAIL),
+        ({"tolerance": "1/400"}, 1, Outcome.PASS),
+        ({"tolerance": "1/400"}, 2, Outcome.FAIL),
+    ],
+)
+def test_no_higher_than_another_variant(true_run, more, loads, outcome):
+    """Patch 1 alone has no loads in this cell."""
+    run = altered(true_run, with_count("kvm_mmu_load", loads), id=A33.id, variant=BOTH)
+    (answer,) = evaluate(parse_claims([NOT_HIGHER | {"cells": "a:3x3"} | more]), run)
+    assert answer.outcome is outcome
+    assert answer.variants == (BOTH,)
+
+
+@pytest.mark.parametrize(("slower", "outcome"), [(0.9, Outcome.PASS), (1.01, Outcome.PASS), (1.03, Outcome.FAIL)])
+def test_no_longer_than_another_variant(true_run, slower, outcome):
+    run = altered(true_run, lambda r: replace(r, samples=tuple(int(s * slower) for s in r.samples)), variant=BOTH)
+    run = replace(run, results=tuple(r for r in run.results if r.id == A11.id))
+    claims = parse_claims([NOT_HIGHER | {"metric": "time", "tolerance": 0.02}])
+    assert outcomes(claims, run) == {"n": outcome}
+
+
+def test_a_pattern_reaches_what_is_judged_and_a_name_whatever_there_is(true_run):
+    """Patch 2 alone loads twice as often as the claim allows; nobody bisects into it."""
+    run = altered(true_run, with_count("kvm_mmu_load", 800), id=A33.id, variant=P2)
+    table = {"name": "n", "text": "t", "metric": "loads", "check": "at-most", "value": "3/2", "cells": "a:3x3"}
+    judged = (P1, BOTH)
+    assert [a.outcome for a in evaluate(parse_claims([table | {"variants": "*"}]), run, judged)] == [Outcome.PASS]
+    assert [a.outcome for a in evaluate(parse_claims([table | {"variants": "p2"}]), run, judged)] == [Outcome.FAIL]

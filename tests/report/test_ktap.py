@@ -22,6 +22,8 @@ KTAP version 1
   # S.
   # no SVM host
   ok 4 svm # SKIP no SVM host
+# my series #2: FAIL (fails: time; 1 holds; 1 undecided: unsure; 1 not checked: svm)
+# Not tested: Not on silicon.
 not ok 1 my series no.2
 """
 
@@ -37,6 +39,7 @@ def test_a_verdict():
         ),
         (),
         (),
+        untested=("Not on silicon.",),
     )
     assert "\n".join(verdict_ktap(verdict)) + "\n" == GOLDEN
 

@@ -7,7 +7,7 @@ from kvmharness.cells.cell import Cell, Order, Setup, with_params
 from kvmharness.cells.matrix import matrix
 from kvmharness.report import words
 from kvmharness.report.rows import rows
-from kvmharness.report.text import print_run, run_lines, verdict_lines
+from kvmharness.report.text import print_run, remark_lines, run_lines, verdict_lines
 from kvmharness.results.record import CellError, OracleView, Probes
 from kvmharness.results.verdict import ClaimResult, Outcome, Verdict
 from tests import builders
@@ -130,7 +130,22 @@ def test_claims_come_with_their_figures():
         ClaimResult("t", "T.", Outcome.FAIL),
     )
     lines = verdict_lines(Verdict.of("series", claims, (), ()))
-    assert lines == ["PASS  loads: Loads fall.", "        a:3x3: 2 -> 0", "FAIL  t: T.", "series: FAIL"]
+    assert lines == [
+        "series: FAIL (fails: t; 1 holds)",
+        "",
+        "PASS  loads: Loads fall.",
+        "        a:3x3: 2 -> 0",
+        "FAIL  t: T.",
+    ]
+
+
+def test_what_was_not_tested_stands_below():
+    remarks = {"titles": {"p1": "Load less"}, "effects": ("less time",), "untested": ("Not on silicon.",)}
+    assert remark_lines(Verdict.of("series", (), ("none", "p1"), (), **remarks)) == [
+        *("", "Patches:", "  p1: Load less"),
+        *("", "Better than without the series:", "  less time"),
+        *("", "Not tested:", "  Not on silicon."),
+    ]
 
 
 @pytest.mark.parametrize(

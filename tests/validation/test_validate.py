@@ -148,13 +148,25 @@ def test_a_step_that_fails_for_other_reasons_is_no_verdict(machine):
     assert caught.value.exit_code == ExitCode.SKIPPED
 
 
-def test_what_the_kernel_says_while_loading_fails_the_claim_of_silence():
+def test_what_a_variant_alone_makes_the_kernel_say_is_a_failure():
     def warn(variant):
-        machine.log.lines.append("WARNING: CPU: 0")
+        if variant == "p1":
+            machine.log.lines.append("WARNING: CPU: 0")
 
     machine = FakeMachine(FakeLoader(on_load=warn))
     found = run(machine)
-    assert claim(found, "kernel-log-silent").outcome is Outcome.FAIL
+    silence = claim(found, "no-new-messages")
+    assert (silence.outcome, silence.variants) == (Outcome.FAIL, ("p1",))
+    assert found.verdict.broken.startswith("patch 1 of 2, KVM: x86/mmu: Ignore guest CR3")
+    assert found.verdict.broken.endswith("breaks no-new-messages; patch 2 repairs it")
+
+
+def test_what_the_kernel_says_without_the_series_too_is_none_of_its_faults():
+    def warn(variant):
+        machine.log.lines.append(f"WARNING: CPU: 0 PID: {len(machine.log.lines)} at arch/x86/kvm/x86.c:1")
+
+    machine = FakeMachine(FakeLoader(on_load=warn))
+    assert claim(run(machine), "no-new-messages").outcome is Outcome.PASS
 
 
 def test_order_alternates():

@@ -1,0 +1,59 @@
+"""What a verdict says nothing about, made from what ran: in sentences that a cover letter can use."""
+
+from collections.abc import Mapping, Sequence
+
+from kvmharness.results.record import Record
+from kvmharness.vendors.names import NAMES
+
+
+def untested(records: Sequence[Record], left_out: Mapping[str, str]) -> tuple[str, ...]:
+    """The sentences.
+
+    Args:
+        records: of every host that the series ran on.
+        left_out: variants that were not run, and why.
+    """
+    lines = [*_machines(records), *_vendors(records), *_parameters(records)]
+    lines += [f"Only Linux {_listed(sorted({str(record.host.get('kernel_release')) for record in records}))}."]
+    lines += ["Only VMs with one vCPU, in a steady state; not the kernel's selftests, and not kvm-unit-tests."]
+    for record in records:
+        lines += _skipped(record)
+    lines += [f"Not variant {name}: {why}." for name, why in left_out.items()]
+    return tuple(dict.fromkeys(lines))
+
+
+def _machines(records: Sequence[Record]) -> list[str]:
+    emulated = [str(record.host["emulator"]) for record in records if record.host.get("emulator")]
+    silicon = sorted({str(record.host.get("cpu_model")) for record in records if not record.host.get("emulator")})
+    if not silicon:
+        return [
+            f"Not on silicon: emulated hosts only ({_listed(emulated)}), where time is counted in instructions and a "
+            "missing flush of the hardware's TLB may not show."
+        ]
+    return [f"Only on {_listed([*silicon, *emulated])}."]
+
+
+def _vendors(records: Sequence[Record]) -> list[str]:
+    ran = {str(record.host.get("vendor_module")) for record in records}
+    return [f"Not with {vendor.title} ({vendor.module})." for vendor in NAMES if vendor.module not in ran]
+
+
+def _parameters(records: Sequence[Record]) -> list[str]:
+    """Which parameters of KVM's modules were varied at all."""
+    varied = sorted(
+        {f"{name}={value}" for record in records for result in record.results for name, value in result.params.items()}
+    )
+    return [f"KVM's module parameters only at their defaults{' and with ' + _listed(varied) if varied else ''}."]
+
+
+def _skipped(record: Record) -> list[str]:
+    why: dict[str, set[str]] = {}
+    for result in record.results:
+        if result.skipped:
+            why.setdefault(result.skipped, set()).add(result.id)
+    return [f"Not {len(cells)} of the cells ({_listed(sorted(cells))}): {reason}." for reason, cells in why.items()]
+
+
+def _listed(names: Sequence[str], limit: int = 6) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
