@@ -5,6 +5,9 @@ from kvmharness.abi.constants import PAGE_BYTES
 from kvmharness.kvm.resources import Mapping
 
 _WORD_BYTES = 8
+_PROT = lib.PROT_READ | lib.PROT_WRITE
+# Not reserved: only pages that the guest touches cost memory. Private: it dies with this process.
+_FLAGS = lib.MAP_PRIVATE | lib.MAP_ANONYMOUS | lib.MAP_NORESERVE
 
 
 class Memory(Mapping):
@@ -24,10 +27,8 @@ class Memory(Mapping):
             )
         self.gpa = gpa
         self.slot = slot
-        # Not reserved: only pages that the guest touches cost memory. Private: it dies with this process.
-        flags = lib.MAP_PRIVATE | lib.MAP_ANONYMOUS | lib.MAP_NORESERVE
-        super().__init__(size_bytes, lib.PROT_READ | lib.PROT_WRITE, flags, -1, f"guest memory at {gpa:#x}")
-        self._view: memoryview | None = self.view
+        super().__init__(size_bytes, _PROT, _FLAGS, -1, "guest memory")
+        self._view: memoryview | None = None
 
     @property
     def hva(self) -> int:
@@ -77,7 +78,7 @@ class Memory(Mapping):
 
     def _open_view(self) -> memoryview:
         if self._view is None:
-            raise ValueError(f"{self.what} is closed")
+            self._view = self.view
         return self._view
 
     def _offset(self, gpa: int, length: int) -> int:

@@ -7,12 +7,17 @@ children close before parents, and guest memory is unmapped last. :class:`kvmhar
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Self
 
-from kvmharness.abi.binding import Fd, SystemCallError, address_of, ffi, lib
+from kvmharness.abi.binding import Fd, SystemCallError, ffi, lib
 
 if TYPE_CHECKING:
     from types import TracebackType
 
 _CLOSED = -1
+# Looked up once: a VM lives for a third of a millisecond, and after each ioctl every look-up finds cold caches.
+_close = lib.close
+_mmap: Any = ffi.cast("uintptr_t (*)(uintptr_t, size_t, int, int, int, long)", lib.mmap)
+_munmap: Any = ffi.cast("int (*)(uintptr_t, size_t)", lib.munmap)
+_bytes_pointer = ffi.typeof("char *")
 
 
 def warn_leak(what: str, owner: object) -> None:
@@ -54,7 +59,7 @@ class FdHolder(Fd, Owner):
         """Closes the fd; harmless when called again."""
         number, self.number = self.number, _CLOSED  # forgotten first: whatever close() says, the number is not ours now
         if number >= 0:
-            lib.close(number)
+            _close(number)
 
     def __del__(self) -> None:
         number = getattr(self, "number", _CLOSED)  # of an object that could not even be made
@@ -74,19 +79,17 @@ class Mapping(Owner):
         size_bytes: its length.
     """
 
-    __slots__ = ("address", "pointer", "size_bytes", "what")
+    __slots__ = ("_pointer", "address", "size_bytes", "what")
 
     def __init__(self, size_bytes: int, prot: int, flags: int, fd: int, what: str) -> None:
         self.address = 0
         self.what = what
         self.size_bytes = size_bytes
-        pointer = lib.mmap(ffi.NULL, size_bytes, prot, flags, fd, 0)
-        errno = ffi.errno
-        address = address_of(pointer)
+        self._pointer: Any = None
+        address = _mmap(0, size_bytes, prot, flags, fd, 0)
         if address == _MAP_FAILED:
+            errno = ffi.errno
             raise SystemCallError(f"mmap of {size_bytes} bytes for {what}", errno, _mmap_hint(errno))
-        # Views keep their buffer, the buffer keeps the pointer, and the pointer's destructor unmaps.
-        self.pointer: Any = ffi.gc(pointer, lambda start: lib.munmap(start, size_bytes))
         self.address = address
 
     @property
@@ -96,14 +99,21 @@ class Mapping(Owner):
         Raises:
             ValueError: the mapping is closed.
         """
-        if self.pointer is None:
+        address, size_bytes = self.address, self.size_bytes
+        if not address:
             raise ValueError(f"{self.what} is closed")
-        return memoryview(ffi.buffer(self.pointer, self.size_bytes))
+        if self._pointer is None:
+            # From now on views keep their buffer, the buffer keeps the pointer, and the pointer's destructor unmaps.
+            self._pointer = ffi.gc(ffi.cast(_bytes_pointer, address), lambda _: _munmap(address, size_bytes))
+        return memoryview(ffi.buffer(self._pointer, size_bytes))
 
     def close(self) -> None:
         """Lets go of the memory; harmless when called again."""
-        self.address = 0
-        self.pointer = None
+        address, self.address = self.address, 0
+        if self._pointer is not None:
+            self._pointer = None
+        elif address:
+            _munmap(address, self.size_bytes)
 
     def __del__(self) -> None:
         address = getattr(self, "address", 0)

@@ -2,11 +2,13 @@
 
 from weakref import ref
 
-from kvmharness.abi.binding import lib, open_file
+from kvmharness.abi.binding import IOCTLS, ioctl, lib, open_file
 from kvmharness.abi.constants import KVM_API_VERSION
 from kvmharness.abi.errors import DeviceError
 from kvmharness.kvm.device import DEVICE, Device
 from kvmharness.kvm.vm import Vm
+
+_CREATE_VM = IOCTLS["KVM_CREATE_VM"]
 
 
 class Kvm(Device):
@@ -45,7 +47,7 @@ class Kvm(Device):
 
     def create_vm(self, vm_type: int = 0) -> Vm:
         """A VM without memory, vCPUs or devices."""
-        number = self.system_ioctl("KVM_CREATE_VM", vm_type)
+        number = ioctl(self.handle, _CREATE_VM, vm_type)
         vm = Vm(number, self)
         self._vms[number] = ref(vm)
         return vm

@@ -12,6 +12,7 @@ from kvmharness.kvm.vcpu_state import VcpuState
 
 _KVM_RUN = IOCTLS["KVM_RUN"]
 _RUN_NUMBER = _KVM_RUN.number
+_PROT, _SHARED = lib.PROT_READ | lib.PROT_WRITE, lib.MAP_SHARED
 _run_pointer = ffi.typeof("struct kvm_run *")
 
 
@@ -27,7 +28,7 @@ class Vcpu(VcpuState, Owner):
     __slots__ = ("_mapping", "_stats", "id", "kvm", "kvm_run")
 
     def __init__(self, number: int, vcpu_id: int, kvm: Device, vm: Fd) -> None:
-        self.handle = FdHolder(number, VCPU, f"vCPU {vcpu_id}")
+        self.handle = FdHolder(number, VCPU, "vCPU")
         self.id = vcpu_id
         self.kvm = kvm
         self.kvm_run: Any = None
@@ -35,8 +36,7 @@ class Vcpu(VcpuState, Owner):
         self._vm = vm
         try:
             size = kvm.get_vcpu_mmap_size()
-            flags = lib.PROT_READ | lib.PROT_WRITE
-            self._mapping = Mapping(size, flags, lib.MAP_SHARED, number, f"kvm_run of vCPU {vcpu_id}")
+            self._mapping = Mapping(size, _PROT, _SHARED, number, "kvm_run of a vCPU")
         except BaseException:
             self.handle.close()
             raise

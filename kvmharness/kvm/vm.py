@@ -10,6 +10,7 @@ from kvmharness.kvm.resources import FdHolder, Owner
 from kvmharness.kvm.state import ClockData
 from kvmharness.kvm.vcpu import Vcpu
 
+_CREATE_VCPU = IOCTLS["KVM_CREATE_VCPU"]
 _SET_REGION = IOCTLS["KVM_SET_USER_MEMORY_REGION"]
 _BITS_PER_LONG = 64
 
@@ -136,7 +137,7 @@ class Vm(Owner):
 
     def create_vcpu(self, vcpu_id: int = 0) -> Vcpu:
         """A vCPU in the state after reset: real mode, at the reset vector."""
-        number = ioctl(self.handle, IOCTLS["KVM_CREATE_VCPU"], vcpu_id)
+        number = ioctl(self.handle, _CREATE_VCPU, vcpu_id)
         vcpu = Vcpu(number, vcpu_id, self.kvm, self.handle)
         self.vcpus.append(vcpu)
         return vcpu
