@@ -18,7 +18,8 @@ _TDP_OF = {vendor.module: vendor.tdp for vendor in NAMES}
 # Module of each parameter that is written without. A name that two modules have cannot be among them.
 _MODULE_OF = {
     "tdp_mmu": "kvm",
-    **{name: vendor.module for vendor in NAMES for name in vendor.short},
+    **dict.fromkeys(("ept", "eptad", "vpid", "pml", "enable_shadow_vmcs", "unrestricted_guest"), "kvm_intel"),
+    "npt": "kvm_amd",
 }
 
 _NAME = frozenset(ascii_letters + digits + "_")

@@ -32,13 +32,11 @@ class Validation:
         verdict: the claims, answered.
         record: the run; None when a variant brought the host down and took the run with it.
         built: what was run.
-        others: the claims that were answered on the way: whether variants build, load and unload.
     """
 
     verdict: Verdict
     record: Record | None
     built: Built
-    others: tuple[ClaimResult, ...] = ()
 
 
 def validate(
@@ -78,12 +76,12 @@ def validate(
         figures = (f"variant {loaded.variant}: {error}", *getattr(error, "console", ())[-8:])
     text = "Every variant's modules load, unload, and leave the kernel running."
     down = (loaded.variant,) if survived is Outcome.FAIL else ()
-    others = (ClaimResult("modules-load-and-unload", text, survived, figures, variants=down), _builds(built))
+    others = (ClaimResult("modules-load-and-unload", text, survived, figures, variants=down), builds(built))
     records = {"": record} if record else {}
-    return Validation(judge(built.subject, records, others, command=command), record, built, others)
+    return Validation(judge(built.subject, records, others, command=command), record, built)
 
 
-def _builds(built: Built) -> ClaimResult:
+def builds(built: Built) -> ClaimResult:
     """The answer about prefixes that did not build."""
     broken = [each for each in built.broken if each.prefix]
     figures = [line for each in broken for line in (f"{each.variant}, with {each.title}:", *each.lines)]

@@ -2,13 +2,4 @@
 
 from kvmharness.vendors.naming import VendorNames
 
-NAMES = VendorNames(
-    "vmx",
-    "VMX",
-    "kvm_intel",
-    "GenuineIntel",
-    "kvm_intel.ept",
-    "EPT",
-    "VT-x",
-    ("ept", "eptad", "vpid", "pml", "enable_shadow_vmcs", "unrestricted_guest"),
-)
+NAMES = VendorNames("vmx", "VMX", "kvm_intel", "GenuineIntel", "kvm_intel.ept", "EPT")

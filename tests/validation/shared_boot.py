@@ -1,0 +1,68 @@
+"""Many series in one boot: what equal modules gave is measured once, and each series is judged by its own part."""
+
+from dataclasses import replace
+
+from kvmharness.cells.matrix import select
+from kvmharness.lab.kernels import build
+from kvmharness.lab.kernels.source import debian
+from kvmharness.lab.machines.emulator import emulated_host
+from kvmharness.patches.series import load
+from kvmharness.results.verdict import Outcome
+from kvmharness.validation.campaign import Variant, run_in
+from kvmharness.validation.judges import judge
+from kvmharness.validation.prepare import prepare
+from kvmharness.validation.validate import builds
+
+
+class SharedBoot:
+    """Series whose variants all load into one kernel and leave it running.
+
+    Args:
+        specs: of the series, by the name to ask for them by.
+        cells: to run under each variant.
+        host: the emulated host.
+        names: of the variants to make of each; all without names.
+    """
+
+    def __init__(self, specs, cells, host="vmx", names=()):
+        kernel = build.kernel(debian())
+        self.built = {name: prepare(load(str(spec)), kernel, names) for name, spec in specs.items()}
+        self._shared = {}  # the same modules, seen by the oracle in the same way -> the variant that runs
+        for built in self.built.values():
+            for variant in built.variants:
+                name = f"v{len(self._shared)}"
+                self._shared.setdefault(_key(variant), Variant(replace(variant.id, name=name), variant.modules))
+        self._record = run_in(
+            emulated_host(host, kernel),
+            tuple(self._shared.values()),
+            tuple(variant.id.name for variant in self._shared.values()),
+            select(cells),
+            command=(),
+            on_result=lambda result, done, total: None,
+        )
+
+    def record(self, name):
+        """The part of the run that is about one series, as if there had been no other."""
+        ids = [variant.id for variant in self.built[name].variants]
+        ran = {variant.id.name: self._shared[_key(variant)].id.name for variant in self.built[name].variants}
+        results = [
+            replace(result, variant=own)
+            for own, shared in ran.items()
+            for result in self._record.results
+            if result.variant == shared
+        ]
+        return replace(self._record, variants=tuple(ids), results=tuple(results))
+
+    def verdict(self, name):
+        """What a validation of the series would answer."""
+        built = self.built[name]
+        return judge(built.subject, {"": self.record(name)}, (builds(built),))
+
+
+def _key(variant):
+    return variant.id.build_id, repr(variant.id.oracle)
+
+
+def failing(verdict):
+    """The names of the claims that fail."""
+    return {claim.name for claim in verdict.claims if claim.outcome is Outcome.FAIL}
