@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -10,9 +11,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # In here, so that Ctrl-C during the imports is one line too.
         from kvmharness.cli.main import main as run
     except KeyboardInterrupt:
-        print("kvmharness: interrupted", file=sys.stderr)
+        _tell("interrupted")
         return 130
+    except ImportError as error:
+        _tell(f"the installation is not complete: {error}")
+        # An uncaught error is 1, and git takes that, and anything else below 125, for a bad commit.
+        given = sys.argv[1:] if arguments is None else arguments
+        return 125 if {"bisect", "--bisect"}.intersection(given) else 5
     return run(arguments)
+
+
+def _tell(message: str) -> None:
+    if sys.stderr is not None:
+        with suppress(OSError):  # the exit code says enough
+            print(f"kvmharness: {message}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -5,24 +5,11 @@ from os import strerror
 
 from kvmharness.errors import HostRequirementError, KvmHarnessError
 
-_JOIN_GROUP = "join the group that owns it (usually `sudo adduser $USER kvm`, then log in again), or run as root"
-_LOAD_MODULE = "`sudo modprobe kvm_intel` (or kvm_amd)"
-
-_DEVICE_HINTS = {
-    _errno.EACCES: _JOIN_GROUP,
-    _errno.EPERM: _JOIN_GROUP,
-    _errno.ENOENT: _LOAD_MODULE + "; if that fails, enable VT-x (SVM on AMD) in the BIOS, "
-    "or nested virtualization in the hypervisor that this machine runs on",
-    _errno.ENODEV: _LOAD_MODULE + ": the device node is there, its driver is not",
-    _errno.ENXIO: _LOAD_MODULE + ": the device node is there, its driver is not",
-    _errno.EMFILE: "raise the limit of open files: `ulimit -n`",
-}
-
 _HINTS = {
     (
         "KVM_CREATE_VM",
         _errno.EBUSY,
-    ): "another hypervisor (VirtualBox, VMware) holds VT-x or SVM: stop its VMs, unload its module",
+    ): "another hypervisor (VirtualBox, VMware) holds the CPU's virtualization: stop its VMs, unload its module",
     ("KVM_CREATE_VM", _errno.EINVAL): "this host has no such VM type: 0 is the ordinary one",
     ("KVM_CREATE_VCPU", _errno.EEXIST): "the VM already has a vCPU with this id",
     ("KVM_CREATE_VCPU", _errno.EINVAL): "the id is beyond KVM_CAP_MAX_VCPU_ID, or the VM has KVM_CAP_MAX_VCPUS vCPUs",
@@ -68,7 +55,8 @@ _GENERAL_HINTS = {
 }
 
 
-def _describe(errno: int) -> str:
+def described(errno: int) -> str:
+    """An errno by its name, its number and its text."""
     return f"{_errno.errorcode.get(errno, 'errno')} ({errno}): {strerror(errno)}"
 
 
@@ -81,7 +69,7 @@ class SystemCallError(KvmHarnessError, OSError):
     """
 
     def __init__(self, call: str, errno: int, hint: str = "") -> None:
-        super().__init__(f"{call}: {_describe(errno)}", hint)
+        super().__init__(f"{call}: {described(errno)}", hint)
         self.call = call
         self.errno = errno
         self.strerror = strerror(errno)
@@ -115,11 +103,6 @@ class DeviceError(HostRequirementError):
     def __init__(self, message: str, hint: str = "", errno: int = 0) -> None:
         super().__init__(message, hint)
         self.errno = errno
-
-    @classmethod
-    def opening(cls, path: str, errno: int) -> "DeviceError":
-        """For an open(2) of the device that failed."""
-        return cls(f"cannot open {path}: {_describe(errno)}", _DEVICE_HINTS.get(errno, ""), errno)
 
 
 class MsrError(KvmHarnessError):

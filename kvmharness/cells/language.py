@@ -79,7 +79,7 @@ def explain() -> str:
     forms = [(f"{letter}:{meant.setup.row.form}", meant.words.format(**names)) for letter, meant in by_letter().items()]
     forms += [(f"/{mark.form}", mark.words) for mark in MARKS]
     forms += [
-        ("/parameter=value", "KVM is loaded with it: /tdp_mmu=N, /ept=0, and less common ones as /kvm_amd.vls=0"),
+        ("/parameter=value", "KVM is loaded with it: /tdp_mmu=N, /ept=0, and less common ones as /kvm.halt_poll_ns=0"),
         ("/tdp=0", "L0 uses no EPT (NPT): a:3x3/tdp=0 is e:3x3"),
     ]
     width = max(len(form) for form, _ in forms)

@@ -7,6 +7,7 @@ from kvmharness.cells.fits import check_fits
 from kvmharness.cells.language import WILDCARDS
 from kvmharness.cells.setups import Order, Setup, by_letter
 from kvmharness.errors import UsageError
+from kvmharness.vendors.names import NAMES
 
 COUNTS = (1, 2, 3, 4, 5, 8)  # both sides of the cache's size, which is 4: the current root and three previous ones
 PAIRS = ((1, 4), (2, 3), (3, 3), (4, 4))
@@ -31,7 +32,7 @@ def matrix() -> tuple[Cell, ...]:
     return tuple(cells)
 
 
-def validation_matrix(vendor_module: str = "kvm_intel") -> tuple[Cell, ...]:
+def validation_matrix(vendor_module: str = NAMES[0].module) -> tuple[Cell, ...]:
     """The cells that a series is validated with: a choice of the whole matrix, and more module parameters.
 
     With L0's EPT or NPT off, (a) becomes (e), and (d) exits: these are the negative controls.

@@ -18,8 +18,7 @@ _TDP_OF = {vendor.module: vendor.tdp for vendor in NAMES}
 # Module of each parameter that is written without. A name that two modules have cannot be among them.
 _MODULE_OF = {
     "tdp_mmu": "kvm",
-    **dict.fromkeys(("ept", "eptad", "vpid", "pml", "enable_shadow_vmcs", "unrestricted_guest"), "kvm_intel"),
-    "npt": "kvm_amd",
+    **{name: vendor.module for vendor in NAMES for name in vendor.short},
 }
 
 _NAME = frozenset(ascii_letters + digits + "_")

@@ -1,7 +1,6 @@
 """bisect: what `git bisect run` asks of each commit, answered from one cell in an emulated host."""
 
 import argparse
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +9,8 @@ from kvmharness.cli import options as shared
 from kvmharness.cli.options import Verbs, verb
 from kvmharness.cli.output import Output
 from kvmharness.lab.kernels.choice import KernelChoice
+from kvmharness.results.record import save
+from kvmharness.system.files import check_writable
 from kvmharness.validation.bisect import Answer, Question, ask
 from kvmharness.validation.host import Emulated, emulated
 
@@ -31,6 +32,7 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
     made.add_argument("metric", metavar="METRIC", help="loads, switches, exits.VMCALL, time, probe_failures, ...")
     made.add_argument("bound", metavar="BOUND", help="the largest good figure, per round trip; time in instructions")
     made.add_argument("--tree", metavar="FOLDER", type=Path, default=Path(), help="the kernel tree under bisection")
+    made.add_argument("--json", metavar="FILE", help="the record of what was measured")
     shared.add_host_option(made)
     shared.add_kernel_options(made)
 
@@ -44,12 +46,16 @@ class Request:
         tree: where it is checked out.
         host: where to run it.
         kernel: whose modules its KVM is built as.
+        json: the file that the record goes to, None for none.
+        command: that asked for it.
     """
 
     question: Question
     tree: Path
     host: Emulated
     kernel: KernelChoice
+    json: str | None
+    command: tuple[str, ...]
 
 
 def read(options: argparse.Namespace) -> Request:
@@ -57,17 +63,24 @@ def read(options: argparse.Namespace) -> Request:
 
     Raises:
         UsageError: no such cell, metric or host, no number, or options that contradict each other.
+        WriteError: the record could not be written.
     """
     host = emulated(options.host)
     (cell,) = host.fitting((named(options.cell),))
     question = Question.of(cell, options.metric, options.bound)
-    return Request(question, options.tree, host, shared.kernel_choice(options))
+    if options.json is not None:
+        check_writable(options.json)
+    return Request(question, options.tree, host, shared.kernel_choice(options), options.json, options.command)
 
 
 def act(request: Request, output: Output) -> int:
     """Answers git, and says why."""
     answer = run(request, output)
     output.result(f"{answer.code.name.lower()}: {answer.text}")
+    if answer.measured:
+        output.result(f"measured: {answer.measured}")
+    if request.json is not None and answer.record is not None:
+        save(answer.record, request.json)
     return answer.code
 
 
@@ -76,6 +89,4 @@ def run(request: Request, output: Output) -> Answer:
     with output.task("Bisect") as task:
         kernel = request.kernel.get(task.tick)
         machine = request.host.machine(kernel)
-        return ask(
-            request.question, request.tree, kernel, machine, command=("kvmharness", *sys.argv[1:]), progress=task.tick
-        )
+        return ask(request.question, request.tree, kernel, machine, command=request.command, progress=task.tick)

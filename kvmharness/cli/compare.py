@@ -75,30 +75,36 @@ def read(options: argparse.Namespace) -> Request:
 
 
 def act(request: Request, output: Output) -> int:
-    """Prints the comparison."""
+    """Prints the comparison, of each host where there are several."""
     from kvmharness.report.comparison import comparison_json, comparison_lines
+    from kvmharness.results.verdict import Outcome
 
     found = run(request)
+    only = len(found) == 1
     if request.as_json:
-        output.result(json.dumps(comparison_json(found), indent=1))
+        documents = {host: comparison_json(each) for host, each in found.items()}
+        output.result(json.dumps(next(iter(documents.values())) if only else documents, indent=1))
     else:
-        output.result("\n".join(comparison_lines(found)))
-    return found.outcome.exit_code
+        parts = [[*([] if only else [f"{host}:"]), *comparison_lines(each)] for host, each in found.items()]
+        output.result("\n\n".join(map("\n".join, parts)))
+    return Outcome.overall([each.outcome for each in found.values()]).exit_code
 
 
-def run(request: Request) -> "RecordComparison":
-    """Compares.
+def run(request: Request) -> "dict[str, RecordComparison]":
+    """Compares, host by host.
 
     Raises:
-        UsageError: a record cannot be read, or has no such variant.
+        UsageError: a record cannot be read, has no such variant, or is of other hosts than the other one.
     """
     from kvmharness.results.compare import compare, compare_variants
+    from kvmharness.results.document import by_host, load_all, pairs
     from kvmharness.results.noise import TOLERANCE
-    from kvmharness.results.record import load
 
     tolerance = TOLERANCE if request.tolerance is None else request.tolerance
-    a = load(request.a)
+    a = load_all(request.a)
     if request.variants is not None:
-        return compare_variants(a, *request.variants, tolerance=tolerance)
+        names = request.variants
+        return {host: compare_variants(record, *names, tolerance=tolerance) for host, record in by_host(a).items()}
     assert request.b is not None
-    return compare(a, load(request.b), tolerance=tolerance)
+    found = pairs(a, load_all(request.b))
+    return {host: compare(one, other, tolerance=tolerance) for host, (one, other) in found.items()}

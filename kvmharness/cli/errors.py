@@ -24,7 +24,7 @@ def answer(command: Callable[[], int]) -> int:
     try:
         with _terminable():
             code = command()
-            sys.stdout.flush()  # here, where a full disk or a closed pipe can still be told
+            _flush_results()  # here, where a full disk or a closed pipe can still be told
             return code
     except KvmHarnessError as error:
         _tell(str(error), error.hint, getattr(error, "console", ()))
@@ -48,11 +48,22 @@ def answer(command: Callable[[], int]) -> int:
         return ExitCode.LOST
 
 
-def for_bisect(code: int) -> int:
-    """What `git bisect run` is to be told: good, bad, or 125 for all that is no verdict; a signal still ends it."""
-    if code in (ExitCode.PASS, ExitCode.FAIL) or code >= _SIGNAL_BASE:
+def for_bisect(code: int, *, judged: bool = True) -> int:
+    """What `git bisect run` is to be told: good, bad, or 125 for all that is no verdict; a signal still ends it.
+
+    Args:
+        code: that the command ended with.
+        judged: it came to its end; otherwise 1 is an error's code, and no commit is bad because of that.
+    """
+    if code == ExitCode.PASS or (code == ExitCode.FAIL and judged) or code >= _SIGNAL_BASE:
         return code
     return BISECT_SKIP
+
+
+def _flush_results() -> None:
+    if sys.stdout is None:  # it was closed before we began, and print() says nothing about that
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF), "standard output")
+    sys.stdout.flush()
 
 
 def _tell(message: str, hint: str = "", console: tuple[str, ...] = ()) -> None:
@@ -62,8 +73,9 @@ def _tell(message: str, hint: str = "", console: tuple[str, ...] = ()) -> None:
     if hint:
         lines.append(f"hint: {hint}")
     # Without a standard error, or with one on a full disk, there is nobody to tell; the exit code stays what it is.
-    with suppress(OSError, ValueError, AttributeError):
-        print("\n".join(lines), file=sys.stderr, flush=True)
+    if sys.stderr is not None:  # print() would take the standard output for it
+        with suppress(OSError, ValueError):
+            print("\n".join(lines), file=sys.stderr, flush=True)
 
 
 def _describe(error: OSError) -> tuple[str, str]:
@@ -79,20 +91,32 @@ def _describe(error: OSError) -> tuple[str, str]:
     return f"{what}{error.strerror or error} ({name})", hints.get(error.errno or 0, "")
 
 
+def hold_streams() -> None:
+    """Opens what was closed of the three standard streams, so that no file of ours gets a number that children use."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # gets the lowest free number: this one
+
+
 def settle_streams() -> None:
     """Writes what is still buffered, or forgets it: at its end the interpreter would answer 120 for what cannot be."""
     for stream in (sys.stdout, sys.stderr):
         try:
-            stream.flush()
-        except (OSError, ValueError, AttributeError):
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):
             _forget(stream)
 
 
-def _forget(stream: TextIO) -> None:
+def _forget(stream: TextIO | None) -> None:
     """What is still buffered cannot be written; the interpreter must not try again at its end and complain."""
     try:
-        fd = stream.fileno()
-    except (OSError, ValueError, AttributeError):
+        fd = -1 if stream is None else stream.fileno()
+    except (OSError, ValueError):
+        return
+    if fd < 0:
         return
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, fd)

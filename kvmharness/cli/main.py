@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from kvmharness import __version__
 from kvmharness.cli import asm, bisect, compare, doctor, lab, run, validate
-from kvmharness.cli.errors import answer, for_bisect, settle_streams
+from kvmharness.cli.errors import answer, for_bisect, hold_streams, settle_streams
+from kvmharness.cli.options import Parser
 from kvmharness.cli.output import Output
 
 VERBS = (doctor, run, compare, validate, bisect, lab, asm)
@@ -18,7 +19,7 @@ kernel under test; bisect, and validate --bisect: 0 good, 1 bad, 125 anything el
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="kvmharness",
         description="Validates KVM patches with CR3-thrashing nested guests: exact counts first, then timing.",
         epilog=_EPILOG,
@@ -39,20 +40,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     options: argparse.Namespace | None = None
+    judged = False  # whether the verb came to its end: an error's code is no verdict, not even where it is 1
 
     def command() -> int:
-        nonlocal options
+        nonlocal options, judged
         try:
             options = parser().parse_args(given)
         except SystemExit as end:  # argparse has said why; --help and --version end here too
             return end.code if isinstance(end.code, int) else 2
+        options.command = ("kvmharness", *given)
         code: int = options.handler(options, Output(options.verbosity))
+        judged = True
         return code
 
+    hold_streams()
     code = answer(command)
     settle_streams()
     bisecting = _may_be_bisecting(given) if options is None else options.bisect
-    return for_bisect(code) if bisecting else code
+    return for_bisect(code, judged=judged) if bisecting else code
 
 
 def _may_be_bisecting(given: Sequence[str]) -> bool:

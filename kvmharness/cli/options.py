@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from kvmharness.cli.output import Output
 from kvmharness.hosts import catalogue
@@ -14,6 +14,23 @@ Request = TypeVar("Request")
 
 Verbs = "argparse._SubParsersAction[argparse.ArgumentParser]"
 """What `add_subparsers` gives; argparse has no public name for it."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Takes options and positional words in any order, unless some of the words belong to somebody else."""
+
+    _words_alone = False  # while the words between the options are read: that calls the method below once more
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """See argparse."""
+        foreign = any(action.nargs in (argparse.PARSER, argparse.REMAINDER) for action in self._actions)
+        if foreign or self._words_alone:
+            return super().parse_known_args(args, namespace)
+        self._words_alone = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._words_alone = False
 
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -65,16 +82,24 @@ def verb(
     return made
 
 
-def add_host_option(parser: argparse.ArgumentParser, *, default: str = "", here: bool = False) -> None:
+def add_host_option(
+    parser: argparse.ArgumentParser, *, default: str = "", here: bool = False, several: bool = False
+) -> None:
     """The option that says where to run.
 
     Args:
         parser: of the verb.
         default: what it says without the option; the first emulated host when empty.
         here: this machine can be chosen too.
+        several: the option may be given several times; it is None without it.
     """
     choices = f"{HERE}, {catalogue.choices()}" if here else catalogue.choices()
-    parser.add_argument("--host", metavar="HOST", default=default or catalogue.first().spec, help=choices)
+    default = default or catalogue.first().spec
+    if several:
+        more = f"{choices}; may be given several times, for one verdict on all of them (default: {default})"
+        parser.add_argument("--host", metavar="HOST", action="append", help=more)
+    else:
+        parser.add_argument("--host", metavar="HOST", default=default, help=choices)
 
 
 def add_kernel_options(parser: argparse.ArgumentParser) -> None:

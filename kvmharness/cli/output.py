@@ -29,8 +29,9 @@ class Task(Protocol):
 
 
 def _remark(text: str) -> None:
-    with suppress(OSError):
-        print(text, file=sys.stderr, flush=True)
+    if sys.stderr is not None:  # it may be closed, and print() would take the standard output for it
+        with suppress(OSError):
+            print(text, file=sys.stderr, flush=True)
 
 
 class Output:
@@ -46,7 +47,12 @@ class Output:
     @property
     def colour(self) -> bool:
         """Whether results may be coloured."""
-        return sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+        return (
+            sys.stdout is not None
+            and sys.stdout.isatty()
+            and "NO_COLOR" not in os.environ
+            and os.environ.get("TERM") != "dumb"
+        )
 
     def result(self, text: str) -> None:
         """A result: standard output, always."""
@@ -72,7 +78,12 @@ class Output:
         """Shows a task while it runs."""
         if self.verbosity < NORMAL:
             yield _Silent()
-        elif sys.stderr.isatty() and self.verbosity == NORMAL and (rich := _rich_progress()) is not None:
+        elif (
+            sys.stderr is not None
+            and sys.stderr.isatty()
+            and self.verbosity == NORMAL
+            and (rich := _rich_progress()) is not None
+        ):
             with rich:
                 yield _Live(rich, title)
         else:

@@ -2,14 +2,17 @@
 
 import argparse
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from kvmharness.cli.output import Output
-from kvmharness.errors import UsageError
+from kvmharness.errors import HostRequirementError, UsageError
+from kvmharness.results.document import written
 from kvmharness.results.record import Record, save
 from kvmharness.results.verdict import Verdict
+from kvmharness.system.files import WriteError, check_writable, write_whole
 
 _STANDARD_OUTPUT = "-"
 
@@ -44,11 +47,16 @@ class Reports:
     printed: bool
 
     @classmethod
-    def of(cls, options: argparse.Namespace) -> "Reports":
-        """What :func:`add_report_options` read; a name that cannot be written is refused before an hour is spent.
+    def of(cls, options: argparse.Namespace, inputs: Iterable[str | Path | None] = ()) -> "Reports":
+        """What :func:`add_report_options` read; what could not be written is refused before an hour is spent.
+
+        Args:
+            options: of the command line.
+            inputs: files that the verb reads, which no report may replace.
 
         Raises:
-            UsageError: a folder is missing, or stands where a file should.
+            UsageError: a name cannot be written, or is said twice, or that of an input; or what a report is made with
+                is not installed.
         """
         printed = options.json == _STANDARD_OUTPUT
         found = cls(
@@ -56,43 +64,57 @@ class Reports:
             {kind: name for kind in _KINDS if (name := getattr(options, kind)) is not None},
             printed,
         )
-        for name in filter(None, (found.json, *found.others.values())):
-            _check(name)
+        found._check(inputs)
         return found
 
-    def write(self, output: Output, record: Record | None, verdict: Verdict | None = None) -> None:
-        """Writes every file that was asked for; without a record there is only the verdict to write about.
+    def _check(self, inputs: Iterable[str | Path | None]) -> None:
+        taken = {os.path.realpath(name): "what this command reads" for name in inputs if name is not None}
+        for kind, name in {"json": self.json, **self.others}.items():
+            if name is None:
+                continue
+            if name == _STANDARD_OUTPUT:
+                raise UsageError(f"--{kind} -: only --json is printed", f"Name a file, or /dev/stdout: --{kind} FILE.")
+            try:
+                check_writable(name)
+            except WriteError as error:
+                raise UsageError(f"--{kind}: {error}", error.hint) from None
+            path = os.path.realpath(name)
+            if path in taken and (os.path.isfile(path) or not os.path.exists(path)):  # a device takes them all
+                raise UsageError(f"--{kind} {name} would replace {taken[path]}", "Name another file.")
+            taken[path] = f"what --{kind} writes there"
+        if "html" in self.others:
+            from kvmharness.report.html import check_installed
+
+            try:
+                check_installed()
+            except HostRequirementError as error:
+                raise UsageError(f"--html: {error}", error.hint) from None
+
+    def write(self, output: Output, records: Sequence[Record], verdict: Verdict | None = None) -> None:
+        """Writes every file that was asked for; without records there is only the verdict to write about.
 
         Raises:
             WriteError: the disk is full, say.
             HostRequirementError: what a report is made with is not installed.
         """
-        from kvmharness.system.files import write_whole
-
         if self.json is not None:
-            if record is None:
-                write_whole(self.json, f"{document(None, verdict)}\n".encode())
+            if len(records) == 1:
+                save(records[0], self.json)
             else:
-                save(record, self.json)
+                write_whole(self.json, f"{written(records, verdict)}\n".encode())
             output.say(f"json: {self.json}")
-        records = () if record is None else (record,)
         for kind, name in self.others.items():
-            write_whole(name, _text(kind, records, verdict).encode())
+            write_whole(name, _text(kind, tuple(records), verdict).encode())
             output.say(f"{kind}: {name}")
 
 
-def _check(name: str) -> None:
-    path = Path(name)
-    if path.is_dir() or not path.resolve().parent.is_dir():
-        why = "it is a folder" if path.is_dir() else f"there is no folder {path.resolve().parent}"
-        raise UsageError(f"cannot write to {name}: {why}", "Name a file in a folder that exists.")
-
-
-def document(record: Record | None, verdict: Verdict | None = None) -> str:
-    """The record as it stands in a file; with a verdict, one JSON object that holds both."""
-    if verdict is None:
-        return "null" if record is None else record.text().rstrip()
-    return json.dumps({"verdict": verdict.to_json(), "record": None if record is None else record.to_json()})
+def document(records: Sequence[Record], verdict: Verdict | None = None) -> str:
+    """What --json prints: the record as it stands in a file; with a verdict, one JSON object that holds both."""
+    if verdict is None and len(records) == 1:
+        return records[0].text().rstrip()
+    if verdict is None or len(records) > 1:
+        return written(records, verdict)
+    return json.dumps({"verdict": verdict.to_json(), "record": records[0].to_json() if records else None})
 
 
 def _text(kind: str, records: tuple[Record, ...], verdict: Verdict | None) -> str:

@@ -1,7 +1,6 @@
 """run: the matrix of cells, on this machine or in an emulated host."""
 
 import argparse
-import sys
 from dataclasses import dataclass, replace
 
 from kvmharness.cells.cell import Cell, with_params
@@ -124,7 +123,7 @@ def read(options: argparse.Namespace) -> Request | Listing:
         turns=options.turns or host.turns,
         kernel=kernel,
         has=options.has,
-        command=("kvmharness", *sys.argv[1:]),
+        command=options.command,
     )
     return Request(host, wanted, Reports.of(options))
 
@@ -164,10 +163,10 @@ def _show(record: Record, reports: Reports, output: Output) -> None:
     from kvmharness.report.text import print_run
 
     if reports.printed:
-        output.result(document(record))
+        output.result(document((record,)))
     else:
         print_run(record)
-    reports.write(output, record)
+    reports.write(output, (record,))
 
 
 def _exit_code(record: Record) -> int:

@@ -1,27 +1,27 @@
 """validate: a patch series as variants, run interleaved on one host, its claims answered."""
 
 import argparse
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kvmharness.cells.cell import Cell, with_params
-from kvmharness.cells.matrix import select, validation_matrix
+from kvmharness.cells.matrix import select
 from kvmharness.cli import options as shared
 from kvmharness.cli.options import Verbs, verb
 from kvmharness.cli.output import VERBOSE, Output, Task
 from kvmharness.cli.reports import Reports, add_report_options, document
 from kvmharness.errors import UsageError
-from kvmharness.lab.kernels.build import Kernel
-from kvmharness.lab.kernels.source import Source
+from kvmharness.hosts import catalogue
 from kvmharness.patches import series as series_files
 from kvmharness.patches.series import Series
+from kvmharness.patches.variants import check_names
 from kvmharness.results.record import CellResult
-from kvmharness.validation.host import HERE, Host, resolve
+from kvmharness.validation.host import HERE, resolve
 
 if TYPE_CHECKING:
-    from kvmharness.validation.validate import Validation
+    from kvmharness.validation.places import Place
+    from kvmharness.validation.prepare import Built
+    from kvmharness.validation.together import Together
 
 
 def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
@@ -35,10 +35,12 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
         f"Series that come with the tool: {', '.join(series_files.shipped())}.",
     )
     made.add_argument(
-        "series", metavar="SERIES", help="a shipped series, an mbox, a folder of patches, or git revisions A..B"
+        "series",
+        metavar="SERIES",
+        help="a shipped series, an mbox, a folder of patches, git revisions A..B, or - for mails on the standard input",
     )
     made.add_argument("cells", metavar="CELL", nargs="*", help="cells instead of the usual ones, as for `run`")
-    shared.add_host_option(made, here=True)
+    shared.add_host_option(made, here=True, several=True)
     made.add_argument(
         "--reload-modules",
         action="store_true",
@@ -69,9 +71,8 @@ class Request:
 
     Attributes:
         series: what to validate.
-        host: where.
-        base: what its variants are made from.
-        cells: to run under each variant.
+        places: where; at least one.
+        params: names of the module parameters that every cell is to be run with.
         variants: names of those to make; all when empty.
         turns: how often each variant is loaded.
         reports: the files to write about it.
@@ -79,9 +80,8 @@ class Request:
     """
 
     series: Series
-    host: Host
-    base: Source | Kernel
-    cells: tuple[Cell, ...]
+    places: "tuple[Place, ...]"
+    params: tuple[str, ...]
     variants: tuple[str, ...]
     turns: int
     reports: Reports
@@ -94,83 +94,109 @@ def read(options: argparse.Namespace) -> Request:
     Raises:
         UsageError: no such series, cell or host, or options that contradict each other or do not fit the host.
     """
+    from kvmharness.validation.places import places
+
     if options.claims_only and options.claims is None:
         raise UsageError("--claims-only without --claims", "Name the file with the claims: --claims FILE.")
-    host = resolve(options.host)
-    chosen = select(tuple(options.cells)) if options.cells else validation_matrix(host.vendor_module)
-    return Request(
-        series=series_files.load(
-            options.series,
-            repository=options.repository,
-            claims=options.claims,
-            claims_only=options.claims_only,
-        ),
-        host=host,
-        base=host.base(options.source, may_reload=options.reload_modules),
-        cells=tuple(with_params(cell, dict(options.param)) for cell in host.fitting(chosen, reloading=True)),
-        variants=tuple(options.variants),
-        turns=options.turns,
-        reports=Reports.of(options),
-        command=("kvmharness", *sys.argv[1:]),
+    words, names = _apart(options.cells, options.variants)
+    hosts = dict.fromkeys(resolve(text) for text in options.host or [catalogue.first().spec])
+    reports = Reports.of(options, (options.series, options.claims))
+    series = series_files.load(
+        options.series,
+        repository=options.repository,
+        claims=options.claims,
+        claims_only=options.claims_only,
     )
+    check_names(series, names)
+    params = dict(options.param)
+    there = places(
+        hosts,
+        select(words) if words else (),
+        params,
+        source=options.source,
+        may_reload=options.reload_modules,
+    )
+    return Request(series, there, tuple(params), names, options.turns, reports, options.command)
+
+
+def _apart(cells: list[str], variants: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Cells, and names of variants: `--variants` takes all the words that follow, cells too."""
+    return (*cells, *(word for word in variants if ":" in word)), tuple(word for word in variants if ":" not in word)
 
 
 def act(request: Request, output: Output) -> int:
     """Validates, prints the verdict, writes the reports."""
-    request.host.recover(output.say)
+    for place in request.places:
+        place.host.recover(output.say)
+    for note in request.series.every_note:
+        output.say(note)
     with output.task("Validate") as task:
         found = run(request, task)
     _show(found, request.reports, output)
     return found.verdict.outcome.exit_code
 
 
-def run(request: Request, task: Task) -> "Validation":
-    """Builds the variants, runs them, answers the claims.
+def run(request: Request, task: Task) -> "Together":
+    """Looks whether it can be done, builds the variants, runs them, answers the claims.
 
     Raises:
-        UsageError: the series gives no variant, or as :func:`kvmharness.validation.prepare.prepare`.
-        HostRequirementError, LostMachineError: the host cannot run it, or was lost.
+        UsageError: the series gives no variant, or as :func:`kvmharness.validation.look.look`.
+        HostRequirementError, LostMachineError: a host cannot run it, or was lost.
     """
-    from kvmharness.validation.prepare import prepare
-    from kvmharness.validation.validate import validate
+    from kvmharness.validation.look import look
+    from kvmharness.validation.places import check_claims, under
+    from kvmharness.validation.prepare import make
+    from kvmharness.validation.together import Part, validate_on
 
-    machine_for = request.host.machine_for()
+    machines = [place.host.machine_for() for place in request.places]
     name = request.series.name
+    task.step(f"looking at {name}")
+    bases = dict.fromkeys(place.base for place in request.places)
+    seen = {base: look(request.series, base, request.variants, progress=task.tick) for base in bases}
+    places = [under(place, seen[place.base], request.params) for place in request.places]
+    check_claims(seen.values(), places)
+    for line in (line for place in places for line in place.skipped):
+        task.step(line)
     task.step(f"building the variants of {name}")
-    built = prepare(request.series, request.base, request.variants, progress=task.tick)
-    for variant, why in built.plan.left_out.items():
+    built = {base: make(found, progress=task.tick) for base, found in seen.items()}
+    for made in built.values():
+        _tell(made, task)
+    parts = [
+        Part(place.host.spec, machine, built[place.base], place.cells, place.host.plan)
+        for place, machine in zip(places, machines, strict=True)
+    ]
+
+    def on_result(host: str, result: CellResult, done: int, total: int) -> None:
+        where = f"{host}: " if len(parts) > 1 else ""
+        task.step(f"{where}{result.variant}, {result.id}", done, total)
+
+    return validate_on(parts, turns=request.turns, command=request.command, on_result=on_result)
+
+
+def _tell(built: "Built", task: Task) -> None:
+    """Says what will run, and what will not.
+
+    Raises:
+        UsageError: nothing will.
+    """
+    for variant, why in built.subject.left_out.items():
         task.step(f"variant {variant} left out: {why}")
     if not built.variants:
-        raise UsageError(f"{name} gives no variant for this kernel")
+        raise UsageError(f"{built.plan.series.name} gives no variant for this kernel")
     task.step(f"running variants {', '.join(variant.id.name for variant in built.variants)}")
 
-    def on_result(result: CellResult, done: int, total: int) -> None:
-        task.step(f"{result.variant}, {result.id}", done, total)
 
-    return validate(
-        built,
-        machine_for,
-        request.cells,
-        turns=request.turns,
-        plan=request.host.plan,
-        command=request.command,
-        on_result=on_result,
-    )
-
-
-def _show(found: "Validation", reports: Reports, output: Output) -> None:
+def _show(found: "Together", reports: Reports, output: Output) -> None:
     from kvmharness.report.commit import commit_lines
     from kvmharness.report.text import print_run, remark_lines, verdict_lines
 
+    records = tuple(found.records.values())
     if reports.printed:
-        output.result(document(found.record, found.verdict))
+        output.result(document(records, found.verdict))
     else:
-        if found.record is not None and output.verbosity >= VERBOSE:
-            print_run(found.record)
+        for record in records if output.verbosity >= VERBOSE else ():
+            print_run(record)
             output.result("")
         output.result("\n".join([*verdict_lines(found.verdict), ""]))
-        if found.record is not None:
-            output.result("\n".join(commit_lines([found.record], found.verdict)))
-        else:
-            output.result("\n".join(remark_lines(found.verdict)))
-    reports.write(output, found.record, found.verdict)
+        output.result("\n".join(commit_lines(records, found.verdict) if records else remark_lines(found.verdict)))
+    reports.write(output, records, found.verdict)

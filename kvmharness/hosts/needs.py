@@ -10,10 +10,14 @@ from collections.abc import Callable, Iterable
 from kvmharness.errors import UsageError
 from kvmharness.hosts.facts import HostFacts, normal
 from kvmharness.lean.dataclasses import dataclass
+from kvmharness.vendors.names import NAMES, SVM, VMX
+from kvmharness.vendors.naming import VendorNames
 
 Check = Callable[[HostFacts], tuple[str, str] | None]
 """Gives (reason, fix) when the host lacks something, None when it has it."""
 
+_MODULES = " or ".join(vendor.module for vendor in NAMES)
+_FIRMWARE = " or ".join(vendor.firmware for vendor in NAMES)
 _COMPARISONS = (">=", "<=", "==", "<", ">")
 
 
@@ -161,7 +165,7 @@ def _kvm(facts: HostFacts) -> tuple[str, str] | None:
         return None
     what = f"{kvm.path}: {kvm.state} (errno {kvm.errno})"
     fixes = {
-        "missing": "modprobe kvm_intel or kvm_amd; turn on VT-x or AMD-V in the firmware; in a VM, ask for nesting",
+        "missing": f"modprobe {_MODULES}; turn on {_FIRMWARE} in the firmware; in a VM, ask for nesting",
         "no permission": "sudo usermod -aG kvm $USER, then log in again",
         "busy": "stop the other hypervisor that holds the CPU's virtualization",
     }
@@ -169,14 +173,14 @@ def _kvm(facts: HostFacts) -> tuple[str, str] | None:
 
 
 _VIRTUALIZATION_FIX = {
-    True: "turn on VT-x (SVM on AMD) in the firmware",
+    True: f"turn on {_FIRMWARE} in the firmware",
     False: "have the hypervisor below turn on nested virtualization for this machine",
 }
 
 
 def _own_extension(facts: HostFacts) -> str:
     """The virtualization extension that a CPU of this vendor may have."""
-    return "vmx" if facts.cpu_vendor == "GenuineIntel" else "svm"
+    return VMX.name if facts.cpu_vendor == VMX.cpu_vendor else SVM.name
 
 
 def _cpu_flag(flag: str) -> Check:
@@ -200,40 +204,40 @@ def _guest_feature(flag: str) -> Check:
     return check
 
 
-def _nested(module: str, flag: str) -> Check:
+def _nested(vendor: VendorNames) -> Check:
     """KVM itself must be drivable, the CPU must have the extension, and the module must pass it on to guests."""
 
     def check(facts: HostFacts) -> tuple[str, str] | None:
-        missing = _kvm(facts) or _vendor_parameter(module, "nested")(facts)
-        return missing or _guest_feature(flag)(facts)
+        missing = _kvm(facts) or _vendor_parameter(vendor, "nested")(facts)
+        return missing or _guest_feature(vendor.name)(facts)
 
     return check
 
 
 def _any_nested(facts: HostFacts) -> tuple[str, str] | None:
-    if facts.vmx or facts.svm:
-        return _nested(*(("kvm_intel", "vmx") if facts.vmx else ("kvm_amd", "svm")))(facts)
+    if facts.vendor:
+        return _nested(facts.vendor)(facts)
     return _kvm(facts) or _cpu_flag(_own_extension(facts))(facts)
 
 
-def _vendor_parameter(module: str, parameter: str) -> Check:
+def _vendor_parameter(vendor: VendorNames, parameter: str) -> Check:
     """A boolean of the vendor's module; on the other vendor's CPU loading that module would not help."""
 
     def check(facts: HostFacts) -> tuple[str, str] | None:
-        if facts.enabled(f"{module}.{parameter}"):
+        name = f"{vendor.module}.{parameter}"
+        if facts.enabled(name):
             return None
-        missing = _cpu_flag("vmx" if module == "kvm_intel" else "svm")(facts)
-        return missing or _parameter_need(f"{module}.{parameter}", "Y").check(facts)
+        return _cpu_flag(vendor.name)(facts) or _parameter_need(name, "Y").check(facts)
 
     return check
 
 
 def _no_ept(facts: HostFacts) -> tuple[str, str] | None:
-    if facts.vendor_module not in ("kvm_intel", "kvm_amd"):
-        return "neither kvm_intel nor kvm_amd is loaded", "modprobe one"
-    for name in ("kvm_intel.ept", "kvm_amd.npt"):
-        if facts.enabled(name):
-            module, _, parameter = name.partition(".")
+    if facts.vendor_module not in [vendor.module for vendor in NAMES]:
+        return f"neither {' nor '.join(vendor.module for vendor in NAMES)} is loaded", "modprobe one"
+    for vendor in NAMES:
+        if facts.enabled(vendor.tdp):
+            module, _, parameter = vendor.tdp.partition(".")
             return f"/sys/module/{module}/parameters/{parameter} is Y", _reload(module, f"{parameter}=0")
     return None
 
@@ -243,7 +247,7 @@ def _either(vmx: Check, svm: Check) -> Check:
     return lambda facts: (svm if facts.svm else vmx)(facts)
 
 
-_tdp = _either(_vendor_parameter("kvm_intel", "ept"), _vendor_parameter("kvm_amd", "npt"))
+_tdp = _either(_vendor_parameter(VMX, "ept"), _vendor_parameter(SVM, "npt"))
 
 
 def _tdp_mmu(facts: HostFacts) -> tuple[str, str] | None:
@@ -307,19 +311,19 @@ def _bare_metal(facts: HostFacts) -> tuple[str, str] | None:
 NEEDS: dict[str, Need] = {
     "kvm": Need("/dev/kvm can be used", _kvm),
     "nested": Need("nested virtualization of either vendor", _any_nested),
-    "nested_vmx": Need("guests get VMX", _nested("kvm_intel", "vmx")),
-    "nested_svm": Need("guests get SVM", _nested("kvm_amd", "svm")),
-    "ept": Need("KVM uses EPT", _vendor_parameter("kvm_intel", "ept")),
-    "npt": Need("KVM uses NPT", _vendor_parameter("kvm_amd", "npt")),
+    "nested_vmx": Need("guests get VMX", _nested(VMX)),
+    "nested_svm": Need("guests get SVM", _nested(SVM)),
+    "ept": Need("KVM uses EPT", _vendor_parameter(VMX, "ept")),
+    "npt": Need("KVM uses NPT", _vendor_parameter(SVM, "npt")),
     "tdp": Need("KVM uses EPT or NPT", _tdp),
     "no_ept": Need("KVM shadows page tables: neither EPT nor NPT", _no_ept),
-    "vpid": Need("KVM uses VPIDs", _vendor_parameter("kvm_intel", "vpid")),
+    "vpid": Need("KVM uses VPIDs", _vendor_parameter(VMX, "vpid")),
     "tlb_tags": Need(
         "L2's translations have a tag of their own: VPID or ASID",
-        _either(_vendor_parameter("kvm_intel", "vpid"), _always),
+        _either(_vendor_parameter(VMX, "vpid"), _always),
     ),
-    "invept": Need("L1 can execute INVEPT", _either(_vendor_parameter("kvm_intel", "ept"), _no_invept)),
-    "shadow_vmcs": Need("VMREAD and VMWRITE of L1 need no exit", _vendor_parameter("kvm_intel", "enable_shadow_vmcs")),
+    "invept": Need("L1 can execute INVEPT", _either(_vendor_parameter(VMX, "ept"), _no_invept)),
+    "shadow_vmcs": Need("VMREAD and VMWRITE of L1 need no exit", _vendor_parameter(VMX, "enable_shadow_vmcs")),
     "tdp_mmu": Need("KVM uses its TDP MMU", _tdp_mmu),
     "pcid": Need("guests get PCIDs", _guest_feature("pcid")),
     "invpcid": Need("guests get INVPCID", _guest_feature("invpcid")),

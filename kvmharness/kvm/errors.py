@@ -2,6 +2,7 @@
 
 from kvmharness.errors import GuestError
 from kvmharness.kvm.exits import Exit, FailEntryExit, HardwareUnknownExit, InternalErrorExit, ShutdownExit
+from kvmharness.vendors.names import VMX
 
 
 class GuestShutdownError(GuestError):
@@ -19,7 +20,7 @@ class EntryFailureError(GuestError):
         reason = exit_.hardware_entry_failure_reason
         super().__init__(
             f"the processor refused to enter the guest: reason {reason:#x} on CPU {exit_.cpu}",
-            "the vCPU's registers are inconsistent; with kvm_intel.dump_invalid_vmcs=1 the kernel prints the VMCS",
+            f"the vCPU's registers are inconsistent; with {VMX.module}.dump_invalid_vmcs=1 the kernel prints the VMCS",
         )
         self.exit = exit_
 

@@ -1,14 +1,33 @@
 """The device ``/dev/kvm``, opened: where VMs come from."""
 
+import errno
 from weakref import ref
 
 from kvmharness.abi.binding import IOCTLS, ioctl, lib, open_file
 from kvmharness.abi.constants import KVM_API_VERSION
-from kvmharness.abi.errors import DeviceError
+from kvmharness.abi.errors import DeviceError, described
 from kvmharness.kvm.device import DEVICE, Device
 from kvmharness.kvm.vm import Vm
+from kvmharness.vendors.names import NAMES
 
 _CREATE_VM = IOCTLS["KVM_CREATE_VM"]
+
+_JOIN_GROUP = "join the group that owns it (usually `sudo adduser $USER kvm`, then log in again), or run as root"
+_LOAD_MODULE = " or ".join(f"`sudo modprobe {vendor.module}`" for vendor in NAMES)
+_HINTS = {
+    errno.EACCES: _JOIN_GROUP,
+    errno.EPERM: _JOIN_GROUP,
+    errno.ENOENT: f"{_LOAD_MODULE}; if that fails, enable {' or '.join(vendor.firmware for vendor in NAMES)} in the "
+    "BIOS, or nested virtualization in the hypervisor that this machine runs on",
+    errno.ENODEV: f"{_LOAD_MODULE}: the device node is there, its driver is not",
+    errno.ENXIO: f"{_LOAD_MODULE}: the device node is there, its driver is not",
+    errno.EMFILE: "raise the limit of open files: `ulimit -n`",
+}
+
+
+def cannot_open(path: str, code: int) -> DeviceError:
+    """For an open(2) of the device that failed with an errno."""
+    return DeviceError(f"cannot open {path}: {described(code)}", _HINTS.get(code, ""), code)
 
 
 class Kvm(Device):
@@ -29,9 +48,9 @@ class Kvm(Device):
         Raises:
             DeviceError: it is missing, not permitted, or not KVM's.
         """
-        number, errno = open_file(path, lib.O_RDWR)
-        if errno:
-            raise DeviceError.opening(path, errno)
+        number, code = open_file(path, lib.O_RDWR)
+        if code:
+            raise cannot_open(path, code)
         kvm = cls(number, path)
         try:
             version = kvm.get_api_version()

@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 
 from kvmharness.patches.diff import PatchError
-from kvmharness.patches.mbox import Patch, read_patches
+from kvmharness.patches.mbox import Mails, read_patches
 
 # Each option pins down what the user's own git configuration could change.
 _FORMAT = (
@@ -32,7 +32,7 @@ def is_range(spec: str) -> bool:
     return bool(dots and first and last) and not last.startswith((".", "/")) and not Path(spec).exists()
 
 
-def patches_between(repository: Path, spec: str) -> tuple[Patch, ...]:
+def patches_between(repository: Path, spec: str) -> Mails:
     """The commits of ``A..B``, oldest first. The repository and its working tree are only read.
 
     Raises:
@@ -45,6 +45,14 @@ def patches_between(repository: Path, spec: str) -> tuple[Patch, ...]:
             "Give a linear range, or the merge's own branch.",
         )
     return read_patches([(spec, _git(repository, *_FORMAT, spec, "--"))])
+
+
+def checked_out(tree: Path) -> str:
+    """The commit that a tree is at, as "abbreviated hash (title)"; empty where git does not say."""
+    try:
+        return _git(tree, "log", "-1", "--format=%h (%s)", "HEAD", "--").decode("utf-8", "replace").strip()
+    except PatchError:
+        return ""
 
 
 def _git(repository: Path, *arguments: str) -> bytes:

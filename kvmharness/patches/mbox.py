@@ -8,11 +8,12 @@ import email.policy
 import gzip
 import re
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from email.header import decode_header
 from email.message import Message
 from email.parser import BytesParser
+from io import BytesIO
 
 from kvmharness.patches.diff import FileChange, PatchError, parse
 
@@ -24,6 +25,9 @@ _TAGS = re.compile(r"\s*\[([^\]]*)\]")
 _REPLY = re.compile(r"(?i)\s*(re|aw|fwd?)\s*:")
 _PATCH_TYPES = ("text/x-patch", "text/x-diff", "application/x-patch", "application/octet-stream")
 _GZIP = b"\x1f\x8b"
+LARGEST = 64 << 20
+"""Bytes of mails, unpacked: more is no series, and a small file can unpack to anything."""
+_LISTED = 3  # mails that are ignored for one reason, by title; the rest is counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,21 @@ class Patch:
 
 
 @dataclass(frozen=True, slots=True)
+class Mails:
+    """What some mails hold.
+
+    Attributes:
+        patches: in the order in which they apply.
+        cover: the title of the cover letter, empty without one.
+        notes: which version of the series was taken, and which mails were not, a sentence each.
+    """
+
+    patches: tuple[Patch, ...]
+    cover: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class _Mail:
     title: str
     version: int
@@ -54,8 +73,18 @@ class _Mail:
     commit: str
 
 
-def read_patches(files: Iterable[tuple[str, bytes]]) -> tuple[Patch, ...]:
-    """The patches in some files, in the order in which they apply.
+@dataclass(frozen=True, slots=True)
+class _Ignored:
+    title: str
+    why: str
+    version: int = 0
+
+
+_COVER, _REPLIED, _WORDS, _TWICE = "a cover letter", "a reply", "no patch in it", "there twice"
+
+
+def read_patches(files: Iterable[tuple[str, bytes]]) -> Mails:
+    """The patches in some files.
 
     Args:
         files: name and content of each; a content is an mbox (possibly gzipped), one message, or a bare diff.
@@ -64,7 +93,9 @@ def read_patches(files: Iterable[tuple[str, bytes]]) -> tuple[Patch, ...]:
         PatchError: no patch is there, one of a numbered series is missing, or a patch cannot be read.
     """
     files = list(files)
-    mails = [mail for name, content in files for mail in _mails(name, content)]
+    read = [each for name, content in files for each in _mails(name, content)]
+    ignored = [each for each in read if isinstance(each, _Ignored)]
+    mails = [each for each in read if isinstance(each, _Mail)]
     numbered = [mail for mail in mails if mail.number]
     bare = [mail for mail in mails if mail.number is None]
     names = ", ".join(name for name, _ in files) or "nothing"
@@ -76,7 +107,24 @@ def read_patches(files: Iterable[tuple[str, bytes]]) -> tuple[Patch, ...]:
     chosen = _newest_version(numbered, names) if numbered else bare
     if not chosen:
         raise PatchError(f"{names}: no patch in it", "An mbox, `git format-patch` files or diffs are expected.")
-    return tuple(Patch(mail.title, parse(mail.body, mail.origin), mail.origin, mail.commit) for mail in chosen)
+    patches = tuple(Patch(mail.title, parse(mail.body, mail.origin), mail.origin, mail.commit) for mail in chosen)
+    version = chosen[0].version
+    for mail in (mail for mail in mails if not any(mail is one for one in chosen)):
+        older = mail.version != version
+        ignored.append(_Ignored(mail.title, f"of version {mail.version}" if older else _TWICE))
+    covers = [each.title for each in ignored if each.why == _COVER and each.version == version]
+    return Mails(patches, covers[-1] if covers else "", _notes(version, len(chosen), ignored))
+
+
+def _notes(version: int, count: int, ignored: Sequence[_Ignored]) -> tuple[str, ...]:
+    """A sentence on the version, and one on each reason for which mails were ignored."""
+    older = any(each.why.startswith("of version") for each in ignored)
+    notes = [f"version {version} of the series is taken, {count} patches"] if version > 1 or older else []
+    for why in dict.fromkeys(each.why for each in ignored):
+        titles = [repr(each.title) for each in ignored if each.why == why]
+        more = f" and {len(titles) - _LISTED} more" if len(titles) > _LISTED else ""
+        notes.append(f"ignored ({why}): {', '.join(titles[:_LISTED])}{more}")
+    return tuple(notes)
 
 
 def _newest_version(mails: list[_Mail], names: str) -> list[_Mail]:
@@ -101,19 +149,27 @@ def _newest_version(mails: list[_Mail], names: str) -> list[_Mail]:
     return [found[number] for number in sorted(found)]
 
 
-def _mails(name: str, content: bytes) -> list[_Mail]:
-    """The messages that carry a patch."""
-    if content.startswith(_GZIP):
-        try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError, zlib.error) as e:
-            raise PatchError(f"{name}: cannot decompress it: {e}") from e
-    mails = [mail for i, text in enumerate(_split(content), 1) if (mail := _read(text, f"{name}, message {i}"))]
-    if mails or not content.strip():
+def _mails(name: str, content: bytes) -> list[_Mail | _Ignored]:
+    """The messages: those that carry a patch, and the others."""
+    content = _unpacked(name, content)
+    mails = [_read(text, f"{name}, message {i}") for i, text in enumerate(_split(content), 1)]
+    if any(isinstance(mail, _Mail) or mail.why != _WORDS for mail in mails) or not content.strip():
         return mails
     if parse(content, name):  # no mail around it: a bare diff
         return [_Mail(name.rpartition("/")[2], 1, None, None, content, name, "")]
-    return []
+    return mails
+
+
+def _unpacked(name: str, content: bytes) -> bytes:
+    if content.startswith(_GZIP):
+        try:
+            with gzip.open(BytesIO(content)) as file:
+                content = file.read(LARGEST + 1)
+        except (OSError, EOFError, zlib.error) as e:
+            raise PatchError(f"{name}: cannot decompress it: {e}") from e
+    if len(content) > LARGEST:
+        raise PatchError(f"{name}: more than {LARGEST >> 20} MiB", "A series of patches is much smaller.")
+    return content
 
 
 def _split(content: bytes) -> list[bytes]:
@@ -131,7 +187,7 @@ def _split(content: bytes) -> list[bytes]:
     return [b"\n".join(lines[start:end]) for start, end in zip(starts, ends, strict=True)]
 
 
-def _read(text: bytes, origin: str) -> _Mail | None:
+def _read(text: bytes, origin: str) -> _Mail | _Ignored:
     first, _, rest = text.partition(b"\n")
     commit = ""
     if _SEPARATOR.match(first + b"\n"):
@@ -141,7 +197,7 @@ def _read(text: bytes, origin: str) -> _Mail | None:
     message = BytesParser(policy=email.policy.compat32).parsebytes(text)
     subject = _decoded(message)
     if _REPLY.match(subject):
-        return None
+        return _Ignored(subject, _REPLIED)
     body = _body(message)
     tags: list[str] = []
     title = subject
@@ -149,11 +205,11 @@ def _read(text: bytes, origin: str) -> _Mail | None:
         tags += match[1].split()
         title = title[match.end() :]
     numbers = next((found for tag in tags if (found := re.fullmatch(r"(\d+)/(\d+)", tag))), None)
-    if numbers and int(numbers[1]) == 0:
-        return None  # the cover letter
-    if b"\n--- " not in body and b"diff --git " not in body and not body.startswith(b"--- "):
-        return None
     version = next((int(found[1]) for tag in tags if (found := re.fullmatch(r"(?:PATCH)?[vV](\d+)", tag))), 1)
+    if numbers and int(numbers[1]) == 0:
+        return _Ignored(title.strip(), _COVER, version)
+    if b"\n--- " not in body and b"diff --git " not in body and not body.startswith(b"--- "):
+        return _Ignored(title.strip(), _WORDS)
     number, total = (int(numbers[1]), int(numbers[2])) if numbers else (None, None)
     return _Mail(title.strip() or "(no subject)", version, number, total, body, f"{origin} ({title.strip()})", commit)
 
@@ -169,7 +225,9 @@ def _decoded(message: Message) -> str:
             parts.append(raw.decode(charset or "utf-8", "replace"))
         except LookupError:
             parts.append(raw.decode("latin-1"))
-    return re.sub(r"\s+", " ", "".join(parts)).strip()
+    # On one line, and nothing in it that a terminal would obey.
+    text = re.sub(r"\s+", " ", "".join(parts)).strip()
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 def _body(message: Message) -> bytes:

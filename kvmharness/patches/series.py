@@ -1,11 +1,12 @@
-"""A patch series as input: one that comes with the tool, an mbox, a folder of patches, or two git revisions.
+"""A patch series as input: one that comes with the tool, mails, a folder of patches, or two git revisions.
 
 A folder with a ``series.toml`` also says what the series claims; its patches lie beside it, or in one folder for each
 kernel version where they differ. Which folder fits is found out by trying, not from the version's number.
 """
 
+import sys
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -14,8 +15,9 @@ from typing import Any
 from kvmharness.oracle import oracles
 from kvmharness.patches.diff import PatchError
 from kvmharness.patches.gitrange import is_range, patches_between
-from kvmharness.patches.mbox import Patch, read_patches
+from kvmharness.patches.mbox import LARGEST, Mails, Patch, read_patches
 
+STANDARD_INPUT = "-"
 DESCRIPTION = "series.toml"
 _PATCH_SUFFIXES = (".patch", ".diff", ".mbox", ".mbx", ".eml")
 _KEYS = {"name", "title", "without", "oracle", "claims-of", "claim", "waive"}
@@ -23,10 +25,17 @@ _KEYS = {"name", "title", "without", "oracle", "claims-of", "claim", "waive"}
 
 @dataclass(frozen=True, slots=True)
 class PatchSet:
-    """The series as it looks for one kernel version; ``label`` is empty where there is only one."""
+    """The series as it looks for one kernel version.
+
+    Attributes:
+        label: of the version, empty where there is only one.
+        patches: in the order in which they apply.
+        notes: what of the mails was taken and what was not, a sentence each.
+    """
 
     label: str
     patches: tuple[Patch, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def titles(self) -> tuple[str, ...]:
@@ -40,7 +49,7 @@ class Series:
 
     Attributes:
         name: short; names the report.
-        title: one line.
+        title: one line: the cover letter's, or the first patch's.
         sets: the patches, per kernel version where that matters.
         oracle: the model that its kernels are held against, a name of :data:`kvmharness.oracle.oracles.NAMES`.
         claims: the ``[[claim]]`` tables as they stand in its file, and in those that were added, for
@@ -48,6 +57,7 @@ class Series:
         waivers: the ``[[waive]]`` tables, likewise.
         claims_path: where these were read, for messages.
         without: a series to take out of the kernel first, because this one is an alternative to it.
+        notes: what was chosen among several, a sentence each.
     """
 
     name: str
@@ -58,6 +68,12 @@ class Series:
     waivers: tuple[Mapping[str, Any], ...] = ()
     claims_path: str = ""
     without: "Series | None" = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def every_note(self) -> tuple[str, ...]:
+        """Its own notes, and those on the mails that it was read from."""
+        return (*(note for each in self.sets for note in each.notes), *self.notes)
 
 
 def shipped() -> tuple[str, ...]:
@@ -69,10 +85,10 @@ def load(spec: str, *, repository: Path | None = None, claims: str | None = None
     """A series from what the user typed.
 
     Args:
-        spec: a shipped series' name, a file, a folder, or ``A..B``.
+        spec: a shipped series' name, a file, a folder, ``A..B``, or ``-`` for mails on the standard input.
         repository: the git repository for ``A..B``.
-        claims: a shipped series' name or a TOML file whose claims count beside the series' own.
-        claims_only: they count instead of these.
+        claims: a shipped series' name or a TOML file whose claims count besides the series' own.
+        claims_only: these count instead of the series' own.
 
     Raises:
         PatchError: nothing of that name, or it cannot be read; says what is there.
@@ -83,19 +99,22 @@ def load(spec: str, *, repository: Path | None = None, claims: str | None = None
 
 def _load(spec: str, repository: Path | None) -> Series:
     path = Path(spec)
+    if spec == STANDARD_INPUT:
+        mails = read_patches([("standard input", _standard_input())])
+        return _undescribed(mails.cover or mails.patches[0].title, mails)
     if spec in shipped():
         return _described(_package_folder() / spec)
     if (path / DESCRIPTION).is_file():
         return _described(path)
     if path.is_dir():
         return _undescribed(path.resolve().name, read_patches(_folder(path)))
-    if path.is_file():
+    if path.exists():
         return _undescribed(path.name, read_patches([(str(path), _read(path))]))
     if is_range(spec):
         return _undescribed(spec, patches_between(repository or Path(), spec))
     raise PatchError(
         f"no series {spec!r}: it is not a file, a folder, or a range of git revisions, and not one of those shipped",
-        f"Shipped: {', '.join(shipped())}.",
+        f"Shipped: {', '.join(shipped())}; {STANDARD_INPUT} reads mails from the standard input.",
     )
 
 
@@ -103,28 +122,33 @@ def _package_folder() -> Path:
     return Path(str(resources.files("kvmharness"))) / "series"
 
 
-def _undescribed(name: str, patches: tuple[Patch, ...]) -> Series:
-    return Series(name, patches[0].title, (PatchSet("", patches),))
+def _undescribed(name: str, mails: Mails) -> Series:
+    title = mails.cover or mails.patches[0].title
+    return Series(name, title, (PatchSet("", mails.patches, mails.notes),))
 
 
 def _described(folder: Path) -> Series:
     path = folder / DESCRIPTION
-    data = _toml(path)
-    _refuse_unknown(data, path, _KEYS)
+    data = _described_by(path)
     inner = [entry for entry in sorted(folder.iterdir()) if entry.is_dir() and _patch_files(entry)]
-    folders = inner or [folder]
-    sets = tuple(PatchSet(entry.name if inner else "", read_patches(_folder(entry))) for entry in folders)
+    sets = tuple(_patch_set(entry.name if inner else "", entry) for entry in inner or [folder])
     series = Series(
-        name=str(data.get("name", folder.name)),
-        title=str(data.get("title", sets[0].patches[0].title)),
+        name=_word(data, "name", path) or folder.resolve().name,
+        title=_word(data, "title", path) or sets[0].patches[0].title,
         sets=sets,
         oracle=_oracle(data, path, oracles.DEFAULT),
-        claims=tuple(data.get("claim", ())),
-        waivers=tuple(data.get("waive", ())),
+        claims=_tables(data, "claim", path),
+        waivers=_tables(data, "waive", path),
         claims_path=str(path),
-        without=_load(data["without"], None) if "without" in data else None,
+        without=_load(before, None) if (before := _before(data, path)) else None,
     )
-    return with_claims(series, data["claims-of"], folder=folder) if "claims-of" in data else series
+    source = _word(data, "claims-of", path)
+    return with_claims(series, source, folder=folder) if source else series
+
+
+def _patch_set(label: str, folder: Path) -> PatchSet:
+    mails = read_patches(_folder(folder))
+    return PatchSet(label, mails.patches, mails.notes)
 
 
 def with_claims(series: Series, source: str, *, alone: bool = False, folder: Path = Path()) -> Series:
@@ -133,7 +157,7 @@ def with_claims(series: Series, source: str, *, alone: bool = False, folder: Pat
     Args:
         series: to be held against them.
         source: a shipped series' name, a folder with a series.toml, or a TOML file.
-        alone: leaves out what the series claims and waives itself.
+        alone: leaves out what the series claims and waives itself; otherwise claims of the same name are left out.
         folder: where a path that is not absolute begins.
 
     Raises:
@@ -141,18 +165,53 @@ def with_claims(series: Series, source: str, *, alone: bool = False, folder: Pat
     """
     path = _package_folder() / source / DESCRIPTION if source in shipped() else folder / source
     path = path / DESCRIPTION if path.is_dir() else path
-    data = _toml(path)
-    _refuse_unknown(data, path, _KEYS)
-    claims, waivers = tuple(data.get("claim", ())), tuple(data.get("waive", ()))
+    data = _described_by(path)
+    claims, waivers = _tables(data, "claim", path), _tables(data, "waive", path)
     if not claims and not waivers:
         raise PatchError(f"{path} claims nothing", "Write [[claim]] tables there, or leave the file away.")
+    names = [claim.get("name") for claim in claims]
+    own = () if alone else series.claims
+    kept = tuple(claim for claim in own if claim.get("name") not in names)
+    lost = [claim.get("name") for claim in own if claim not in kept and claim not in claims]
     return replace(
         series,
         oracle=_oracle(data, path, series.oracle),
-        claims=claims if alone else (*series.claims, *claims),
+        claims=(*kept, *claims),
         waivers=waivers if alone else (*series.waivers, *waivers),
-        claims_path=str(path),
+        claims_path=f"{series.claims_path} and {path}" if kept else str(path),
+        notes=(*series.notes, *(f"claim {name!r} is that of {path}, not the series' own" for name in lost)),
     )
+
+
+def _described_by(path: Path) -> dict[str, Any]:
+    data = _toml(path)
+    if unknown := sorted(set(data) - _KEYS):
+        raise PatchError(f"{path}: unknown key {unknown[0]!r}", f"Known keys: {', '.join(sorted(_KEYS))}.")
+    return data
+
+
+def _tables(data: Mapping[str, Any], key: str, path: Path) -> tuple[Mapping[str, Any], ...]:
+    tables = data.get(key, [])
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise PatchError(f"{path}: {key} is no list of tables", f"Write [[{key}]] above each of them.")
+    return tuple(tables)
+
+
+def _word(data: Mapping[str, Any], key: str, path: Path) -> str:
+    """A text of the description, empty where there is none."""
+    value = data.get(key, "")
+    if not isinstance(value, str):
+        raise PatchError(f"{path}: {key} = {value!r}: a text is expected")
+    return value
+
+
+def _before(data: Mapping[str, Any], path: Path) -> str:
+    """The series to take out first; one that takes out another one in turn could go round in a circle."""
+    before = _word(data, "without", path)
+    other = _package_folder() / before if before in shipped() else Path(before)
+    if before and (other / DESCRIPTION).is_file() and "without" in _toml(other / DESCRIPTION):
+        raise PatchError(f"{path}: without = {before!r}: that series is itself without another one")
+    return before
 
 
 def _oracle(data: Mapping[str, Any], path: Path, default: str) -> str:
@@ -160,11 +219,6 @@ def _oracle(data: Mapping[str, Any], path: Path, default: str) -> str:
     if name not in oracles.NAMES:
         raise PatchError(f"{path}: oracle = {name!r} is none", f"Known: {', '.join(oracles.NAMES)}.")
     return str(name)
-
-
-def _refuse_unknown(data: Mapping[str, Any], path: Path, known: Collection[str]) -> None:
-    if unknown := sorted(set(data) - set(known)):
-        raise PatchError(f"{path}: unknown key {unknown[0]!r}", f"Known keys: {', '.join(sorted(known))}.")
 
 
 def _toml(path: Path) -> dict[str, Any]:
@@ -196,7 +250,25 @@ def _folder(folder: Path) -> list[tuple[str, bytes]]:
 
 
 def _read(path: Path) -> bytes:
+    """What stands in a file or comes out of a pipe, as far as it may be read."""
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return _limited(str(path), file.read)
     except OSError as e:
         raise PatchError(f"cannot read {path}: {e.strerror} (errno {e.errno})") from e
+
+
+def _standard_input() -> bytes:
+    if sys.stdin is None:
+        raise PatchError("there is no standard input to read the series from", "b4 am -o - MESSAGE-ID | ...")
+    try:
+        return _limited("standard input", sys.stdin.buffer.read)
+    except OSError as e:
+        raise PatchError(f"cannot read the standard input: {e.strerror} (errno {e.errno})") from e
+
+
+def _limited(name: str, read: Callable[[int], bytes]) -> bytes:
+    content = read(LARGEST + 1)
+    if len(content) > LARGEST:
+        raise PatchError(f"{name}: more than {LARGEST >> 20} MiB", "A series of patches is much smaller.")
+    return content

@@ -87,6 +87,18 @@ class Plan:
         return tuple(known[name] for name in dict.fromkeys(names)) if names else self.variants
 
 
+def check_names(series: Series, names: tuple[str, ...]) -> None:
+    """Refuses variants that the series has in none of its forms, before any kernel is at hand.
+
+    Raises:
+        PatchError: naming the first of them.
+    """
+    known = list(dict.fromkeys(name for each in series.sets for name in _memberships(len(each.patches))))
+    for name in names:
+        if name not in known:
+            raise PatchError(f"no variant {name!r} in {series.name}", f"There are: {', '.join(known)}.")
+
+
 def plan(series: Series, tree: Path) -> Plan:
     """Finds the patch set that fits the tree, and all variants.
 

@@ -3,7 +3,8 @@
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from importlib import import_module, resources
+from importlib import resources
+from importlib.util import find_spec
 
 from kvmharness.errors import HostRequirementError
 from kvmharness.report import words
@@ -45,6 +46,20 @@ class _ExitTable:
     families: list[tuple[str, list[str]]]
 
 
+def check_installed() -> None:
+    """Refuses to begin what could not be shown.
+
+    Raises:
+        HostRequirementError: jinja2 or matplotlib is not installed.
+    """
+    for name in ("jinja2", "matplotlib"):
+        if find_spec(name) is None:
+            raise HostRequirementError(
+                f"the HTML report needs {name}, which is not installed",
+                "pip install 'kvmharness[report]', or ask for another format",
+            )
+
+
 def page(records: Sequence[Record], verdict: Verdict | None = None) -> str:
     """The page.
 
@@ -55,15 +70,9 @@ def page(records: Sequence[Record], verdict: Verdict | None = None) -> str:
     Raises:
         HostRequirementError: jinja2 or matplotlib is not installed.
     """
-    try:
-        from jinja2 import Environment, StrictUndefined
+    check_installed()
+    from jinja2 import Environment, StrictUndefined
 
-        import_module("matplotlib.figure")
-    except ImportError as error:
-        raise HostRequirementError(
-            f"the HTML report needs {error.name}, which is not installed",
-            "pip install 'kvmharness[report]', or ask for another format",
-        ) from None
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {
         "amount": words.amount,

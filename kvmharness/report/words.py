@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from kvmharness.cells.setups import by_letter
 from kvmharness.measure.clock import UNIT_EMULATED
 from kvmharness.results.record import FROM_SOURCE, Record
+from kvmharness.vendors.names import NAMES
 
 SHOWN_EXITS = 0.005  # per round trip; below, a reason is background and only its sum is shown
 
@@ -88,7 +89,8 @@ def machine(record: Record) -> str:
 
 def nested_paging(record: Record) -> str:
     """The vendor's name for second-level paging."""
-    return "NPT" if "AMD" in fact(record, "cpu", "cpu_model") + fact(record, "cpu_vendor") else "EPT"
+    cpu_vendor = fact(record, "cpu_vendor")
+    return next((vendor.tdp_title for vendor in NAMES if vendor.cpu_vendor == cpu_vendor), NAMES[0].tdp_title)
 
 
 def setup_name(record: Record, letter: str) -> str:

@@ -19,7 +19,7 @@ FACTS = pytest.StashKey[HostFacts]()
 
 CAPABILITIES = pytest.StashKey[Capabilities]()
 
-_SHOWN = ("kvm_intel.nested", "kvm_intel.ept", "kvm_intel.vpid", "kvm_amd.nested", "kvm_amd.npt", "kvm.tdp_mmu")
+_SHOWN = ("nested", "ept", "npt", "vpid", "tdp_mmu")
 
 Params = tuple[tuple[str, str], ...]
 
@@ -115,13 +115,18 @@ def place(needs: tuple[str, ...], here: HostFacts, emulated: str, wanted_host: s
 def header(config: pytest.Config, places: Iterable[Place]) -> list[str]:
     """The facts that matter to a reader of the session's output."""
     here = host_facts(config)
-    module = here.vendor_module or "no vendor module"
-    parameters = [f"{name.partition('.')[2]}={value}" for name in _SHOWN if (value := here.parameter(name)) is not None]
+    modules = ("kvm", here.vendor_module)
+    parameters = [
+        f"{name}={value}"
+        for name in _SHOWN
+        for module in modules
+        if (value := here.parameter(f"{module}.{name}")) is not None
+    ]
     facts_line = [
         f"Linux {here.kernel_release}",
         here.cpu_model,
         f"{here.kvm.path} {here.kvm.state}",
-        module,
+        here.vendor_module or "no vendor module",
         *parameters,
     ]
     lines = ["kvm: " + ", ".join(facts_line)]

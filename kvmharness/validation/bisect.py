@@ -5,7 +5,7 @@ a step, not minutes. A commit whose KVM does not build for that kernel, or gives
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from fractions import Fraction
 from pathlib import Path
@@ -16,8 +16,9 @@ from kvmharness.errors import KvmHarnessError, UsageError
 from kvmharness.lab.job import Machine
 from kvmharness.lab.kernels import build, builtin
 from kvmharness.lab.kernels.trees import KVM_FOLDERS
+from kvmharness.patches.gitrange import checked_out
 from kvmharness.results.noise import typical
-from kvmharness.results.record import CellResult, VariantId
+from kvmharness.results.record import CellResult, Record, VariantId
 from kvmharness.system.programs import Progress, silent
 from kvmharness.validation.campaign import EMULATED_PLAN, Variant, run_in
 
@@ -69,10 +70,25 @@ class Answer:
     Attributes:
         code: for git.
         text: why, in one line.
+        record: what was measured; None where it did not come to that.
     """
 
     code: BisectCode
     text: str
+    record: Record | None = None
+
+    @property
+    def measured(self) -> str:
+        """What was measured, and on what, in one line; empty where nothing was."""
+        if self.record is None or not self.record.results:
+            return ""
+        result, host = self.record.results[0], self.record.host
+        where = host.get("emulator") or host.get("cpu") or "this machine"
+        return (
+            f"{result.id}: {result.round_trips} round trips counted, {len(result.samples)} samples of "
+            f"{result.batch_round_trips} timed in {self.record.unit}; KVM of {self.record.variants[0].source}, "
+            f"under Linux {host.get('kernel_release')} on {where}"
+        )
 
 
 def ask(
@@ -102,7 +118,8 @@ def ask(
     overlay = kvm_overlay(tree, kernel.tree)
     try:
         modules = build.variant(kernel.tree, overlay, name="this commit", progress=progress)
-        variant = Variant(VariantId("commit", str(tree), build_id=build.modules_id(modules)), modules)
+        source = " at ".join(filter(None, (str(tree.resolve()), checked_out(tree))))
+        variant = Variant(VariantId("commit", source, build_id=build.modules_id(modules)), modules)
         record = run_in(
             machine,
             (variant,),
@@ -116,7 +133,9 @@ def ask(
         return Answer(BisectCode.SKIP, f"no verdict: its KVM is made for another kernel than the one at hand: {e.why}")
     except KvmHarnessError as e:
         return Answer(BisectCode.SKIP, f"no verdict: {e}")
-    return judge(question, record.results[0]) if record.results else Answer(BisectCode.SKIP, "no verdict: no result")
+    if not record.results:
+        return Answer(BisectCode.SKIP, "no verdict: no result")
+    return replace(judge(question, record.results[0]), record=record)
 
 
 def judge(question: Question, result: CellResult) -> Answer:

@@ -75,6 +75,11 @@ class Host(ABC):
 
     @property
     @abstractmethod
+    def spec(self) -> str:
+        """The shortest text that means it."""
+
+    @property
+    @abstractmethod
     def vendor_module(self) -> str:
         """The KVM module of its processor's vendor."""
 
@@ -120,6 +125,10 @@ class Host(ABC):
         """
 
     @abstractmethod
+    def lacks(self, cell: "Cell") -> str:
+        """What a cell needs and this host can never have, in words; empty where there is nothing."""
+
+    @abstractmethod
     def run(self, request: RunRequest, on_result: "OnResult", task: Task) -> "Record":
         """Runs cells.
 
@@ -157,6 +166,11 @@ class ThisMachine(Host):
     turns = 4
 
     @property
+    def spec(self) -> str:
+        """See :class:`Host`."""
+        return HERE
+
+    @property
     def vendor_module(self) -> str:
         """That of the first vendor where the processor has no virtualization."""
         from kvmharness.hosts.facts import facts
@@ -190,10 +204,19 @@ class ThisMachine(Host):
         from kvmharness.cells.cell import on_vendor
         from kvmharness.cells.here import here
         from kvmharness.hosts.facts import facts
+        from kvmharness.lab.kernels import parameters
 
         if reloading:
             return tuple(on_vendor(cell, self.vendor_module) for cell in cells)
-        return here(cells, facts())
+        host = facts()
+        if host.vendor_module:  # else nothing is loaded, and the reason that cells cannot run is another one
+            named = (on_vendor(cell, host.vendor_module) for cell in cells)
+            parameters.check((name for cell in named for name, _ in cell.params), frozenset(host.module_parameters))
+        return here(cells, host)
+
+    def lacks(self, cell: "Cell") -> str:
+        """Nothing that is known: what it lacks may be loaded or switched on by the time that the cell runs."""
+        return ""
 
     def run(self, request: RunRequest, on_result: "OnResult", task: Task) -> "Record":
         """Runs them in this process."""
@@ -246,6 +269,11 @@ class Emulated(Host):
     turns = 1  # every turn is the same
 
     @property
+    def spec(self) -> str:
+        """See :class:`Host`."""
+        return self.entry.spec
+
+    @property
     def vendor_module(self) -> str:
         """See :class:`Host`."""
         return vendor_named(self.entry.vendor).module
@@ -269,11 +297,20 @@ class Emulated(Host):
 
         return tuple(on_vendor(cell, self.vendor_module) for cell in cells)
 
+    def lacks(self, cell: "Cell") -> str:
+        """See :class:`Host`."""
+        _, missing = self.entry.offer(cell.needs)
+        return f"{self.spec} has no {', '.join(missing)}" if missing else ""
+
     def run(self, request: RunRequest, on_result: "OnResult", task: Task) -> "Record":
         """Runs them all in one boot."""
+        from kvmharness.lab.kernels import parameters
         from kvmharness.results.record import VariantId
         from kvmharness.validation.campaign import Variant, run_in
 
+        wanted = [name for cell in request.cells for name, _ in cell.params]
+        if wanted:
+            parameters.check(wanted, request.kernel.parameters(task.tick))
         kernel = request.kernel.get(task.tick)
         machine = self.machine(kernel)
         task.step(f"booting {kernel.release} in {machine.description}", 0, len(request.cells))
@@ -297,6 +334,10 @@ class Emulated(Host):
 
     def machine_for(self) -> "Callable[[Kernel], Machine]":
         """A new one for each kernel."""
+        from kvmharness.system.programs import MissingToolError
+
+        if lacking := self.entry.emulator.lacks():
+            raise MissingToolError(*lacking)
         return self.machine
 
     def machine(self, kernel: "Kernel") -> "Machine":

@@ -67,7 +67,7 @@ def judge(
         net = Net(Results(record, judged), min(judged, key=lambda name: judged[name]), waived)
         by_host[host] = [*net.answers(), *evaluate(subject.claims, record, judged)]
         effects += net.effects
-    answers = (*_merged(by_host), *others)
+    answers = (*merged(by_host), *others)
     verdict = Verdict.of(
         subject.series,
         answers,
@@ -82,19 +82,19 @@ def judge(
     return _not_vacuous(verdict)
 
 
-def _merged(by_host: Mapping[str, list[ClaimResult]]) -> list[ClaimResult]:
+def merged(by_host: Mapping[str, list[ClaimResult]]) -> list[ClaimResult]:
     """The answers of several hosts as one each: the worst counts, and every figure says where it was found."""
     if len(by_host) == 1:
-        return next(iter(by_host.values()))
+        return list(next(iter(by_host.values())))
     by_name: dict[str, list[tuple[str, ClaimResult]]] = {}
-    for host, answers in by_host.items():
-        for answer in answers:
+    for host, own in by_host.items():
+        for answer in own:
             by_name.setdefault(answer.name, []).append((host, answer))
-    merged = []
+    answers: list[ClaimResult] = []
     for name, found in by_name.items():
         outcome = Outcome.overall([answer.outcome for _, answer in found])
         telling = [(host, answer) for host, answer in found if answer.outcome is outcome]
-        merged.append(
+        answers.append(
             ClaimResult(
                 name,
                 found[0][1].text,
@@ -104,7 +104,7 @@ def _merged(by_host: Mapping[str, list[ClaimResult]]) -> list[ClaimResult]:
                 variants=tuple(dict.fromkeys(variant for _, answer in telling for variant in answer.variants)),
             )
         )
-    return merged
+    return answers
 
 
 def _broken(subject: Subject, answers: Iterable[ClaimResult], judged: Mapping[str, int]) -> str:

@@ -4,21 +4,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kvmharness.claims import Claim, check_variants, net, parse_claims
-from kvmharness.claims.waivers import Waiver, parse_waivers
-from kvmharness.errors import UsageError
+from kvmharness.claims import Claim
+from kvmharness.claims.waivers import Waiver
 from kvmharness.lab.kernels import build
 from kvmharness.lab.kernels.make import KernelBuildError
 from kvmharness.lab.kernels.source import Source
-from kvmharness.lab.kernels.trees import KVM_FOLDERS
 from kvmharness.oracle import oracles
 from kvmharness.patches import variants as patches
 from kvmharness.patches.series import Series
 from kvmharness.results.record import OracleView, VariantId
-from kvmharness.system import cache
 from kvmharness.system.programs import Progress, silent
 from kvmharness.validation.campaign import Variant
 from kvmharness.validation.judges import Subject
+from kvmharness.validation.look import Look, look, not_by_modules, stays_near_kvm
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,32 +85,24 @@ def prepare(
     *,
     progress: Progress = silent,
 ) -> Built:
-    """Builds every variant of a series, and checks its claims' wording before that.
+    """:func:`look`, then :func:`make`."""
+    return make(look(series, source, names, progress=progress), progress=progress)
 
-    Args:
-        series: see :func:`kvmharness.patches.series.load`.
-        source: the kernel to build, or one that is built already; never written to.
-        names: variants to make; all without names.
-        progress: takes a line about once a second.
+
+def make(seen: Look, *, progress: Progress = silent) -> Built:
+    """Builds the variants.
 
     Raises:
-        PatchError: the series does not fit the kernel, or there is no such variant.
-        ClaimError: a claim is not in the vocabulary.
         KernelBuildError: the kernel without the series does not build.
         UsageError: the kernel is built already, but a variant takes another one than that.
     """
-    claims = parse_claims(series.claims, series.claims_path)
-    waivers = parse_waivers(series.waivers, (row.name for row in net.ROWS), series.claims_path)
+    series, source, plan = seen.series, seen.source, seen.plan
     base = _base(series, source, progress)
-    tree = base.tree if base else _unpacked(source, progress)  # type: ignore[arg-type]
-    assert tree is not None
-    plan = patches.plan(series, tree)
-    check_variants(claims, [*(variant.name for variant in plan.variants), *plan.left_out], series.claims_path)
     kernels: dict[str, build.Kernel] = {}
     variants: list[Variant] = []
     broken: list[Broken] = []
     whole: dict[str, str] = {}
-    for variant in plan.select(names):
+    for variant in seen.chosen:
         progress(f"building variant {variant.name} of {series.name}")
         try:
             kernel, modules, why = _made(source, base, variant, progress)
@@ -126,43 +116,14 @@ def prepare(
         kernels[variant.name] = kernel
         view = oracles.found(series.oracle, plan.source(variant).read, plan.before.read)
         variants.append(Variant(_identity(variant, kernel, modules, view), modules))
-    return Built(plan, kernels, tuple(variants), claims, waivers, tuple(broken), whole)
+    return Built(plan, kernels, tuple(variants), seen.claims, seen.waivers, tuple(broken), whole)
 
 
 def _base(series: Series, source: Source | build.Kernel, progress: Progress) -> build.Kernel | None:
-    """The kernel whose modules the variants are, as far as they are only that; None when the series is about more.
-
-    Raises:
-        UsageError: the kernel is built already, but cannot serve the series.
-    """
-    if not _stays_near_kvm(series):
-        if isinstance(source, build.Kernel):
-            raise UsageError(
-                f"{series.name} changes more than KVM's modules",
-                "Boot each kernel by itself, `kvmharness run --json` under it, then `kvmharness compare`.",
-            )
-        return None
-    base = source if isinstance(source, build.Kernel) else build.kernel(source, progress=progress)
-    if base.tree is None:
-        raise UsageError(f"there is no built tree of {base.source}", "Give the source that it was built from.")
-    return base
-
-
-# What a built tree still has of its source, so that patches of it can be applied there.
-_NEAR_KVM = (*KVM_FOLDERS, "include/", "arch/x86/include/", "Documentation/", "tools/")
-
-
-def _stays_near_kvm(series: Series) -> bool:
-    every = [series, *([series.without] if series.without else [])]
-    return all(
-        path.startswith(_NEAR_KVM)
-        for one in every
-        for patch_set in one.sets
-        for patch in patch_set.patches
-        for change in patch.changes
-        for path in (change.old_path, change.new_path)
-        if path
-    )
+    """The kernel whose modules the variants are, as far as they are only that; None when the series is about more."""
+    if isinstance(source, build.Kernel):
+        return source
+    return build.kernel(source, progress=progress) if stays_near_kvm(series) else None
 
 
 def _made(
@@ -182,11 +143,7 @@ def _made(
         except build.ChangesVmlinuxError as e:
             why = e.why
     if isinstance(source, build.Kernel):
-        raise UsageError(
-            f"variant {variant.name} needs a kernel of its own: {why}",
-            "Boot each kernel by itself, `kvmharness run --json` under it, then `kvmharness compare`; "
-            "or use an emulated host.",
-        )
+        raise not_by_modules(variant, why)
     kernel = build.kernel(source, overlay=variant.files, progress=progress)
     return kernel, kernel.modules, why
 
@@ -200,16 +157,3 @@ def _identity(variant: patches.Variant, kernel: build.Kernel, modules: Path, vie
         build_id=build.modules_id(modules),
         oracle=view,
     )
-
-
-def _unpacked(source: Source, progress: Progress) -> Path:
-    """The source as a folder to read, for a series that touches more than KVM."""
-    if source.path.is_dir():
-        return source.path
-
-    def unpack(folder: Path) -> None:
-        progress(f"unpacking {source.name}")
-        (folder / "tree").mkdir()
-        source.unpack(folder / "tree")
-
-    return cache.folder_entry("sources", cache.digest(source.identity()), unpack, progress) / "tree"

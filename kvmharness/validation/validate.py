@@ -32,11 +32,13 @@ class Validation:
         verdict: the claims, answered.
         record: the run; None when a variant brought the host down and took the run with it.
         built: what was run.
+        others: the claims that were answered on the way: whether variants build, load and unload.
     """
 
     verdict: Verdict
     record: Record | None
     built: Built
+    others: tuple[ClaimResult, ...] = ()
 
 
 def validate(
@@ -78,7 +80,7 @@ def validate(
     down = (loaded.variant,) if survived is Outcome.FAIL else ()
     others = (ClaimResult("modules-load-and-unload", text, survived, figures, variants=down), builds(built))
     records = {"": record} if record else {}
-    return Validation(judge(built.subject, records, others, command=command), record, built)
+    return Validation(judge(built.subject, records, others, command=command), record, built, others)
 
 
 def builds(built: Built) -> ClaimResult:

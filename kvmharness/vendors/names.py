@@ -4,6 +4,8 @@ from kvmharness.vendors.naming import VendorNames
 from kvmharness.vendors.svm.names import NAMES as SVM
 from kvmharness.vendors.vmx.names import NAMES as VMX
 
+__all__ = ["NAMES", "SVM", "VMX", "named"]
+
 NAMES: tuple[VendorNames, ...] = (VMX, SVM)
 
 

@@ -14,6 +14,8 @@ class VendorNames:
         cpu_vendor: as CPUID spells it.
         tdp: the module's parameter that switches two-dimensional paging on.
         tdp_title: what that paging is called.
+        firmware: what the machine's firmware calls the virtualization, where it is switched on.
+        short: parameters of the module that are known by their own names alone; no other module has them.
     """
 
     name: str
@@ -22,3 +24,5 @@ class VendorNames:
     cpu_vendor: str
     tdp: str
     tdp_title: str
+    firmware: str
+    short: tuple[str, ...]

@@ -208,7 +208,7 @@ class VmxCaps:
             if msr not in msrs:
                 raise HostRequirementError(
                     f"KVM gave no value for MSR IA32_{msr.name} ({msr:#x}): this vCPU has no VMX",
-                    "load kvm_intel with nested=1 on a processor with VMX, or use an emulated host",
+                    "load KVM with nested=1 on a processor with VMX, or use an emulated host",
                 )
             return msrs[msr]
 

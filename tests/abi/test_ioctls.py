@@ -6,8 +6,8 @@ import os
 import pytest
 
 from kvmharness.abi.binding import IOCTLS, SYSTEM, VCPU, VM, Fd, ffi, ioctl, ioctl_raw, lib, open_file
-from kvmharness.abi.errors import DeviceError, IoctlError, SystemCallError
-from kvmharness.errors import ExitCode, KvmHarnessError
+from kvmharness.abi.errors import IoctlError, SystemCallError
+from kvmharness.errors import KvmHarnessError
 
 
 # As strace prints them and as `printf("%#x")` of the header's macros gives them on x86-64.
@@ -95,23 +95,6 @@ def test_a_file_that_is_no_device_answers_enotty():
 )
 def test_hints(name, code, words):
     assert words in IoctlError(name, code).hint
-
-
-@pytest.mark.parametrize(
-    ("code", "words"),
-    [
-        (errno.EACCES, "adduser"),
-        (errno.ENOENT, "modprobe kvm_intel"),
-        (errno.ENXIO, "driver"),
-        (errno.EMFILE, "ulimit"),
-    ],
-)
-def test_hints_for_the_device(code, words):
-    error = DeviceError.opening("/dev/kvm", code)
-    assert words in error.hint
-    assert error.errno == code
-    assert error.exit_code == ExitCode.SKIPPED
-    assert errno.errorcode[code] in str(error)
 
 
 def test_open_file_answers_errno_and_sets_close_on_exec():

@@ -81,6 +81,27 @@ def test_a_verb_is_a_file_and_a_row(monkeypatch, capsys):
     assert capsys.readouterr() == ("", "kvmharness: nobody cannot be greeted\nhint: Name somebody.\n")
 
 
+@pytest.mark.parametrize(
+    ("words", "cells"),
+    [
+        ("validate S a:1x1 --turns 3 b:1x1 --host svm d:1", ["a:1x1", "b:1x1", "d:1"]),
+        ("validate --turns 3 S --host svm a:1x1", ["a:1x1"]),
+        ("validate --turns 3 --host svm S", []),
+        ("run a:1x1 --host svm b:1x1 --turns 3", ["a:1x1", "b:1x1"]),
+        ("run --host svm --turns 3", []),
+    ],
+)
+def test_options_and_words_stand_in_any_order(words, cells):
+    options = parser().parse_args(words.split())
+    assert (options.cells, options.turns) == (cells, 3)
+    assert "svm" in options.host
+
+
+def test_words_after_two_dashes_are_no_options():
+    assert parser().parse_args(["compare", "a", "--json", "--", "--bisect"]).b == "--bisect"
+    assert parser().parse_args(["lab", "exec", "program", "--host", "svm"]).host == "vmx"
+
+
 @pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.__name__.rpartition(".")[2])
 def test_options_go_no_further_than_what_reads_them(verb):
     takers = {

@@ -51,8 +51,11 @@ def test_list_of_one_set_up(capsys):
         (["run", "--host", "vmx", "--kernel", "/boot/x"], "--kernel and --modules belong together"),
         (["run", "--host", "vmx", "--kernel", "/nix", "--modules", "/nix"], "no such file: /nix"),
         (["run", "--host", "vmx", "--source", "/nix"], "/nix is neither a Linux source tree nor a tarball"),
-        (["run", "d", "--json", "/nowhere/x.json"], "cannot write to /nowhere/x.json"),
-        (["run", "d", "--html", "/tmp"], "it is a folder"),
+        (
+            ["run", "d", "--json", "/nowhere/x.json"],
+            "--json: cannot write /nowhere/x.json: No such file",
+        ),
+        (["run", "d", "--html", "/tmp"], "--html: cannot write /tmp: Is a directory (EISDIR)"),
         (["compare", "/nowhere/a.json", "/nowhere/b.json"], "cannot read record /nowhere/a.json"),
         (["compare", "/nowhere/a.json"], "compare takes two records"),
         (["validate", "nix"], "no series 'nix'"),

@@ -10,8 +10,26 @@ from kvmharness.abi.constants import Cap
 from kvmharness.abi.errors import DeviceError, IoctlError
 from kvmharness.errors import ExitCode
 from kvmharness.kvm import Kvm, exits
+from kvmharness.kvm.system import cannot_open
 from tests.kvm import real_mode as guests
 from tests.kvm.test_resources import assert_closed, mapped
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (errno.EACCES, "adduser"),
+        (errno.ENOENT, "modprobe kvm_intel"),
+        (errno.ENXIO, "driver"),
+        (errno.EMFILE, "ulimit"),
+    ],
+)
+def test_hints_for_the_device(code, words):
+    error = cannot_open("/dev/kvm", code)
+    assert words in error.hint
+    assert error.errno == code
+    assert error.exit_code == ExitCode.SKIPPED
+    assert errno.errorcode[code] in str(error)
 
 
 def test_no_device():

@@ -45,7 +45,7 @@ def git(tmp_path, monkeypatch):
 
 def test_commits_become_patches_oldest_first(git):
     tree, run = git
-    patches = patches_between(tree, "HEAD~2..HEAD")
+    patches = patches_between(tree, "HEAD~2..HEAD").patches
     assert [patch.title for patch in patches] == ["KVM: x86: Step 1", "KVM: x86: Step 2"]
     assert patches[1].commit == run("rev-parse", "HEAD").strip()
     overlay = Overlay(tree)

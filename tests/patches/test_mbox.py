@@ -13,7 +13,7 @@ DEMO = "arch/x86/kvm/demo.c"
 
 
 def read(name):
-    return read_patches([(name, (MAILS / name).read_bytes())])
+    return read_patches([(name, (MAILS / name).read_bytes())]).patches
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_the_same_gzipped_and_with_the_mails_the_other_way_round():
     mails = content.split(b"From mboxrd@z")[1:]
     turned = b"".join(b"From mboxrd@z" + mail for mail in reversed(mails))
     expected = [patch.changes for patch in read("lore-thread.mbox")]
-    assert [patch.changes for patch in read_patches([("t.mbox.gz", gzip.compress(turned))])] == expected
+    assert [patch.changes for patch in read_patches([("t.mbox.gz", gzip.compress(turned))]).patches] == expected
 
 
 def test_a_patch_in_an_attachment_with_mail_line_ends(tree):
@@ -86,12 +86,65 @@ def test_two_series_at_once_are_refused():
 
 def test_a_mail_that_is_there_twice_counts_once():
     one = b"From: a@b\nSubject: [PATCH 1/1] x\n\n--- a/f\n+++ b/f\n@@ -1 +1 @@\n-a\n+b\n"
-    assert len(read_patches([("a", one), ("b", one)])) == 1
+    assert len(read_patches([("a", one), ("b", one)]).patches) == 1
 
 
 def test_a_bare_diff_is_named_by_its_file():
-    (patch,) = read_patches([("some/fix.diff", b"--- a/f\n+++ b/f\n@@ -1 +1 @@\n-a\n+b\n")])
+    (patch,) = read_patches([("some/fix.diff", b"--- a/f\n+++ b/f\n@@ -1 +1 @@\n-a\n+b\n")]).patches
     assert (patch.title, patch.origin) == ("fix.diff", "some/fix.diff")
+
+
+def test_what_was_taken_of_a_thread_and_what_was_not():
+    found = read_patches([("t", (MAILS / "lore-thread.mbox").read_bytes())])
+    assert found.cover == "KVM: x86: Demo"
+    assert found.notes == (
+        "version 2 of the series is taken, 3 patches",
+        "ignored (a reply): 'Re: [PATCH v2 1/3] KVM: x86: Make three larger'",
+        "ignored (a cover letter): 'KVM: x86: Demo'",
+        "ignored (of version 1): 'KVM: x86: Make three larger, old version'",
+    )
+
+
+def mail(subject):
+    return b"From: a@b\nSubject: %s\n\n--- a/f\n+++ b/f\n@@ -1 +1 @@\n-a\n+b\n" % subject
+
+
+def test_a_lone_patch_has_nothing_to_be_said_of():
+    assert read_patches([("a", mail(b"[PATCH] x"))]).notes == ()
+
+
+def test_many_mails_that_are_ignored_are_counted():
+    files = [("a", mail(b"[PATCH 1/1] x"))] + [(str(i), mail(b"Re: [PATCH 1/1] x%d" % i)) for i in range(5)]
+    assert read_patches(files).notes == (
+        "ignored (a reply): 'Re: [PATCH 1/1] x0', 'Re: [PATCH 1/1] x1', 'Re: [PATCH 1/1] x2' and 2 more",
+    )
+
+
+def test_a_mail_that_is_there_twice_is_said():
+    assert read_patches([("a", mail(b"[PATCH 1/1] x"))] * 2).notes == ("ignored (there twice): 'x'",)
+
+
+def test_the_letter_of_an_older_version_does_not_name_the_series():
+    letter = b"From: a@b\nSubject: [PATCH v%d 0/1] letter %d\n\nwords\n"
+    files = [("1", letter % (1, 1)), ("2", letter % (2, 2)), ("3", mail(b"[PATCH v2 1/1] x")), ("4", letter % (3, 3))]
+    assert read_patches(files).cover == "letter 2"
+
+
+def test_a_title_commands_no_terminal():
+    (patch,) = read_patches([("a", mail(b"[PATCH] x =?utf-8?q?=1b[2J?=y"))]).patches
+    assert patch.title == "x \ufffd[2Jy"
+
+
+def test_a_small_file_that_unpacks_to_anything(monkeypatch):
+    packed = gzip.compress(b"\0" * 100_000)
+    monkeypatch.setattr("kvmharness.patches.mbox.LARGEST", 1000)
+    with pytest.raises(PatchError, match="file: more than"):
+        read_patches([("file", packed)])
+
+
+def test_a_file_that_was_not_packed_to_its_end():
+    with pytest.raises(PatchError, match="cannot decompress"):
+        read_patches([("file", gzip.compress(mail(b"[PATCH] x"))[:-10])])
 
 
 @pytest.mark.skipif(not shutil.which("git"), reason="git: apt install git")

@@ -1,8 +1,11 @@
+import io
+import os
+
 import pytest
 
 from kvmharness.patches.diff import PatchError
 from kvmharness.patches.series import load, shipped
-from tests.folders import FAULTS
+from tests.folders import FAULTS, MAILS
 
 PATCH = "From: a@b.example\nSubject: [PATCH] KVM: x86: {}\n\n--- a/f\n+++ b/f\n@@ -1 +1 @@\n-{}\n+{}\n"
 
@@ -49,12 +52,83 @@ def test_one_file(folder):
     assert titles(load(str(folder / "0002-x.patch"))) == ["KVM: x86: Second"]
 
 
-def test_claims_can_come_from_elsewhere(folder):
-    series = load(str(folder), claims="fast-cr3-switch")
+CLAIM = '[[claim]]\nname = "{}"\ntext = "{}"\n'
+
+
+def test_claims_instead_of_the_series_own(folder):
+    series = load(str(folder), claims="fast-cr3-switch", claims_only=True)
     assert series.oracle == "root-cache"
     assert series.claims == load("fast-cr3-switch").claims
-    (folder / "mine.toml").write_text('[[claim]]\nname = "mine"\n')
-    assert load(str(folder), claims=str(folder / "mine.toml")).claims == ({"name": "mine"},)
+    assert series.notes == ()
+    (folder / "mine.toml").write_text(CLAIM.format("mine", "x"))
+    mine = load(str(folder), claims=str(folder / "mine.toml"), claims_only=True)
+    assert mine.claims == ({"name": "mine", "text": "x"},)
+    assert mine.claims_path == str(folder / "mine.toml")
+
+
+def test_claims_besides_the_series_own(folder):
+    (folder / "series.toml").write_text(CLAIM.format("own", "x") + CLAIM.format("same", "x") + CLAIM.format("both", ""))
+    mine = folder / "mine.toml"
+    mine.write_text(CLAIM.format("mine", "x") + CLAIM.format("same", "y") + CLAIM.format("both", ""))
+    series = load(str(folder), claims=str(mine))
+    assert [(claim["name"], claim["text"]) for claim in series.claims] == [
+        ("own", "x"),
+        ("mine", "x"),
+        ("same", "y"),
+        ("both", ""),
+    ]
+    assert series.notes == (f"claim 'same' is that of {mine}, not the series' own",)
+    assert series.claims_path == f"{folder / 'series.toml'} and {mine}"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[[claims]]\nname = 'x'\n", "unknown key 'claims'"),
+        ("", "claims nothing"),
+        ("oracle = 'root-cache'\n", "claims nothing"),
+        ("claim = 3\n", "no list of tables"),
+        ("[claim]\nname = 'x'\n", "no list of tables"),
+    ],
+)
+def test_a_file_of_claims_without_claims(folder, text, message):
+    (folder / "mine.toml").write_text(text)
+    with pytest.raises(PatchError, match=message):
+        load(str(folder), claims=str(folder / "mine.toml"))
+
+
+def stdin(monkeypatch, content):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
+
+
+def test_mails_on_the_standard_input(monkeypatch):
+    stdin(monkeypatch, (MAILS / "lore-thread.mbox").read_bytes())
+    series = load("-")
+    assert len(titles(series)) == 3
+    assert series.name == series.title == "KVM: x86: Demo"
+    stdin(monkeypatch, PATCH.format("First", "a", "b").encode())
+    assert load("-").name == "KVM: x86: First"
+
+
+def test_a_standard_input_that_is_no_series(monkeypatch):
+    stdin(monkeypatch, b"")
+    with pytest.raises(PatchError, match="standard input: no patch in it"):
+        load("-")
+    monkeypatch.setattr("kvmharness.patches.series.LARGEST", 10)
+    stdin(monkeypatch, b"x" * 11)
+    with pytest.raises(PatchError, match="standard input: more than"):
+        load("-")
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(PatchError, match="there is no standard input"):
+        load("-")
+
+
+def test_a_pipe_is_read_like_a_file(tmp_path):
+    reader, writer = os.pipe()
+    os.write(writer, PATCH.format("First", "a", "b").encode())
+    os.close(writer)
+    assert titles(load(f"/dev/fd/{reader}")) == ["KVM: x86: First"]
+    os.close(reader)
 
 
 def test_a_described_folder(folder):
@@ -74,11 +148,20 @@ def test_a_described_folder(folder):
         ("title = \n", "is not TOML"),
         ("claims-of = 'nowhere'\n", "cannot read"),
         ("without = 'nowhere'\n", "no series 'nowhere'"),
+        ("without = 3\n", "without = 3: a text is expected"),
+        ("name = ['x']\n", "name = .* a text is expected"),
+        ("claim = 'x'\n", "no list of tables"),
     ],
 )
 def test_a_wrong_description_is_said(folder, text, message):
     (folder / "series.toml").write_text(text)
     with pytest.raises(PatchError, match=message):
+        load(str(folder))
+
+
+def test_a_series_that_takes_itself_out(folder, monkeypatch):
+    (folder / "series.toml").write_text(f"without = '{folder}'\n")
+    with pytest.raises(PatchError, match="is itself without another one"):
         load(str(folder))
 
 

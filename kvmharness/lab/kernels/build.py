@@ -98,7 +98,6 @@ def kernel(source: Source | None = None, *, overlay: Overlay | None = None, prog
     source = source or debian()
     overlay = overlay or {}
     wanted = config.wanted_lines()
-    key = cache.digest(_RECIPE, source.identity(), wanted, _compiler(), *_overlay_facts(overlay))
 
     def build(folder: Path) -> None:
         check_tools()
@@ -114,8 +113,22 @@ def kernel(source: Source | None = None, *, overlay: Overlay | None = None, prog
         builtin.keep(tree, folder / builtin.FOLDER)
         _remove_spent(tree)
 
-    folder = cache.folder_entry("kernels", key, build, progress)
+    folder = cache.folder_entry("kernels", _key(source, overlay), build, progress)
     cache.keep_newest("kernels", _KEPT_KERNELS)
+    return _kernel(source, folder)
+
+
+def at_hand(source: Source) -> Kernel | None:
+    """What :func:`kernel` would give, if it were there at once."""
+    folder = cache.root() / "kernels" / _key(source, {})
+    return _kernel(source, folder) if folder.is_dir() else None
+
+
+def _key(source: Source, overlay: Overlay) -> str:
+    return cache.digest(_RECIPE, source.identity(), config.wanted_lines(), _compiler(), *_overlay_facts(overlay))
+
+
+def _kernel(source: Source, folder: Path) -> Kernel:
     return Kernel(
         image=folder / "bzImage",
         modules=folder / "modules",

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kvmharness.errors import UsageError
-from kvmharness.lab.kernels import build, source
+from kvmharness.lab.kernels import build, parameters, source
 from kvmharness.system.programs import Progress, silent
 
 
@@ -41,6 +41,12 @@ class KernelChoice:
             source.at(self.source)
         if self.kernel is not None and self.modules is not None:
             build.given(self.kernel, self.modules)
+
+    def parameters(self, progress: Progress = silent) -> frozenset[str]:
+        """The parameters that its KVM modules have, found out without building it."""
+        if self.kernel is not None and self.modules is not None:
+            return parameters.of_modules(self.modules)
+        return parameters.of_source(source.chosen(self.source), progress)
 
     def get(self, progress: Progress = silent) -> build.Kernel:
         """The kernel, built if it has to be.

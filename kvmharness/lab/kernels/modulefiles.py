@@ -9,9 +9,10 @@ from pathlib import Path
 from kvmharness.errors import UsageError
 from kvmharness.lab.inside.modules import module_name
 from kvmharness.system.programs import run
+from kvmharness.vendors.names import NAMES
 
 _DEPENDS = re.compile(rb"\0depends=([^\0]*)\0")
-_VENDORS = ("kvm_intel", "kvm_amd")
+_VENDORS = tuple(vendor.module for vendor in NAMES)
 
 
 def _zstd(data: bytes) -> bytes:
@@ -38,9 +39,8 @@ def load_order(folder: Path) -> list[Path]:
     files = {module_name(path.name): path for path in paths}
     vendors = [name for name in _VENDORS if name in files]
     if "kvm" not in files or not vendors:
-        raise UsageError(
-            f"{folder} holds no kvm.ko with kvm-intel.ko or kvm-amd.ko", "give the folder of a built kernel's modules"
-        )
+        either = " or ".join(f"{name.replace('_', '-')}.ko" for name in _VENDORS)
+        raise UsageError(f"{folder} holds no kvm.ko with {either}", "give the folder of a built kernel's modules")
     order: list[Path] = []
     for name in ("kvm", *vendors):
         _visit(name, files, order, folder)

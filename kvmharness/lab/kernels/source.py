@@ -14,8 +14,9 @@ from pathlib import Path
 
 from kvmharness.errors import UsageError
 from kvmharness.system import cache
-from kvmharness.system.programs import disk_errors, find, run
+from kvmharness.system.programs import Progress, disk_errors, find, run, silent
 
+_KEPT = 8  # unpacked sources, whole or in part
 _TARBALL_SUFFIXES = (".tar", ".tar.xz", ".tar.gz", ".tar.bz2", ".tar.zst")
 
 _UNUSED_DRIVERS = "gpu net media staging infiniband scsi isdn iio mtd bluetooth crypto"
@@ -51,14 +52,18 @@ class Source:
         facts = ((name, stat.st_size, stat.st_mtime_ns) for name, stat in _walk(self.path))
         return cache.digest(*sorted(facts))
 
-    def unpack(self, target: Path) -> None:
+    def unpack(self, target: Path, folders: tuple[str, ...] = ()) -> None:
         """Fills the empty folder *target* with a private copy.
+
+        Args:
+            target: the folder.
+            folders: of a tarball, only these folders of the kernel, and Kconfig.
 
         Raises:
             ToolError, DiskFullError.
         """
         if self.path.is_file():
-            _unpack_tarball(self.path, target)
+            _unpack_tarball(self.path, target, folders)
             return
         with disk_errors(target):
             for name, _ in _walk(self.path):
@@ -101,14 +106,34 @@ def chosen(path: Path | None) -> Source:
     return debian() if path is None else at(path)
 
 
-def _unpack_tarball(tarball: Path, target: Path) -> None:
+def to_read(source: Source, folders: tuple[str, ...], progress: Progress = silent) -> Path:
+    """Some folders of a source as a tree to read; all of them without names. It is not to be written to.
+
+    Raises:
+        ToolError, DiskFullError: a tarball cannot be unpacked.
+    """
+    if source.path.is_dir():
+        return source.path
+
+    def unpack(folder: Path) -> None:
+        progress(f"unpacking {source.name}")
+        (folder / "tree").mkdir()
+        source.unpack(folder / "tree", folders)
+
+    entry = cache.folder_entry("sources", cache.digest(source.identity(), sorted(folders)), unpack, progress)
+    cache.keep_newest("sources", _KEPT)
+    return entry / "tree"
+
+
+def _unpack_tarball(tarball: Path, target: Path, wanted: tuple[str, ...]) -> None:
     folders = [*UNUSED, "arch/[!x]*", "arch/xtensa"]
     # In an exclusion * also matches slashes, so the tarball's top folder must be named.
     top = _top_folder(tarball)
     unused = [f"--exclude={top}/{folder}/*{suffix}" for folder in folders for suffix in _SOURCE_SUFFIXES]
+    members = [f"{top}/{name.rstrip('/')}" for name in ("Kconfig", *wanted)] if wanted else []
     anchored = ["--anchored", "--wildcards", "--wildcards-match-slash"]
     strip = ["--strip-components=1", "--no-same-owner"]
-    run(["tar", "-x", "-f", str(tarball), "-C", str(target), *strip, *anchored, *unused], writes=target)
+    run(["tar", "-x", "-f", str(tarball), "-C", str(target), *strip, *anchored, *unused, *members], writes=target)
     if not (target / "Kconfig").is_file():
         raise UsageError(f"{tarball} does not hold a Linux source tree in one top folder")
 

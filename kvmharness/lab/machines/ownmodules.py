@@ -10,11 +10,13 @@ from kvmharness.lab.inside.execute import execute
 from kvmharness.lab.inside.modules import ModuleError, insertions
 from kvmharness.lab.steps import Exec
 from kvmharness.system.programs import find
+from kvmharness.vendors.names import NAMES
 
 Saved = dict[str, dict[str, str]]
 """Module -> its parameters, as they were; dependencies first."""
 
-_KVM = ("kvm", "kvm_intel", "kvm_amd")
+_VENDORS = tuple(vendor.module for vendor in NAMES)
+_KVM = ("kvm", *_VENDORS)
 # What KVM's modules depend on: other drivers use these too, so they stay, unless it was a variant that brought them.
 _BELOW = ("irqbypass", "ccp")
 _TOOLS = ("insmod", "modprobe", "rmmod")
@@ -158,7 +160,8 @@ class OwnModules:
 
 def by_hand(saved: Saved) -> str:
     """The commands that do what :meth:`OwnModules.restore` does, but for the parameters."""
-    return " && ".join(["modprobe -r kvm_intel kvm_amd kvm", *(f"modprobe {name}" for name in saved if name in _KVM)])
+    unload = f"modprobe -r {' '.join(_VENDORS)} kvm"
+    return " && ".join([unload, *(f"modprobe {name}" for name in saved if name in _KVM)])
 
 
 @contextmanager

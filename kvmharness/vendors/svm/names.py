@@ -2,4 +2,4 @@
 
 from kvmharness.vendors.naming import VendorNames
 
-NAMES = VendorNames("svm", "SVM", "kvm_amd", "AuthenticAMD", "kvm_amd.npt", "NPT")
+NAMES = VendorNames("svm", "SVM", "kvm_amd", "AuthenticAMD", "kvm_amd.npt", "NPT", "AMD-V", ("npt",))

@@ -1,0 +1,82 @@
+"""A series on several hosts, one after the other, with one verdict."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from kvmharness.cells.cell import Cell
+from kvmharness.cells.passes import Plan
+from kvmharness.results.record import CellResult, Record
+from kvmharness.results.verdict import ClaimResult, Verdict
+from kvmharness.validation.judges import judge, merged
+from kvmharness.validation.prepare import Built
+from kvmharness.validation.validate import MachineFor, validate
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What runs on one of the hosts.
+
+    Attributes:
+        host: its name, as the user may type it.
+        machine_for: makes it for a kernel.
+        built: the variants.
+        cells: for each of them.
+        plan: how long each pass is.
+    """
+
+    host: str
+    machine_for: MachineFor
+    built: Built
+    cells: tuple[Cell, ...]
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """What the validations found.
+
+    Attributes:
+        verdict: one for all hosts.
+        records: by the host's name, without those of hosts that a variant brought down.
+    """
+
+    verdict: Verdict
+    records: Mapping[str, Record]
+
+
+def validate_on(
+    parts: Sequence[Part],
+    *,
+    turns: int,
+    command: Sequence[str],
+    on_result: Callable[[str, CellResult, int, int], None],
+) -> Together:
+    """Runs every variant on every host, and judges all of it at once.
+
+    Args:
+        parts: one a host, at least one.
+        turns: how often each variant gets its turn on each host.
+        command: what reproduces it.
+        on_result: takes the host's name, each result, how many there are by now on that host, and how many there will
+            be.
+
+    Raises:
+        LostMachineError: a host was lost for reasons of its own.
+    """
+    records: dict[str, Record] = {}
+    others: dict[str, list[ClaimResult]] = {}
+    for part in parts:
+        found = validate(
+            part.built,
+            part.machine_for,
+            part.cells,
+            turns=turns,
+            plan=part.plan,
+            command=command,
+            on_result=partial(on_result, part.host),
+        )
+        others[part.host] = list(found.others)
+        if found.record is not None:
+            records[part.host] = replace(found.record, host={**found.record.host, "name": part.host})
+    return Together(judge(parts[0].built.subject, records, merged(others), command=command), records)
