@@ -155,7 +155,8 @@ def run(request: Request, task: Task) -> "Together":
     seen = {base: look(request.series, base, request.variants, progress=task.tick) for base in bases}
     places = [under(place, seen[place.base], request.params) for place in request.places]
     check_claims(seen.values(), places)
-    for line in (line for place in places for line in place.skipped):
+    skipped = tuple(line for place in places for line in place.skipped)
+    for line in skipped:
         task.step(line)
     task.step(f"building the variants of {name}")
     built = {base: make(found, progress=task.tick) for base, found in seen.items()}
@@ -164,13 +165,14 @@ def run(request: Request, task: Task) -> "Together":
     parts = [
         Part(place.host.spec, machine, built[place.base], place.cells, place.host.plan)
         for place, machine in zip(places, machines, strict=True)
+        if place.cells
     ]
 
     def on_result(host: str, result: CellResult, done: int, total: int) -> None:
         where = f"{host}: " if len(parts) > 1 else ""
         task.step(f"{where}{result.variant}, {result.id}", done, total)
 
-    return validate_on(parts, turns=request.turns, command=request.command, on_result=on_result)
+    return validate_on(parts, turns=request.turns, command=request.command, untested=skipped, on_result=on_result)
 
 
 def _tell(built: "Built", task: Task) -> None:

@@ -28,7 +28,7 @@ def commit_lines(records: Sequence[Record], verdict: Verdict | None = None, cell
     """
     units = " / ".join(dict.fromkeys(record.unit for record in records))
     lines = wrap(f"Root loads (kvm_mmu_load) and time, in {units}, per round trip L1 -> L2 -> L1.", COLUMNS)
-    legend: dict[str, str] = {}  # by set-up
+    legend: dict[str, dict[str, None]] = {}  # by set-up; vendors have their own words
     shown: list[Cells] = []
     for record in records:
         names = [variant.name for variant in record.variants]
@@ -37,7 +37,8 @@ def commit_lines(records: Sequence[Record], verdict: Verdict | None = None, cell
         chosen = _chosen(record, cells, names)
         lines += ["", *wrap(f"{words.kernel(record)}, {words.machine(record)}:", COLUMNS), ""]
         lines += _tables(chosen, names) if chosen else ["  nothing to show"]
-        legend |= {row.letter: words.setup_name(record, row.letter) for members in chosen for row in members.values()}
+        for row in (row for members in chosen for row in members.values()):
+            legend.setdefault(row.letter, {})[words.setup_name(record, row.letter)] = None
         shown += chosen
     lines += ["", *_legend(legend, shown)]
     if verdict:
@@ -148,9 +149,9 @@ def _time(cells: Cells, name: str, base: str) -> str:
     return words.percent(here.ticks, there.ticks)
 
 
-def _legend(setups: Mapping[str, str], shown: Sequence[Cells]) -> list[str]:
+def _legend(setups: Mapping[str, Iterable[str]], shown: Sequence[Cells]) -> list[str]:
     """What the letters and the numbers of the cells' ids mean."""
-    lines = [f"{letter}: {name}" for letter, name in sorted(setups.items())]
+    lines = [f"{letter}: {' / '.join(names)}" for letter, names in sorted(setups.items())]
     if any("x" in _first(cells).cell.shape for cells in shown):
         lines.append("n1xn2: so many host CR3s in L1, so many guest CR3s for L2, in turn")
     if any("order" in _first(cells).cell.setup.row.shape for cells in shown):

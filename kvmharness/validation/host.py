@@ -126,7 +126,7 @@ class Host(ABC):
 
     @abstractmethod
     def lacks(self, cell: "Cell") -> str:
-        """What a cell needs and this host can never have, in words; empty where there is nothing."""
+        """The needs of a cell that this host can never meet, in words; empty where there is none."""
 
     @abstractmethod
     def run(self, request: RunRequest, on_result: "OnResult", task: Task) -> "Record":
@@ -299,8 +299,10 @@ class Emulated(Host):
 
     def lacks(self, cell: "Cell") -> str:
         """See :class:`Host`."""
+        from kvmharness.hosts.needs import NEEDS
+
         _, missing = self.entry.offer(cell.needs)
-        return f"{self.spec} has no {', '.join(missing)}" if missing else ""
+        return ", ".join(f"{need} ({NEEDS[need].summary})" for need in missing)
 
     def run(self, request: RunRequest, on_result: "OnResult", task: Task) -> "Record":
         """Runs them all in one boot."""

@@ -99,12 +99,23 @@ def merged(by_host: Mapping[str, list[ClaimResult]]) -> list[ClaimResult]:
                 name,
                 found[0][1].text,
                 outcome,
-                tuple(f"{host}: {line}" for host, answer in telling for line in answer.figures),
+                _figures(telling, outcome),
                 cells=tuple(dict.fromkeys(cell for _, answer in telling for cell in answer.cells)),
                 variants=tuple(dict.fromkeys(variant for _, answer in telling for variant in answer.variants)),
             )
         )
     return answers
+
+
+def _figures(telling: Iterable[tuple[str, ClaimResult]], outcome: Outcome) -> tuple[str, ...]:
+    """Each figure with its hosts; of what holds the first one alone is shown, so all the hosts' are in it."""
+    hosts: dict[tuple[bool, str], list[str]] = {}
+    for host, answer in telling:
+        for number, line in enumerate(answer.figures):
+            hosts.setdefault((number == 0 and outcome is Outcome.PASS, line), []).append(host)
+    lines = [(first, f"{', '.join(names)}: {line}") for (first, line), names in hosts.items()]
+    together = "; ".join(line for first, line in lines if first)
+    return (*filter(None, [together]), *(line for first, line in lines if not first))
 
 
 def _broken(subject: Subject, answers: Iterable[ClaimResult], judged: Mapping[str, int]) -> str:

@@ -42,7 +42,7 @@ def places(
     source: Path | None = None,
     may_reload: bool = False,
 ) -> tuple[Place, ...]:
-    """The hosts, each with what can run there.
+    """The hosts, each with what can run there; one that can run none of the cells has none, and says why.
 
     Args:
         hosts: as the user named them.
@@ -52,8 +52,7 @@ def places(
         may_reload: likewise.
 
     Raises:
-        UsageError: a cell can run on none of the hosts, a host has nothing to run, or as
-            :meth:`kvmharness.validation.host.Host.base`.
+        UsageError: a cell can run on none of the hosts, or as :meth:`kvmharness.validation.host.Host.base`.
     """
     found: list[Place] = []
     refused: dict[Cell, list[UsageError]] = {}
@@ -65,24 +64,19 @@ def places(
                 cells.append(_fitting(cell, host, params, usual=not asked))
             except UsageError as error:
                 refused.setdefault(cell, []).append(error)
-                skipped.append(f"not on {host.spec}: {error}")
+                skipped.append(f"Not on {host.spec}: {error}.")
         base = host.base(source, may_reload=may_reload)
         found.append(Place(host, base, tuple(cells), not asked, tuple(skipped)))
     for errors in refused.values():
         if not asked or len(errors) == len(found):
             raise errors[0]
-    for place in found:
-        if not place.cells:
-            raise UsageError(
-                f"{place.host.spec} can run none of the cells: {place.skipped[0]}", "Leave that --host away."
-            )
     return tuple(found)
 
 
 def _fitting(cell: Cell, host: Host, params: Mapping[str, str], *, usual: bool) -> Cell:
     (fitting,) = host.fitting((with_params(cell, params),), reloading=True)
     if not usual and (why := host.lacks(fitting)):  # of the usual ones, the record says what was skipped, and why
-        raise UsageError(f"{cell.id} cannot run: {why}", "Choose another --host for it.")
+        raise UsageError(f"{cell.id} needs {why}; {host.spec} does not offer that", "Choose another --host for it.")
     return fitting
 
 
@@ -107,7 +101,7 @@ def under(place: Place, kernel: Look, params: Iterable[str]) -> Place:
         except UsageError as error:
             if not place.usual:
                 raise
-            skipped.append(f"{cell.id} is left out: {error}")
+            skipped.append(f"Not {cell.id}: {error}.")
     return replace(place, cells=tuple(cells), skipped=(*place.skipped, *skipped))
 
 

@@ -50,6 +50,7 @@ def validate_on(
     *,
     turns: int,
     command: Sequence[str],
+    untested: Sequence[str] = (),
     on_result: Callable[[str, CellResult, int, int], None],
 ) -> Together:
     """Runs every variant on every host, and judges all of it at once.
@@ -58,6 +59,7 @@ def validate_on(
         parts: one a host, at least one.
         turns: how often each variant gets its turn on each host.
         command: what reproduces it.
+        untested: what it is known not to tell, a sentence each.
         on_result: takes the host's name, each result, how many there are by now on that host, and how many there will
             be.
 
@@ -79,4 +81,5 @@ def validate_on(
         others[part.host] = list(found.others)
         if found.record is not None:
             records[part.host] = replace(found.record, host={**found.record.host, "name": part.host})
-    return Together(judge(parts[0].built.subject, records, merged(others), command=command), records)
+    verdict = judge(parts[0].built.subject, records, merged(others), command=command)
+    return Together(replace(verdict, untested=(*verdict.untested, *untested)), records)

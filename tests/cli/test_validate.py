@@ -94,9 +94,11 @@ def claims(**more):
         # Hosts and cells.
         (["--host", "vmx", "--host", "vmz"], "no host is called 'vmz'"),
         (["a:1x1", "a:1x1/npt=0"], "kvm_amd.npt is no parameter of kvm and kvm_intel"),
-        (["c:3/AABB", "--host", "vmx:penryn"], "c:3/AABB cannot run: vmx:penryn has no tdp"),
-        (["a:1x1/pcid", "--host", "svm", "--host", "svm:epyc-nonpt"], "a:1x1/pcid cannot run: svm has no pcid"),
-        (["b:1x1", "--host", "vmx", "--host", "vmx:penryn"], "vmx:penryn can run none of the cells"),
+        (["c:3/AABB", "--host", "vmx:penryn"], "c:3/AABB needs tdp (KVM uses EPT or NPT), tlb_tags ("),
+        (
+            ["a:1x1/pcid", "--host", "svm", "--host", "svm:epyc-nonpt"],
+            "a:1x1/pcid needs pcid (guests get PCIDs); svm does not offer that",
+        ),
     ],
 )
 def test_what_is_refused_before_anything_is_built(words, says, desk, capsys):
@@ -168,8 +170,14 @@ def test_each_host_gets_the_cells_that_it_can_run(runs):
         ("svm", ["a:1x1", "a:1x1/npt=0"]),
     ]
     (on_vmx,), (on_svm,) = (place.skipped for place in request.places)
-    assert on_vmx.startswith("not on vmx: a:1x1/npt=0: kvm_amd.npt is no parameter")
-    assert on_svm.startswith("not on svm: a:1x1/ept=0: kvm_intel.ept is no parameter")
+    assert on_vmx.startswith("Not on vmx: a:1x1/npt=0: kvm_amd.npt is no parameter")
+    assert on_svm.startswith("Not on svm: a:1x1/ept=0: kvm_intel.ept is no parameter")
+
+
+def test_a_host_that_can_run_none_of_the_cells_is_left_out(runs):
+    assert main(command("b:1x1", "--host", "vmx", "--host", "vmx:penryn")) == 0
+    assert [len(place.cells) for place in runs[0].places] == [1, 0]
+    assert "b:1x1 needs tdp" in runs[0].places[1].skipped[0]
 
 
 def test_without_a_host_it_is_the_first_emulated_one(runs):
@@ -219,4 +227,4 @@ def test_usual_cells_that_the_kernel_has_no_parameter_for_are_left_out(desk, mon
     ids = [cell.id for cell in seen[0].cells]
     assert ids
     assert not [name for name in ids if "tdp_mmu" in name]
-    assert "left out: kvm.tdp_mmu is no parameter" in capsys.readouterr().err
+    assert "/tdp_mmu=N: kvm.tdp_mmu is no parameter" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """run, compare, validate and lab: what they refuse, and what they print when there is nothing to boot."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -9,6 +10,7 @@ from kvmharness.cells.matrix import matrix
 from kvmharness.cli import run
 from kvmharness.cli.main import main
 from kvmharness.lab.kernels.build import Kernel
+from kvmharness.results.document import written
 from kvmharness.results.record import save
 from kvmharness.validation import host
 from kvmharness.validation.host import Emulated, ThisMachine
@@ -119,6 +121,24 @@ def test_compare_two_variants_as_json(record, capsys):
     main(["compare", record, "--variants", "none", "both", "--json"])
     document = json.loads(capsys.readouterr().out)
     assert [cell["variants"] for cell in document["cells"]] == [["none", "both"]] * len(CELLS)
+
+
+def test_compare_host_by_host(tmp_path, capsys):
+    made = builders.record(CELLS)
+    both = [replace(made, host={**made.host, "name": name}) for name in ("vmx", "svm")]
+    slower = builders.record(CELLS, slower=0.1)
+    worse = [both[0], replace(slower, host={**slower.host, "name": "svm"})]
+    (tmp_path / "a.json").write_text(written(both, None))
+    (tmp_path / "b.json").write_text(written(worse, None))
+    assert main(["compare", str(tmp_path / "a.json"), str(tmp_path / "b.json")]) == 1
+    on_vmx, on_svm = capsys.readouterr().out.split("\n\n")
+    assert on_vmx.startswith("vmx:\n")
+    assert on_vmx.endswith("PASS")
+    assert on_svm.startswith("svm:\n")
+    assert on_svm.endswith("FAIL\n")
+    assert main(["compare", str(tmp_path / "a.json"), str(tmp_path / "b.json"), "--json"]) == 1
+    document = json.loads(capsys.readouterr().out)
+    assert {host: each["outcome"] for host, each in document.items()} == {"vmx": "PASS", "svm": "FAIL"}
 
 
 def test_compare_of_a_cut_off_record(record, capsys):

@@ -34,6 +34,12 @@ def verdict(*command):
     return Verdict.of("fast-cr3-switch", claims, builders.VARIANTS, ("kvmharness", "validate", *command))
 
 
+def test_vendors_have_their_own_words_for_one_set_up():
+    intel = builders.record([Cell(Setup.NO_EPT, 3, 3)])
+    amd = replace(intel, host={**intel.host, "cpu_vendor": "AuthenticAMD"})
+    assert "a: L2 without nested EPT / L2 without nested NPT" in commit_lines([intel, amd])
+
+
 def test_the_whole_table():
     record = builders.record([Cell(Setup.NO_EPT, 1, 1), Cell(Setup.NO_EPT, 3, 3)])
     assert "\n".join(commit_lines([record], verdict("fast-cr3-switch"))) + "\n" == GOLDEN

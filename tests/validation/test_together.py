@@ -1,0 +1,86 @@
+"""One series on several hosts that are only pretended: one verdict, and a record of each."""
+
+from kvmharness.cells.cell import Cell, Setup
+from kvmharness.lab.job import KernelPanicError
+from kvmharness.lab.steps import Load
+from kvmharness.report.commit import commit_lines
+from kvmharness.results.verdict import Outcome
+from kvmharness.validation.campaign import EMULATED_PLAN
+from kvmharness.validation.together import Part, validate_on
+from tests.machines import FakeLoader, FakeMachine
+from tests.validation.test_validate import built
+
+A11, A33 = Cell(Setup.NO_EPT, 1, 1), Cell(Setup.NO_EPT, 3, 3)
+
+
+def part(host, machine, *cells):
+    return Part(host, lambda kernel: machine, built(), cells, EMULATED_PLAN)
+
+
+def run(*parts, **more):
+    seen = []
+    found = validate_on(
+        parts, turns=1, command=("x",), on_result=lambda *result: seen.append((result[0], *result[2:])), **more
+    )
+    return found, seen
+
+
+def claim(found, name):
+    return next(answer for answer in found.verdict.claims if answer.name == name)
+
+
+def test_each_host_runs_its_own_cells_and_is_named():
+    found, seen = run(part("vmx", FakeMachine(), A11, A33), part("vmx:penryn", FakeMachine(), A11))
+    assert found.verdict.outcome is Outcome.PASS
+    assert {host: record.host["name"] for host, record in found.records.items()} == {
+        "vmx": "vmx",
+        "vmx:penryn": "vmx:penryn",
+    }
+    assert [len(record.results) for record in found.records.values()] == [8, 4]
+    assert seen[0] == ("vmx", 1, 8)
+    assert seen[-1] == ("vmx:penryn", 4, 4)
+
+
+def test_what_holds_shows_every_host_in_one_line():
+    found, _ = run(part("vmx", FakeMachine(), A11, A33), part("svm", FakeMachine(), A11))
+    first = claim(found, "results-present").figures[0]
+    assert first.startswith("vmx: 2 cells")
+    assert "; svm: 1 cell" in first
+    loaded = claim(found, "modules-load-and-unload").figures
+    assert loaded == ("vmx, svm: 4 times loaded and unloaded",)
+
+
+def test_one_host_that_fails_fails_them_all_and_says_where():
+    def warn(variant):
+        if variant == "p1":
+            loud.log.lines.append("WARNING: CPU: 0 PID: 1 at arch/x86/kvm/mmu/mmu.c:1")
+
+    loud = FakeMachine(FakeLoader(on_load=warn))
+    found, _ = run(part("vmx", FakeMachine(), A11), part("svm", loud, A11))
+    assert found.verdict.outcome is Outcome.FAIL
+    figures = claim(found, "no-new-messages").figures
+    assert figures
+    assert all(figure.startswith("svm: ") for figure in figures)
+
+
+def test_a_host_that_goes_down_leaves_the_others_records():
+    def dies(number, step):
+        if isinstance(step, Load) and step.variant == "p1":
+            raise KernelPanicError("the kernel panicked")
+
+    found, _ = run(part("vmx", FakeMachine(dies=dies), A11), part("svm", FakeMachine(), A11))
+    assert list(found.records) == ["svm"]
+    assert found.verdict.outcome is Outcome.FAIL
+    assert claim(found, "modules-load-and-unload").figures[0] == "vmx: variant p1: the kernel panicked"
+
+
+def test_what_could_not_run_stands_in_the_verdict():
+    found, _ = run(part("vmx", FakeMachine(), A11), untested=("Not on svm: a:1x1/ept=0: no such parameter.",))
+    assert found.verdict.untested[-1].startswith("Not on svm: a:1x1/ept=0")
+
+
+def test_the_table_has_a_part_for_each_host():
+    found, _ = run(part("vmx", FakeMachine(), A11), part("vmx:penryn", FakeMachine(), A11))
+    lines = commit_lines(tuple(found.records.values()), found.verdict)
+    assert len([line for line in lines if line.startswith("Linux ")]) == 2
+    assert len([line for line in lines if line.startswith("a:1x1 ")]) == 2
