@@ -56,7 +56,7 @@ class LostMachineError(KvmHarnessError):
     """The emulated host, or another piece of infrastructure, went away: never a verdict on the kernel.
 
     Attributes:
-        console: the last lines that the machine printed, oldest first.
+        console: what the machine printed on its console, oldest first.
     """
 
     exit_code = ExitCode.LOST
@@ -64,3 +64,8 @@ class LostMachineError(KvmHarnessError):
     def __init__(self, message: str, hint: str = "", console: tuple[str, ...] = ()) -> None:
         super().__init__(message, hint)
         self.console = console
+
+    @property
+    def last_lines(self) -> tuple[str, ...]:
+        """Of the console, as many as a terminal shows."""
+        return self.console[-40:]

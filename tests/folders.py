@@ -14,3 +14,6 @@ HARMLESS = _DATA / "harmless"
 """Series that break nothing, for Linux 6.1, a folder each."""
 
 MAILS = _DATA / "mbox"
+
+KERNEL_LOGS = _DATA / "kernel-logs"
+"""What Linux 6.1 printed in an emulated host, a file each."""

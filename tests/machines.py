@@ -7,7 +7,7 @@ from unittest import mock
 
 from kvmharness.cells.cell import Cell
 from kvmharness.cells.turn import EXECUTE
-from kvmharness.lab.events import Begin
+from kvmharness.lab.events import Begin, Data
 from kvmharness.lab.inside.executor import Executor
 from kvmharness.lab.inside.modules import Loader
 from kvmharness.lab.jobrun import JobRun, decode
@@ -68,23 +68,34 @@ class FakeMachine:
         loader: see FakeLoader.
         calls: what is called in the place of a function, by its name.
         dies: given each step and its number as it begins; raises what ends the machine.
+        dies_in: given the variant, the cell's id and the pass as a cell begins; likewise.
         forge: given each event's bytes; returns those that come out instead.
     """
 
     description = "Fake 1.0 skylake"
     identity = ""
 
-    def __init__(self, loader=None, calls=None, dies=lambda number, step: None, forge=lambda payload: [payload]):
+    def __init__(
+        self,
+        loader=None,
+        calls=None,
+        dies=lambda number, step: None,
+        forge=lambda payload: [payload],
+        dies_in=lambda variant, cell, doing: None,
+    ):
         self.jobs, self.log, self.loader = [], FakeLog(), loader or FakeLoader()
         self.calls = {EXECUTE: self._execute, PROBE: self._probe, **(calls or {})}
-        self.dies, self.forge = dies, forge
+        self.dies, self.forge, self.dies_in = dies, forge, dies_in
 
     def _probe(self, emit):
         ept = "N" if self.loader.params.get("kvm_intel.ept") == "0" else "Y"
         emit(skylake(ept=ept).to_json())
 
     def _execute(self, emit, *, cells, **more):
+        for number in range(len(cells)):
+            emit({"begins": number, "doing": "counting"})
         for number, planned in enumerate(cells):
+            emit({"begins": number, "doing": "timing"})
             emit(raw(number, Cell.parse(planned["id"]), self.loader.variant, planned["passes"][1]))
 
     def run(self, job, on_event):
@@ -95,8 +106,12 @@ class FakeMachine:
         def receive(payload):
             for forged in self.forge(payload):
                 run.take(forged)
-            if isinstance(event := decode(payload), Begin):
+            event = decode(payload)
+            if isinstance(event, Begin):
                 self.dies(event.step, job.steps[event.step])
+            if isinstance(event, Data) and "begins" in event.data:
+                cells = job.steps[event.step].args["cells"]
+                self.dies_in(self.loader.variant, cells[event.data["begins"]]["id"], event.data["doing"])
 
         stand_ins = [mock.patch(name.replace(":", "."), function) for name, function in self.calls.items()]
         for one in stand_ins:

@@ -5,7 +5,7 @@ even open: a disabled one leaves its kprobe in the kernel's code. So cells are c
 counters are closed, then the same guests are timed.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -38,7 +38,8 @@ def execute(
     """Runs cells one after the other on the machine it is called on.
 
     Args:
-        emit: takes, for each cell in its order, ``{"cell": number, ...}`` with what came of it; or once ``{"differs":
+        emit: takes, for each cell in its order, ``{"cell": number, ...}`` with what came of it, and before each of its
+            passes ``{"begins": number, "doing": which}``; or once ``{"differs":
             what}`` when the cells were planned for another KVM than this one: then nothing was run.
         cells: as :meth:`kvmharness.cells.plan.Planned.to_json` gives them.
         offered: what the cells were planned for: :meth:`kvmharness.kvm.capabilities.Capabilities.to_json`.
@@ -57,8 +58,7 @@ def execute(
         cpuid, code = cpuid_table(bytes.fromhex(offered["cpuid"])), bytes.fromhex(run_loop) or None
         for first in range(0, len(cells), _GROUP):
             attempts = [_Attempt(number, cells[number]) for number in range(first, min(first + _GROUP, len(cells)))]
-            for raw in _run(attempts, lambda blueprint: build(kvm, blueprint, cpuid, code), specs):
-                emit(raw)
+            _run(attempts, lambda blueprint: build(kvm, blueprint, cpuid, code), specs, emit)
 
 
 def _differs(kvm: Kvm, offered: Mapping[str, Any], parameters: Mapping[str, str]) -> str:
@@ -136,13 +136,14 @@ def _count(each: _Attempt, make: Callable[[Blueprint], Any], guests: ExitStack, 
     each.count(guests.enter_context(make(each.blueprint)), counters)
 
 
-def _run(
-    attempts: Sequence[_Attempt], make: Callable[[Blueprint], Any], specs: Sequence[Any]
-) -> Iterator[dict[str, Any]]:
+def _run(attempts: Sequence[_Attempt], make: Callable[[Blueprint], Any], specs: Sequence[Any], emit: Emit) -> None:
+    """Says which cell it begins with before each: what the kernel says, or dies of, is that one's."""
     with ExitStack() as guests:
         with open_counters(specs) as counters:
             for each in attempts:
+                emit({"begins": each.raw["cell"], "doing": "counting"})
                 each.attempt(partial(_count, each, make, guests, counters))
         for each in attempts:
+            emit({"begins": each.raw["cell"], "doing": "timing"})
             each.attempt(each.time)
-            yield each.raw
+            emit(each.raw)

@@ -13,7 +13,7 @@ from kvmharness.guest.shipped import run_loop
 from kvmharness.hosts.needs import all_unmet
 from kvmharness.lean.dataclasses import replace
 from kvmharness.measure.perf import NESTED_EXITS, ROOT_SWITCHES, Spec, exit_specs, spec_to_json
-from kvmharness.results.jsonread import ShapeError
+from kvmharness.results.jsonread import Fields, ShapeError, integer, text
 from kvmharness.results.record import CellError, CellResult, Prediction
 from kvmharness.vendors.known import of_module
 from kvmharness.vendors.vendor import exit_reasons
@@ -103,6 +103,23 @@ class PlannedTurn:
         planned = self._planned[place]
         self._results[place] = judge(planned, raw, self._results[place], self._reasons, self._predict(planned))
         yield from self._up_to(place + 1)
+
+    def begins(self, data: dict[str, Any]) -> str:
+        """The id of the cell that the host under test says it begins with.
+
+        Raises:
+            UsageError: there is no such cell.
+        """
+        try:
+            with Fields(data, "beginning") as taken:
+                number = taken.take("begins", integer)
+                taken.take("doing", text)
+        except ShapeError as e:
+            raise UsageError(str(e)) from None
+        cells = list(self._planned.values())
+        if not 0 <= number < len(cells):
+            raise UsageError(f"cell {number} begins, of {len(cells)}")
+        return cells[number].cell.id
 
     def rest(self) -> Iterator[CellResult]:
         """The results behind the last one that was run.

@@ -18,6 +18,7 @@ from kvmharness.claims.metrics import Missing, expand, telling, value
 from kvmharness.claims.waivers import Waived
 from kvmharness.guest.failures import StaleTranslation
 from kvmharness.results import noise as stats
+from kvmharness.results.kernelwords import reports
 from kvmharness.results.record import CellKey, CellResult
 from kvmharness.results.verdict import ClaimResult, Outcome
 
@@ -102,6 +103,8 @@ def _present(net: Net) -> Iterator[Finding]:
             there = len(net.results.of(key, variant))
             outcome = Outcome.PASS if there >= turns else Outcome.INCONCLUSIVE
             yield Finding(outcome, cell, f"{cell} {variant}: {there} of {turns} results" * (there < turns), variant)
+    if net.results.record.partial:
+        yield Finding(Outcome.INCONCLUSIVE, "", net.results.record.partial)
 
 
 def _work(net: Net) -> Iterator[Finding]:
@@ -168,16 +171,20 @@ _VOLATILE = re.compile(r"\b0x[0-9a-f]+\b|\b[0-9a-f]{4,}\b|\d+", re.ASCII)
 
 def _messages(net: Net) -> Iterator[Finding]:
     """Lines of the kernel's log that it does not have without the series; addresses, times and numbers aside."""
-    said: dict[str, dict[str, str]] = {}
-    for result in net.results.record.results:
-        lines = [line for line in telling(result.dmesg) if " ? " not in line]  # stale stack contents
-        said.setdefault(result.variant, {}).update({_VOLATILE.sub("#", line): line for line in lines})
+    record = net.results.record
+    spoken = [(result.variant, result.id, result.dmesg) for result in record.results]
+    said: dict[str, dict[str, tuple[str, str]]] = {}
+    for variant, step, lines in [*spoken, *((log.variant, log.step, log.lines) for log in record.logs)]:
+        kept = [line for line in telling(lines) if " ? " not in line]  # what the unwinder doubts is old stack
+        said.setdefault(variant, {}).update({_VOLATILE.sub("#", line): (step, line) for line in kept})
     if net.base not in said:
         return
     for variant in net.variants:
-        new = [line for form, line in said.get(variant, {}).items() if form not in said[net.base]]
+        new = [what for form, what in said.get(variant, {}).items() if form not in said[net.base]]
         if new:
-            yield Finding(Outcome.FAIL, "", f"{variant}: {len(new)} new lines; first: {new[0]}", variant)
+            step, line = new[0]
+            first = next((words.headline for words in reports(line for _, line in new)), line)
+            yield Finding(Outcome.FAIL, "", f"{variant}: {len(new)} new lines, {step}: {first}", variant)
         elif variant in said:
             yield Finding(Outcome.PASS, "", "the kernel said nothing new", variant)
 

@@ -27,7 +27,7 @@ def answer(command: Callable[[], int]) -> int:
             _flush_results()  # here, where a full disk or a closed pipe can still be told
             return code
     except KvmHarnessError as error:
-        _tell(str(error), error.hint, getattr(error, "console", ()))
+        _tell(str(error), error.hint, getattr(error, "last_lines", ()))
         return error.exit_code
     except KeyboardInterrupt:
         _tell("interrupted")

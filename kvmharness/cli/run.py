@@ -7,6 +7,7 @@ from kvmharness.cells.cell import Cell, with_params
 from kvmharness.cells.language import explain
 from kvmharness.cells.matrix import select
 from kvmharness.cli import options as shared
+from kvmharness.cli.keeping import add_resume_option, earlier, kept
 from kvmharness.cli.options import Verbs, verb
 from kvmharness.cli.output import Output
 from kvmharness.cli.reports import Reports, add_report_options, document
@@ -66,6 +67,7 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
         f"{ThisMachine.turns} on this machine, {Emulated.turns} in an emulated host, where every turn is the same)",
     )
     add_report_options(made)
+    add_resume_option(made)
     shared.add_parameter_option(made)
     shared.add_kernel_options(made)
 
@@ -87,11 +89,13 @@ class Request:
         host: where.
         wanted: what.
         reports: the files to write about it.
+        before: what was kept of the run when it was cut short.
     """
 
     host: Host
     wanted: RunRequest
     reports: Reports
+    before: tuple[Record, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +129,7 @@ def read(options: argparse.Namespace) -> Request | Listing:
         has=options.has,
         command=options.command,
     )
-    return Request(host, wanted, Reports.of(options))
+    return Request(host, wanted, Reports.of(options), earlier(options))
 
 
 def act(request: Request | Listing, output: Output) -> int:
@@ -146,12 +150,12 @@ def run(request: Request, output: Output) -> Record:
         HostRequirementError, LostMachineError, UsageError: as :meth:`kvmharness.validation.host.Host.run`.
     """
     request.host.recover(output.say)
-    with output.task("Run") as task:
+    with kept(request.reports, request.before, output) as keeping, output.task("Run") as task:
 
         def on_result(result: CellResult, done: int, total: int) -> None:
             task.step(_line(result), done, total)
 
-        return request.host.run(request.wanted, on_result, task)
+        return request.host.run(replace(request.wanted, keeping=keeping), on_result, task)
 
 
 def _line(result: CellResult) -> str:

@@ -1,12 +1,16 @@
 """validate: a patch series as variants, run interleaved on one host, its claims answered."""
 
 import argparse
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kvmharness.cells.matrix import select
 from kvmharness.cli import options as shared
+from kvmharness.cli.keeping import add_resume_option, earlier, kept
 from kvmharness.cli.options import Verbs, verb
 from kvmharness.cli.output import VERBOSE, Output, Task
 from kvmharness.cli.reports import Reports, add_report_options, document
@@ -15,10 +19,11 @@ from kvmharness.hosts import catalogue
 from kvmharness.patches import series as series_files
 from kvmharness.patches.series import Series
 from kvmharness.patches.variants import check_names
-from kvmharness.results.record import CellResult
+from kvmharness.results.record import CellResult, Record
 from kvmharness.validation.host import HERE, resolve
 
 if TYPE_CHECKING:
+    from kvmharness.validation.campaign import Keeping
     from kvmharness.validation.places import Place
     from kvmharness.validation.prepare import Built
     from kvmharness.validation.together import Together
@@ -63,6 +68,7 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
     made.add_argument("--bisect", action="store_true", help="exit codes for git bisect run: 0, 1, or 125")
     shared.add_parameter_option(made)
     add_report_options(made)
+    add_resume_option(made)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +83,7 @@ class Request:
         turns: how often each variant is loaded.
         reports: the files to write about it.
         command: how to make this run again.
+        before: what was kept of the run when it was cut short.
     """
 
     series: Series
@@ -86,6 +93,7 @@ class Request:
     turns: int
     reports: Reports
     command: tuple[str, ...]
+    before: tuple[Record, ...] = ()
 
 
 def read(options: argparse.Namespace) -> Request:
@@ -116,7 +124,10 @@ def read(options: argparse.Namespace) -> Request:
         source=options.source,
         may_reload=options.reload_modules,
     )
-    return Request(series, there, tuple(params), names, options.turns, reports, options.command)
+    before = earlier(options)
+    if before and len(there) > 1:
+        raise UsageError("--resume goes on with the run on one host", "Name that host alone, with its record.")
+    return Request(series, there, tuple(params), names, options.turns, reports, options.command, before)
 
 
 def _apart(cells: list[str], variants: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -130,14 +141,26 @@ def act(request: Request, output: Output) -> int:
         place.host.recover(output.say)
     for note in request.series.every_note:
         output.say(note)
-    with output.task("Validate") as task:
-        found = run(request, task)
+    with ExitStack() as journals, output.task("Validate") as task:
+        found = run(request, task, partial(_kept, request, output, journals))
     _show(found, request.reports, output)
     return found.verdict.outcome.exit_code
 
 
-def run(request: Request, task: Task) -> "Together":
+def _kept(request: Request, output: Output, journals: ExitStack, host: str) -> "Keeping":
+    """What is kept of the run on a host."""
+    return journals.enter_context(
+        kept(request.reports, request.before, output, host if len(request.places) > 1 else "")
+    )
+
+
+def run(request: Request, task: Task, keeping: "Callable[[str], Keeping]") -> "Together":
     """Looks whether it can be done, builds the variants, runs them, answers the claims.
+
+    Args:
+        request: what is asked for.
+        task: takes how it is getting on.
+        keeping: gives what is kept of the run on a host, by the host's name.
 
     Raises:
         UsageError: the series gives no variant, or as :func:`kvmharness.validation.look.look`.
@@ -163,7 +186,7 @@ def run(request: Request, task: Task) -> "Together":
     for made in built.values():
         _tell(made, task)
     parts = [
-        Part(place.host.spec, machine, built[place.base], place.cells, place.host.plan)
+        Part(place.host.spec, machine, built[place.base], place.cells, place.host.plan, keeping(place.host.spec))
         for place, machine in zip(places, machines, strict=True)
         if place.cells
     ]
@@ -190,7 +213,8 @@ def _tell(built: "Built", task: Task) -> None:
 
 def _show(found: "Together", reports: Reports, output: Output) -> None:
     from kvmharness.report.commit import commit_lines
-    from kvmharness.report.text import print_run, remark_lines, verdict_lines
+    from kvmharness.report.text import print_run, verdict_lines
+    from kvmharness.report.words import kernel_reports
 
     records = tuple(found.records.values())
     if reports.printed:
@@ -199,6 +223,7 @@ def _show(found: "Together", reports: Reports, output: Output) -> None:
         for record in records if output.verbosity >= VERBOSE else ():
             print_run(record)
             output.result("")
-        output.result("\n".join([*verdict_lines(found.verdict), ""]))
-        output.result("\n".join(commit_lines(records, found.verdict) if records else remark_lines(found.verdict)))
+        complaints = [line for record in records for line in kernel_reports(record)]
+        output.result("\n".join([*verdict_lines(found.verdict), "", *complaints, *([""] if complaints else [])]))
+        output.result("\n".join(commit_lines(records, found.verdict)))
     reports.write(output, records, found.verdict)

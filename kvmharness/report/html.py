@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from importlib import resources
 from importlib.util import find_spec
 
+from kvmharness import __version__
 from kvmharness.errors import HostRequirementError
 from kvmharness.report import words
 from kvmharness.report.commit import commit_lines, telling
@@ -93,8 +94,8 @@ def page(records: Sequence[Record], verdict: Verdict | None = None) -> str:
         long_fact=LONG_FACT,
         setup_name=words.setup_name,
         command=[shlex.quote(word) for word in (verdict.command if verdict else records[0].command)],
-        commit="\n".join(commit_lines(records, verdict)),
-        tool_version=records[0].tool_version,
+        commit="\n".join(commit_lines(records, verdict)) if records else "",
+        tool_version=__version__,
     )
 
 

@@ -40,8 +40,9 @@ def junit(records: Sequence[Record], verdict: Verdict | None = None) -> str:
             )
             if row.outcome is not Outcome.SKIPPED:
                 _text(case, "system-out", "\n".join(figures))
-        if record.dmesg:
-            _text(suite, "system-err", "\n".join(record.dmesg))
+        said = [*words.kernel_said(record), *(line for each in record.reports for line in (each.where, *each.text))]
+        if said:
+            _text(suite, "system-err", "\n".join(said))
     for suite in suites:
         _tally(suite)
     ElementTree.indent(suites)

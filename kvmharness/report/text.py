@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 EXITS = "exits by reason"
 COLUMNS = ("cell", "variant", "n1", "n2/E", "RTs", "exits", "loads", "oracle", "switches", "time", "stale", EXITS)
+PARTIAL = "partial"
 LEFT = ("cell", "variant", EXITS)
 # What a narrow terminal does without, in this order: the id has the numbers too, and the rest is in the JSON.
 DROPPED = ((EXITS,), ("n1", "n2/E"), ("RTs",), ("switches",))
@@ -72,7 +73,9 @@ def remarks(record: Record, all_rows: Sequence[Row]) -> list[str]:
     for name, why in {(name, why): None for row in all_rows for name, why in row.missing.items() if name != LOADS}:
         missing.setdefault(why, []).append(name)
     lines += [f"not counted: {', '.join(names)}: {why}" for why, names in missing.items()]
-    lines += [f"dmesg: {line}" for line in record.dmesg]
+    lines += [f"dmesg: {line}" for line in words.kernel_said(record)]
+    lines += words.kernel_reports(record)
+    lines += [f"{PARTIAL}: {record.partial}"] if record.partial else []
     lines += [f"note: {line}" for line in words.notes(record)]
     tally = [
         f"{count} {outcome.value}" for outcome in Outcome if (count := sum(row.outcome is outcome for row in all_rows))
@@ -176,5 +179,5 @@ def _print_rich(record: Record, console: "Console") -> None:
     console.print("\n".join(headline(record)), markup=False, highlight=False)
     console.print(table)
     for remark in _below(record, all_rows, names):
-        style = "red" if remark.startswith((Outcome.FAIL.value, "dmesg")) else None
+        style = "red" if remark.startswith((Outcome.FAIL.value, "dmesg", PARTIAL)) else None
         console.print(remark, markup=False, highlight=False, style=style)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from kvmharness.cells.setups import by_letter
 from kvmharness.measure.clock import UNIT_EMULATED
+from kvmharness.results.incidents import KernelReport
 from kvmharness.results.record import FROM_SOURCE, Record
 from kvmharness.vendors.names import NAMES
 
@@ -97,3 +98,25 @@ def setup_name(record: Record, letter: str) -> str:
     """What a set-up is, with the vendor's own names for nested paging."""
     tdp = nested_paging(record)
     return by_letter()[letter].words.format(tdp=tdp, root={"NPT": "nCR3"}.get(tdp, "EPTP"))
+
+
+def kernel_reports(record: Record, frames: int = 6) -> list[str]:
+    """What the kernel complained of, short: headline, place, RIP and the way there; each said once."""
+    lines: list[str] = []
+    seen: dict[tuple[str, str], list[KernelReport]] = {}
+    for report in record.reports:
+        seen.setdefault((report.headline.partition(" PID: ")[0], report.rip), []).append(report)
+    for reports in seen.values():
+        first, more = reports[0], len(reports) - 1
+        lines.append(f"{first.kind}: {first.headline}")
+        lines.append(f"  in {first.where}{f', and {more} times more' if more else ''}")
+        lines += [f"  {what} {value}" for what, value in (("at", first.place), ("RIP", first.rip)) if value]
+        if first.trace:
+            lines.append(f"  called by {' < '.join(first.trace[:frames])}")
+    return lines
+
+
+def kernel_said(record: Record) -> list[str]:
+    """The other lines of the kernel's log."""
+    told = {line for report in record.reports for line in report.text}
+    return [line for line in record.dmesg if line not in told]

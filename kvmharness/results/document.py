@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 
 from kvmharness.results.jsonread import Fields, ShapeError, list_of, or_none, parse
-from kvmharness.results.record import Record, RecordError
+from kvmharness.results.record import JOURNAL, Record, RecordError, from_bytes
 from kvmharness.results.verdict import Verdict
 
 _HINT = "give a file that `run --json` or `validate --json` wrote; if it was cut off or edited, run again"
@@ -29,7 +29,7 @@ def load_all(path: str | os.PathLike[str]) -> tuple[Record, ...]:
     shown = os.fspath(path)
     try:
         with open(shown, "rb") as file:
-            found = _read(parse(file.read()))
+            found = _read(file.read())
     except OSError as error:
         raise RecordError(
             f"cannot read record {shown}: {error.strerror}", "check the name and its permissions"
@@ -68,7 +68,10 @@ def pairs(a: Sequence[Record], b: Sequence[Record]) -> dict[str, tuple[Record, R
     return {name: (record, theirs[name]) for name, record in ours.items()}
 
 
-def _read(document: object) -> tuple[Record, ...]:
+def _read(data: bytes) -> tuple[Record, ...]:
+    if data.startswith(JOURNAL):
+        return (from_bytes(data),)
+    document = parse(data)
     if not isinstance(document, dict) or "verdict" not in document:
         return (Record.from_json(document),)
     with Fields(document) as top:

@@ -7,15 +7,19 @@ a cut-off file, a missing, unknown or wrongly typed field is a :class:`RecordErr
 Schema history:
     1: first version.
     2: what the oracle takes a kernel to have is in the oracle's own words, not in patches of one series.
+    3: a line of the kernel's log belongs to the cell, the load or the unload that it came in; what the kernel reported
+        and where it went down is there; a run that was cut short says so.
 """
 
 import json
 import os
 from collections.abc import Mapping
+from typing import get_args
 
 from kvmharness.errors import UsageError
 from kvmharness.lean.dataclasses import dataclass, field, fields
 from kvmharness.measure.clock import UNIT_EMULATED, UNIT_TSC
+from kvmharness.results.incidents import KernelReport, Loss, StepLog, kernel_report, loss, step_log
 from kvmharness.results.jsonread import (
     Fields,
     ShapeError,
@@ -32,9 +36,13 @@ from kvmharness.results.jsonread import (
 )
 from kvmharness.system.files import write_whole
 
-SCHEMA = 2
+SCHEMA = 3
+
+JOURNAL = b'{"journal": '  # how a record begins that is still growing: see kvmharness.results.journal
 
 UNITS = (UNIT_TSC, UNIT_EMULATED)
+
+CUT_SHORT = "the run was cut short"
 
 CellKey = tuple[str, tuple[tuple[str, str], ...]]
 
@@ -177,6 +185,10 @@ class Record:
     results: tuple[CellResult, ...]
     dmesg: tuple[str, ...] = ()  # lines that the kernel log gained during the run
     notes: tuple[str, ...] = ()
+    logs: tuple[StepLog, ...] = ()  # those of them that came in while no cell was running
+    reports: tuple[KernelReport, ...] = ()  # what the kernel complained of, with everything that it said about it
+    losses: tuple[Loss, ...] = ()
+    partial: str = ""  # why results are missing; empty for a run that went to its end
     schema: int = SCHEMA
 
     def to_json(self, *, when: bool = True) -> dict[str, object]:
@@ -230,6 +242,10 @@ class Record:
                 results=top.take("results", list_of(_result)),
                 dmesg=top.take("dmesg", texts),
                 notes=top.take("notes", texts),
+                logs=top.take("logs", list_of(step_log)),
+                reports=top.take("reports", list_of(kernel_report)),
+                losses=top.take("losses", list_of(loss)),
+                partial=top.take("partial", text),
             )
         record.check()
         return record
@@ -265,7 +281,7 @@ def load(path: str | os.PathLike[str]) -> Record:
     shown = os.fspath(path)
     try:
         with open(shown, "rb") as file:
-            return Record.from_json(parse(file.read()))
+            return from_bytes(file.read())
     except OSError as error:
         raise RecordError(
             f"cannot read record {shown}: {error.strerror}", "check the name and its permissions"
@@ -273,6 +289,19 @@ def load(path: str | os.PathLike[str]) -> Record:
     except (RecordError, ShapeError) as error:
         hint = error.hint or "give a file that 'kvmharness run --json' wrote; if it was cut off or edited, run again"
         raise RecordError(f"cannot read record {shown}: {error}", hint) from None
+
+
+def from_bytes(data: bytes) -> Record:
+    """A record, or what a journal holds of one; of its last line there may be a part only.
+
+    Raises:
+        RecordError, ShapeError: it is neither.
+    """
+    if not data.startswith(JOURNAL):
+        return Record.from_json(parse(data))
+    first, *lines = data.split(b"\n")[:-1] or [data]
+    document = an_object(an_object(parse(first), "journal")["journal"], "journal")
+    return Record.from_json(document | {"results": [parse(line) for line in lines], "partial": CUT_SHORT})
 
 
 def save(record: Record, path: str | os.PathLike[str]) -> None:
@@ -296,14 +325,16 @@ def _plain(value: object) -> object:
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
-    if isinstance(value, When | VariantId | OracleView | Prediction | Probes | CellError | CellResult):
+    if isinstance(value, _PARTS):
         return _plain_fields(value)
     return value
 
 
-def _plain_fields(
-    value: "When | VariantId | OracleView | Prediction | Probes | CellError | CellResult | Record",
-) -> dict[str, object]:
+_Part = When | VariantId | OracleView | Prediction | Probes | CellError | CellResult | StepLog | KernelReport | Loss
+_PARTS = get_args(_Part)
+
+
+def _plain_fields(value: "_Part | Record") -> dict[str, object]:
     return {entry.name: _plain(getattr(value, entry.name)) for entry in fields(value)}
 
 

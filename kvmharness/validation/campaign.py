@@ -1,34 +1,39 @@
 """A whole run: variants and cells in, one Record out, on this machine or in an emulated host.
 
 A run is a list of turns, each one variant under one set of module parameters doing its cells. A job's steps load the
-variant, run the cells, unload it; in an emulated host one boot does all turns.
+variant, run the cells, unload it; in an emulated host one boot does all turns, unless one of them takes the kernel
+down: then what is left goes on in another boot.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from kvmharness import __version__
 from kvmharness.cells.cell import Cell
-from kvmharness.cells.params import Params, tdp_off
+from kvmharness.cells.params import Params
 from kvmharness.cells.passes import Plan
 from kvmharness.cells.plan import Planned
 from kvmharness.cells.rotation import scenario
 from kvmharness.cells.surroundings import Surroundings, surroundings
 from kvmharness.cells.turn import EXECUTE, PlannedTurn
-from kvmharness.hosts.kernelconfig import config_hash
-from kvmharness.lab.job import Job, Machine
+from kvmharness.lab.job import HangError, Job, KernelPanicError, Machine, StepFailedError
 from kvmharness.lab.machines.thiskernel import ThisKernel
 from kvmharness.lab.steps import Call, Load, Step, Unload
+from kvmharness.measure.clock import UNIT_EMULATED, UNIT_TSC
 from kvmharness.oracle import oracles
-from kvmharness.results.record import OracleView, Prediction, Record, VariantId
+from kvmharness.results.journal import Journal
+from kvmharness.results.record import OracleView, Prediction, Record, VariantId, When
 from kvmharness.validation.collector import Clock, Collector, OnLoad, OnResult
 from kvmharness.validation.probing import surroundings_of
+from kvmharness.validation.resume import check_same
+from kvmharness.validation.turns import Turn, schedule
 
 # In an emulator samples differ by whole timer ticks of its kernel only: short ones, so that most have none.
 EMULATED_PLAN = Plan(warmup=32, round_trips=48, batches=8, batch_round_trips=6, timeout_s=3.0)
 
 _BOOT_S, _TURN_S, _CELL_S = 90.0, 15.0, 4.0  # generous: several times what an idle machine takes
+_LOSSES_MAX = 3  # boots that one variant may cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,40 +50,16 @@ class Variant:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
-    """One variant, loaded once with one set of parameters.
+class Keeping:
+    """What is kept of a run while it goes on, and what was kept of an earlier one.
 
     Attributes:
-        number: position in the interleaving.
-        variant: its name.
-        params: module parameters, ``(("kvm.tdp_mmu", "N"),)``.
-        cells: what to run on it.
+        journal: every result goes there as soon as it has come.
+        earlier: a record that was cut short; what it has is not run again.
     """
 
-    number: int
-    variant: str
-    params: Params
-    cells: tuple[Cell, ...]
-
-
-def schedule(order: Sequence[str], cells: Sequence[Cell]) -> tuple[Turn, ...]:
-    """The turns of an interleaving; cells that want other module parameters make turns of their own.
-
-    Those without parameters come first, and those without EPT or NPT last: the record's facts of the host are those of
-    the first turn, and cells are labelled by them.
-
-    Args:
-        order: variant names in the order they run in, for example none, both, both, none.
-        cells: for each of them.
-    """
-    groups: dict[Params, list[Cell]] = {}
-    for cell in cells:
-        groups.setdefault(cell.params, []).append(cell)
-    return tuple(
-        Turn(number, name, params, tuple(group))
-        for number, name in enumerate(order)
-        for params, group in sorted(groups.items(), key=lambda each: (tdp_off(dict(each[0])), bool(each[0])))
-    )
+    journal: Journal = field(default_factory=Journal)
+    earlier: Record | None = None
 
 
 def run_here(
@@ -89,6 +70,7 @@ def run_here(
     oracle: OracleView | None,
     command: Sequence[str],
     on_result: OnResult,
+    keeping: Keeping | None = None,
 ) -> Record:
     """Runs cells on this machine, under the kernel that is running.
 
@@ -99,21 +81,25 @@ def run_here(
         oracle: how one sees that kernel, or None for no prediction.
         command: how to make this run again, for the record.
         on_result: takes each result as it arrives.
+        keeping: see the class.
 
     Raises:
         DeviceError: there is no /dev/kvm.
         StepFailedError: cells cannot be run here.
+        UsageError: the earlier record is of another run.
         KeyboardInterrupt: Ctrl-C; every VM is gone by then.
     """
-    clock = Clock()
+    keeping = keeping or Keeping()
     there = surroundings()
     variant = VariantId("host", f"running kernel {there.facts.kernel_release}", oracle=oracle)
-    collector = Collector(on_result)
-    for number in range(turns):
-        planned = _planned(Turn(number, variant.name, (), tuple(cells)), there, plan, variant)
-        collector.expect(number, planned, (_call(planned),))
+    wanted = [Turn(number, variant.name, (), tuple(cells)) for number in range(turns)]
+    header = _header(command, (variant,), there.for_record())
+    collector = _collector(header, wanted, keeping, on_result)
+    for place in collector.pending:
+        planned = _planned(wanted[place], collector.remaining(place), there, plan, variant)
+        collector.expect(place, planned, (_call(planned),))
     ThisKernel().run(Job(collector.steps), collector.take)
-    return collector.record(command, clock, (variant,), _host(there))
+    return collector.record()
 
 
 def run_in(
@@ -126,11 +112,13 @@ def run_in(
     command: Sequence[str],
     on_result: OnResult,
     on_load: OnLoad = lambda name: None,
+    keeping: Keeping | None = None,
 ) -> Record:
     """Runs cells on each variant in turn, in one boot of an emulated host.
 
     All turns are planned for the KVM of the first variant. One whose KVM turns out to offer guests something else is
-    asked what that is, and gets a boot of its own.
+    asked what that is, and gets a boot of its own. So does what is left when a variant takes the kernel down: the cell
+    that was running then has an error for a result, and is not tried again.
 
     Args:
         machine: the emulated host.
@@ -141,43 +129,89 @@ def run_in(
         command: how to make this run again, for the record.
         on_result: takes each result as it arrives.
         on_load: takes the name of each variant that is about to be loaded.
+        keeping: see the class.
 
     Raises:
-        LostMachineError: the machine died, or says what cannot be; what it had done by then is lost.
-        StepFailedError: a variant does not load or unload, or its cells cannot be run.
+        LostMachineError: the machine died for reasons of its own, or says what cannot be.
+        StepFailedError: the cells cannot be run.
+        UsageError: the earlier record is of another run.
     """
-    clock = Clock()
     turns = schedule(order, cells)
     by_name = {variant.id.name: variant for variant in variants}
-    collector = Collector(on_result, on_load)
-
-    def boot(places: Sequence[int], there: Mapping[Params, Surroundings]) -> None:
-        chosen = [turns[place] for place in places]
-        collector.begin_job()
-        for place, turn in zip(places, chosen, strict=True):
-            planned = _planned(turn, there[turn.params], plan, by_name[turn.variant].id)
-            steps: tuple[Step, ...] = (Load(turn.variant, dict(turn.params)), _call(planned), Unload())
-            collector.expect(place, planned, steps)
-        modules = {turn.variant: by_name[turn.variant].modules for turn in chosen}
-        machine.run(Job(collector.steps, modules=modules, timeout_s=_timeout_s(chosen)), collector.take)
-
     there = surroundings_of(machine, by_name[order[0]].modules, [turn.params for turn in turns])
-    boot(range(len(turns)), there)
+    first = there[turns[0].params]
+    host = first.for_record() | ({"emulator": machine.description} if first.facts.emulated else {})
+    header = _header(command, tuple(variant.id for variant in variants), host)
+    collector = _collector(header, turns, keeping or Keeping(), on_result, on_load)
+    boots = _Boots(machine, turns, by_name, plan, collector)
+    boots.until_done(collector.pending, there)
     for name in dict.fromkeys(turns[place].variant for place in collector.differ):
         own = [place for place in collector.differ if turns[place].variant == name]
-        boot(own, surroundings_of(machine, by_name[name].modules, [turns[place].params for place in own]))
-    host = _host(there[turns[0].params], machine)
-    return collector.record(command, clock, tuple(variant.id for variant in variants), host)
+        boots.until_done(own, surroundings_of(machine, by_name[name].modules, [turns[place].params for place in own]))
+    return collector.record()
 
 
-def _host(there: Surroundings, machine: Machine | None = None) -> dict[str, Any]:
-    """What the record says about the host."""
-    if machine is not None and there.facts.emulated:
-        return there.for_record() | {"emulator": machine.description}
-    return there.for_record() | {"config_hash": config_hash()}
+def _header(command: Sequence[str], variants: tuple[VariantId, ...], host: Mapping[str, object]) -> Record:
+    return Record(
+        tool_version=__version__,
+        command=tuple(command),
+        when=When("", 0),
+        host=dict(host),
+        unit=UNIT_EMULATED if host.get("emulated") else UNIT_TSC,
+        variants=variants,
+        results=(),
+        notes=tuple(filter(None, [str(host.get("tsc_problem") or "")])),
+    )
 
 
-def _planned(turn: Turn, there: Surroundings, plan: Plan, variant: VariantId) -> PlannedTurn:
+def _collector(
+    header: Record, turns: Sequence[Turn], keeping: Keeping, on_result: OnResult, on_load: OnLoad = lambda name: None
+) -> Collector:
+    if keeping.earlier is not None:
+        check_same(keeping.earlier, header)
+    return Collector(header, turns, Clock(), on_result, on_load, journal=keeping.journal, earlier=keeping.earlier)
+
+
+@dataclass(frozen=True, slots=True)
+class _Boots:
+    """Boots a machine as often as it takes to do turns."""
+
+    machine: Machine
+    turns: Sequence[Turn]
+    by_name: Mapping[str, Variant]
+    plan: Plan
+    collector: Collector
+
+    def until_done(self, places: Iterable[int], there: Mapping[Params, Surroundings]) -> None:
+        """Does turns, by their places, planned for what is there; each boot that is lost costs a cell or a turn."""
+        left = list(places)
+        while left:
+            try:
+                self._boot(left, there)
+            except (KernelPanicError, HangError, StepFailedError) as error:
+                lost = self.collector.lose(error)
+                if lost is None:
+                    raise
+                if sum(loss.variant == lost for loss in self.collector.losses) >= _LOSSES_MAX:
+                    self.collector.give_up(lost)
+            else:
+                return
+            left = [place for place in left if place in self.collector.pending]
+
+    def _boot(self, places: Sequence[int], there: Mapping[Params, Surroundings]) -> None:
+        self.collector.begin_job()
+        for place in places:
+            turn, cells = self.turns[place], self.collector.remaining(place)
+            planned = _planned(turn, cells, there[turn.params], self.plan, self.by_name[turn.variant].id)
+            steps: tuple[Step, ...] = (Load(turn.variant, dict(turn.params)), _call(planned), Unload())
+            self.collector.expect(place, planned, steps)
+        chosen = [self.turns[place] for place in places]
+        modules = {turn.variant: self.by_name[turn.variant].modules for turn in chosen}
+        job = Job(self.collector.steps, modules=modules, timeout_s=_timeout_s(chosen))
+        self.machine.run(job, self.collector.take)
+
+
+def _planned(turn: Turn, cells: Sequence[Cell], there: Surroundings, plan: Plan, variant: VariantId) -> PlannedTurn:
     def predict(planned: Planned) -> Prediction | None:
         """What the oracle says; nothing where it does not know the kernel or its MMU."""
         if there.facts.l0_tdp is None:
@@ -186,7 +220,7 @@ def _planned(turn: Turn, there: Surroundings, plan: Plan, variant: VariantId) ->
         told = scenario(planned.cell, l0_tdp=there.facts.l0_tdp, l1_mov_cr3=moves)
         return oracles.predict(variant.oracle, told, planned.passes.warmup, planned.passes.round_trips)
 
-    return PlannedTurn(turn.cells, there, plan, variant=variant.name, number=turn.number, predict=predict)
+    return PlannedTurn(cells, there, plan, variant=variant.name, number=turn.number, predict=predict)
 
 
 def _call(planned: PlannedTurn) -> Call:

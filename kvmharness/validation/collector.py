@@ -1,25 +1,32 @@
 """Takes what the hosts of a run say, turn by turn, holds it against what was planned, and makes the record of it."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from kvmharness import __version__
+from kvmharness.cells.cell import Cell
+from kvmharness.cells.judge import blank
 from kvmharness.cells.turn import DiffersError, PlannedTurn
-from kvmharness.errors import UsageError
+from kvmharness.errors import KvmHarnessError, LostMachineError, UsageError
 from kvmharness.lab.events import Begin, Data, Dmesg, End, Event
-from kvmharness.lab.job import ProtocolError
+from kvmharness.lab.inside.modules import ModuleError
+from kvmharness.lab.job import ProtocolError, StepFailedError
 from kvmharness.lab.steps import Call, Load, Step
-from kvmharness.measure.clock import UNIT_EMULATED, UNIT_TSC
-from kvmharness.results.record import CellResult, Record, VariantId, When
+from kvmharness.results.incidents import LOAD, UNLOAD, KernelReport, Loss, StepLog
+from kvmharness.results.journal import Journal
+from kvmharness.results.kernelwords import Words, reports
+from kvmharness.results.record import CellError, CellKey, CellResult, Record, When
+from kvmharness.validation.turns import Turn
 
 OnResult = Callable[[CellResult, int, int], None]
 """Takes each result as it arrives, how many there are by now, and how many there will be."""
 
 OnLoad = Callable[[str], None]
 """Takes a variant's name."""
+
+_CELLS = "before the first cell"
 
 
 class Clock:
@@ -39,46 +46,105 @@ class _Progress:
     """How far a turn has come.
 
     Attributes:
-        results: of its cells, in order.
-        log: what the kernel said while its variant was loaded, used and unloaded: it goes with each of the results.
+        turn: what is to be run.
+        planned: of the job that is going on.
+        results: those that there are, by cell.
+        said: lines of the kernel's log, by what was going on: LOAD, UNLOAD, a cell's id.
+        given_up: no more is to be expected of it.
     """
 
-    turn: PlannedTurn
-    results: list[CellResult] = field(default_factory=list)
-    log: tuple[str, ...] = ()
+    turn: Turn
+    planned: PlannedTurn | None = None
+    results: dict[CellKey, CellResult] = field(default_factory=dict)
+    said: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    given_up: bool = False
+
+    def remaining(self) -> tuple[Cell, ...]:
+        """The cells that have no result."""
+        return tuple(cell for cell in self.turn.cells if _key(cell) not in self.results)
+
+    def ordered(self) -> list[CellResult]:
+        """The results in the order of the cells."""
+        return [self.results[key] for key in map(_key, self.turn.cells) if key in self.results]
 
 
 class Collector:
     """Takes the events of jobs that are made of turns.
 
     Args:
+        header: the record without results.
+        turns: all of the run, whose index in this list is their place.
+        clock: started with the run.
         on_result: takes each result.
         on_load: takes the name of each variant that is about to be loaded.
+        journal: is written as results come.
+        earlier: a record that has some of the results.
 
     Attributes:
         differ: the places of turns that were planned for another KVM than theirs, so that nothing was run.
+        losses: what took the kernel down.
     """
 
-    def __init__(self, on_result: OnResult, on_load: OnLoad = lambda name: None) -> None:
+    def __init__(
+        self,
+        header: Record,
+        turns: Sequence[Turn],
+        clock: Clock,
+        on_result: OnResult,
+        on_load: OnLoad = lambda name: None,
+        *,
+        journal: Journal | None = None,
+        earlier: Record | None = None,
+    ) -> None:
         self.differ: list[int] = []
-        self._on_result, self._on_load = on_result, on_load
-        self._turns: dict[int, _Progress] = {}
+        self.losses: list[Loss] = list(earlier.losses if earlier else ())
+        self._header, self._clock = header, clock
+        self._on_result, self._on_load, self._journal = on_result, on_load, journal or Journal()
+        self._turns = [_Progress(turn) for turn in turns]
         self._steps: list[tuple[Step, int]] = []  # of the job, each with the place of its turn
+        self._now: int | None = None  # the step that is going on
+        self._cell = ""  # the id of the cell that is running
+        self._reports: list[KernelReport] = []  # from consoles
+        self._keep(earlier)
+        self._journal.begin(replace(self.record(), results=earlier.results) if earlier else self.record())
 
-    def expect(self, place: int, turn: PlannedTurn, steps: Sequence[Step]) -> None:
+    def _keep(self, earlier: Record | None) -> None:
+        """Takes over the results of a run that was cut short, but not those of cells that went down with it."""
+        there = {
+            (each.turn.variant, each.turn.number, _key(cell)): each for each in self._turns for cell in each.turn.cells
+        }
+        for result in earlier.results if earlier else ():
+            if progress := there.get((result.variant, result.turn, result.key)):
+                progress.results[result.key] = result
+        by_turn = {(each.turn.variant, each.turn.number): each for each in reversed(self._turns)}
+        for log in earlier.logs if earlier else ():
+            if progress := by_turn.get((log.variant, log.turn)):
+                progress.said[log.step] = (*progress.said.get(log.step, ()), *log.lines)
+        self._reports += earlier.reports if earlier else ()
+
+    @property
+    def pending(self) -> list[int]:
+        """The places of turns that are not done."""
+        return [place for place, each in enumerate(self._turns) if not each.given_up and each.remaining()]
+
+    def remaining(self, place: int) -> tuple[Cell, ...]:
+        """The cells of a turn that have no result."""
+        return self._turns[place].remaining()
+
+    def expect(self, place: int, planned: PlannedTurn, steps: Sequence[Step]) -> None:
         """Adds a turn to the job.
 
         Args:
-            place: of its results in the record.
-            turn: what is planned.
+            place: of the turn.
+            planned: what is planned of it.
             steps: what the job does for it.
         """
-        self._turns[place] = _Progress(turn)
+        self._turns[place].planned = planned
         self._steps += [(step, place) for step in steps]
 
     def begin_job(self) -> None:
         """The turns that are added from now on are those of a new job, and so are the events that come."""
-        self._steps = []
+        self._steps, self._now, self._cell = [], None, ""
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -92,51 +158,120 @@ class Collector:
             UsageError: a result that nobody asked for, or none of a cell that was to run.
         """
         match event:
-            case Begin(number) if isinstance(step := self._steps[number][0], Load):
-                self._on_load(step.variant)
+            case Begin(number):
+                self._now, self._cell = number, ""
+                if isinstance(step := self._steps[number][0], Load):
+                    self._on_load(step.variant)
             case Data(number, data):
                 self._data(self._steps[number][1], data)
             case Dmesg(number, lines):
-                self._turns[self._steps[number][1]].log += lines
-            case End(number) if isinstance(self._steps[number][0], Call):
-                place = self._steps[number][1]
-                if place not in self.differ:
-                    self._add(place, self._turns[place].turn.rest())
+                self._turns[self._steps[number][1]].said.setdefault(self._doing(number), ())
+                self._turns[self._steps[number][1]].said[self._doing(number)] += lines
+            case End(number):
+                self._ended(*self._steps[number])
+                self._now, self._cell = None, ""
+
+    def _doing(self, number: int) -> str:
+        step, _ = self._steps[number]
+        return (self._cell or _CELLS) if isinstance(step, Call) else LOAD if isinstance(step, Load) else UNLOAD
+
+    def _planned(self, place: int) -> PlannedTurn:
+        planned = self._turns[place].planned
+        assert planned is not None  # the job's turns are
+        return planned
+
+    def _ended(self, step: Step, place: int) -> None:
+        if isinstance(step, Call) and place not in self.differ:
+            self._add(place, self._planned(place).rest())
 
     def _data(self, place: int, data: dict[str, Any]) -> None:
+        if "begins" in data:
+            self._cell = self._planned(place).begins(data)
+            return
         try:
-            self._add(place, self._turns[place].turn.take(data))
+            self._add(place, self._planned(place).take(data))
         except DiffersError:
             self.differ.append(place)
 
     def _add(self, place: int, results: Iterable[CellResult]) -> None:
-        for result in results:
-            self._turns[place].results.append(result)
-            done = sum(len(each.results) for each in self._turns.values())
-            self._on_result(result, done, sum(each.turn.size for each in self._turns.values()))
+        progress = self._turns[place]
+        for made in results:
+            result = replace(made, dmesg=progress.said.get(made.id, ()))
+            progress.results[result.key] = result
+            self._journal.add(result)
+            self._on_result(
+                result,
+                sum(len(each.results) for each in self._turns),
+                sum(len(each.turn.cells) for each in self._turns),
+            )
 
-    def record(
-        self, command: Sequence[str], clock: Clock, variants: tuple[VariantId, ...], host: Mapping[str, Any]
-    ) -> Record:
-        """The record of what was taken.
+    def lose(self, error: KvmHarnessError) -> str | None:
+        """Notes what took the host down; None when that was nothing of the job's, else the variant that did it.
+
+        The cell that was running gets the error for its result. A variant that does not load is not tried again with
+        the same parameters.
+        """
+        if self._now is None or (isinstance(error, StepFailedError) and error.failed.type != ModuleError.__name__):
+            return None
+        place, doing = self._steps[self._now][1], self._doing(self._now)
+        progress = self._turns[place]
+        turn = progress.turn
+        name = error.failed.type if isinstance(error, StepFailedError) else type(error).__name__
+        if doing == _CELLS:  # before the first cell said so
+            doing = progress.remaining()[0].id
+        console = error.console if isinstance(error, LostMachineError) else ()
+        found = [words for words in reports(console) if words.kind != "panic"] or reports(console)
+        why = f"the kernel went down: {found[-1].headline} {found[-1].rip}".rstrip() if found else str(error)
+        loss = Loss(turn.variant, turn.number, doing, name, why)
+        self.losses.append(loss)
+        self._journal.keep(f"{loss.variant}, turn {loss.turn}, {loss.step}", console)
+        self._reports += [_report(loss.variant, loss.turn, loss.step, words) for words in found[-1:]]
+        for cell in progress.remaining():
+            if cell.id == doing:
+                self._add(place, [replace(blank(cell, turn.variant, turn.number), error=CellError(name, why))])
+        for each in self._turns:
+            if doing in (LOAD, UNLOAD) and (each.turn.variant, each.turn.params) == (turn.variant, turn.params):
+                each.given_up = True
+        return turn.variant
+
+    def give_up(self, variant: str) -> None:
+        """Expects nothing more of a variant."""
+        for each in self._turns:
+            each.given_up |= each.turn.variant == variant
+
+    def record(self) -> Record:
+        """The record of what was taken so far.
 
         Raises:
             ProtocolError: results that contradict themselves.
         """
-        turns = [self._turns[place] for place in sorted(self._turns)]
-        record = Record(
-            tool_version=__version__,
-            command=tuple(command),
-            when=clock.when(),
-            host=dict(host),
-            unit=UNIT_EMULATED if host.get("emulated") else UNIT_TSC,
-            variants=variants,
-            results=tuple(replace(result, dmesg=turn.log) for turn in turns for result in turn.results),
-            dmesg=tuple(line for turn in turns for line in turn.log),
-            notes=tuple(filter(None, [str(host.get("tsc_problem") or "")])),
+        said = [(each.turn, step, lines) for each in self._turns for step, lines in each.said.items()]
+        cells = {cell.id for each in self._turns for cell in each.turn.cells}
+        outside = [entry for entry in said if entry[1] not in cells]
+        found = [
+            _report(turn.variant, turn.number, step, words) for turn, step, lines in said for words in reports(lines)
+        ]
+        record = replace(
+            self._header,
+            when=self._clock.when(),
+            results=tuple(result for each in self._turns for result in each.ordered()),
+            dmesg=tuple(line for _, _, lines in said for line in lines),
+            logs=tuple(StepLog(turn.variant, turn.number, step, lines) for turn, step, lines in outside),
+            reports=(*found, *self._reports),
+            losses=tuple(self.losses),
         )
         try:
             record.check()
         except UsageError as error:
             raise ProtocolError(str(error)) from error
         return record
+
+
+def _key(cell: Cell) -> CellKey:
+    return cell.id, tuple(sorted(dict(cell.params).items()))
+
+
+def _report(variant: str, turn: int, step: str, words: Words) -> KernelReport:
+    return KernelReport(
+        variant, turn, step, words.kind, words.headline, words.place, words.rip, words.trace, words.text
+    )

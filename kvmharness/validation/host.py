@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from kvmharness.lab.kernels.choice import KernelChoice
     from kvmharness.lab.kernels.source import Source
     from kvmharness.results.record import OracleView, Record
+    from kvmharness.validation.campaign import Keeping
     from kvmharness.validation.collector import OnResult
 
 HERE = "local"
@@ -53,6 +54,7 @@ class RunRequest:
         kernel: under which kernel, where that can be chosen.
         has: features of that kernel, in the oracle's words; None for what its source shows, or kernels usually have.
         command: how to make this run again, for the record.
+        keeping: what is kept while it goes on; nothing without.
     """
 
     cells: "tuple[Cell, ...]"
@@ -61,6 +63,7 @@ class RunRequest:
     kernel: "KernelChoice"
     has: tuple[str, ...] | None
     command: tuple[str, ...]
+    keeping: "Keeping | None" = None
 
 
 class Host(ABC):
@@ -230,6 +233,7 @@ class ThisMachine(Host):
                 oracle=_view(request.has),
                 command=request.command,
                 on_result=on_result,
+                keeping=request.keeping,
             )
         except HostRequirementError as error:
             way_out = f"or use an emulated host: kvmharness run --host {catalogue.first().spec}"
@@ -326,6 +330,7 @@ class Emulated(Host):
             request.plan,
             command=request.command,
             on_result=on_result,
+            keeping=request.keeping,
         )
 
     def base(self, source: Path | None, *, may_reload: bool) -> "Source":

@@ -9,6 +9,7 @@ from kvmharness.claims.evaluate import Results
 from kvmharness.claims.net import Net
 from kvmharness.claims.untested import untested
 from kvmharness.claims.waivers import Waived, Waiver
+from kvmharness.results.incidents import LOAD, UNLOAD
 from kvmharness.results.record import Record
 from kvmharness.results.verdict import ClaimResult, Outcome, Verdict
 
@@ -55,7 +56,7 @@ def judge(
     Args:
         subject: the series.
         records: of each host, by the host's name; empty when nothing came back.
-        others: claims that were answered on the way: whether variants build, load and unload.
+        others: claims that were answered on the way: whether variants build.
         command: what reproduces it.
     """
     waived = Waived(subject.waivers)
@@ -65,7 +66,7 @@ def judge(
     for host, record in records.items():
         judged |= subject.judged(record)
         net = Net(Results(record, judged), min(judged, key=lambda name: judged[name]), waived)
-        by_host[host] = [*net.answers(), *evaluate(subject.claims, record, judged)]
+        by_host[host] = [*net.answers(), *evaluate(subject.claims, record, judged), _loading(record)]
         effects += net.effects
     answers = (*merged(by_host), *others)
     verdict = Verdict.of(
@@ -80,6 +81,20 @@ def judge(
         untested=untested(tuple(records.values()), subject.left_out) if records else (),
     )
     return _not_vacuous(verdict)
+
+
+def _loading(record: Record) -> ClaimResult:
+    """Whether a variant did not load or unload, or took the kernel down by it."""
+    lost = [loss for loss in record.losses if loss.step in (LOAD, UNLOAD)]
+    times = len({(result.variant, result.turn, tuple(result.params.items())) for result in record.results})
+    return ClaimResult(
+        "modules-load-and-unload",
+        "Every variant's modules load, unload, and leave the kernel running.",
+        Outcome.FAIL if lost else Outcome.PASS,
+        tuple(f"variant {loss.variant}, {loss.step}: {loss.message}" for loss in lost)
+        or (f"{times} times loaded and unloaded",),
+        variants=tuple(dict.fromkeys(loss.variant for loss in lost)),
+    )
 
 
 def merged(by_host: Mapping[str, list[ClaimResult]]) -> list[ClaimResult]:

@@ -1,13 +1,14 @@
 """A series on several hosts, one after the other, with one verdict."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from kvmharness.cells.cell import Cell
 from kvmharness.cells.passes import Plan
 from kvmharness.results.record import CellResult, Record
 from kvmharness.results.verdict import ClaimResult, Verdict
+from kvmharness.validation.campaign import Keeping
 from kvmharness.validation.judges import judge, merged
 from kvmharness.validation.prepare import Built
 from kvmharness.validation.validate import MachineFor, validate
@@ -23,6 +24,7 @@ class Part:
         built: the variants.
         cells: for each of them.
         plan: how long each pass is.
+        keeping: of what runs there.
     """
 
     host: str
@@ -30,6 +32,7 @@ class Part:
     built: Built
     cells: tuple[Cell, ...]
     plan: Plan
+    keeping: Keeping = field(default_factory=Keeping)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,7 @@ class Together:
 
     Attributes:
         verdict: one for all hosts.
-        records: by the host's name, without those of hosts that a variant brought down.
+        records: by the host's name.
     """
 
     verdict: Verdict
@@ -77,9 +80,9 @@ def validate_on(
             plan=part.plan,
             command=command,
             on_result=partial(on_result, part.host),
+            keeping=part.keeping,
         )
         others[part.host] = list(found.others)
-        if found.record is not None:
-            records[part.host] = replace(found.record, host={**found.record.host, "name": part.host})
+        records[part.host] = replace(found.record, host={**found.record.host, "name": part.host})
     verdict = judge(parts[0].built.subject, records, merged(others), command=command)
     return Together(replace(verdict, untested=(*verdict.untested, *untested)), records)

@@ -1,7 +1,6 @@
 """A series, from its patches to a verdict: variants, builds, one interleaved run, the record, the claims.
 
-Nothing here knows which emulator runs or what a series claims; it puts the pieces together and turns what goes wrong
-*because of the series* (a panic, modules that do not load or unload) into a failed claim, not into an error.
+Nothing here knows which emulator runs or what a series claims; it puts the pieces together.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,13 +8,13 @@ from dataclasses import dataclass, replace
 
 from kvmharness.cells.cell import Cell
 from kvmharness.cells.passes import Plan
-from kvmharness.errors import KvmHarnessError
 from kvmharness.lab.inside.modules import ModuleError
 from kvmharness.lab.job import KernelPanicError, Machine, StepFailedError
 from kvmharness.lab.kernels import build
+from kvmharness.results.incidents import LOAD, Loss
 from kvmharness.results.record import Record
 from kvmharness.results.verdict import ClaimResult, Outcome, Verdict
-from kvmharness.validation.campaign import EMULATED_PLAN, Variant, run_in
+from kvmharness.validation.campaign import EMULATED_PLAN, Keeping, run_in
 from kvmharness.validation.collector import OnResult
 from kvmharness.validation.judges import judge
 from kvmharness.validation.prepare import Built
@@ -30,13 +29,13 @@ class Validation:
 
     Attributes:
         verdict: the claims, answered.
-        record: the run; None when a variant brought the host down and took the run with it.
+        record: the run.
         built: what was run.
-        others: the claims that were answered on the way: whether variants build, load and unload.
+        others: the claims that were answered on the way: whether variants build.
     """
 
     verdict: Verdict
-    record: Record | None
+    record: Record
     built: Built
     others: tuple[ClaimResult, ...] = ()
 
@@ -50,6 +49,7 @@ def validate(
     plan: Plan = EMULATED_PLAN,
     command: Sequence[str] = (),
     on_result: OnResult = lambda result, done, total: None,
+    keeping: Keeping | None = None,
 ) -> Validation:
     """Runs every variant, interleaved, and answers the claims.
 
@@ -61,26 +61,55 @@ def validate(
         plan: how long each pass is.
         command: what reproduces it.
         on_result: takes each result as it arrives.
+        keeping: what is kept of the run, and what was kept of an earlier one.
 
     Raises:
         LostMachineError: the emulated host was lost for reasons of its own.
+        UsageError: the earlier record is of another run.
     """
-    loaded = _Loaded()
-    record: Record | None = None
-    try:
-        record = _run(built, machine_for, loaded, cells, turns, plan, command, on_result)
-        survived = Outcome.PASS
-        figures: tuple[str, ...] = (f"{loaded.times} times loaded and unloaded",)
-    except (KernelPanicError, StepFailedError) as error:
-        if not loaded.variant or not _is_the_variants_fault(error):
-            raise
-        survived = Outcome.FAIL
-        figures = (f"variant {loaded.variant}: {error}", *getattr(error, "console", ())[-8:])
-    text = "Every variant's modules load, unload, and leave the kernel running."
-    down = (loaded.variant,) if survived is Outcome.FAIL else ()
-    others = (ClaimResult("modules-load-and-unload", text, survived, figures, variants=down), builds(built))
-    records = {"": record} if record else {}
-    return Validation(judge(built.subject, records, others, command=command), record, built, others)
+
+    def run(sequence: Sequence[str], kernel: build.Kernel) -> Record:
+        return run_in(
+            machine_for(kernel),
+            built.variants,
+            sequence,
+            cells,
+            plan,
+            command=command,
+            on_result=on_result,
+            keeping=keeping,
+        )
+
+    names = [variant.id.name for variant in built.variants]
+    if built.one_boot:
+        record = run(order(names, turns), built.kernels[names[0]])
+    else:
+        record = _each_in_its_kernel(built, names, run)
+    others = (builds(built),)
+    return Validation(judge(built.subject, {"": record}, others, command=command), record, built, others)
+
+
+def _each_in_its_kernel(
+    built: Built, names: Sequence[str], run: Callable[[Sequence[str], build.Kernel], Record]
+) -> Record:
+    """A boot for each variant, and one turn, since there is nothing to interleave with inside a boot."""
+    records: list[Record] = []
+    for name in names:
+        try:
+            records.append(run((name,), built.kernels[name]))
+        except (KernelPanicError, StepFailedError) as error:  # before anything was asked of it
+            if not records or (isinstance(error, StepFailedError) and error.failed.type != ModuleError.__name__):
+                raise
+            loss = Loss(name, 0, LOAD, type(error).__name__, str(error))
+            records.append(replace(records[0], results=(), dmesg=(), logs=(), reports=(), losses=(loss,)))
+    return replace(
+        records[0],
+        results=tuple(result for record in records for result in record.results),
+        dmesg=tuple(line for record in records for line in record.dmesg),
+        logs=tuple(log for record in records for log in record.logs),
+        reports=tuple(report for record in records for report in record.reports),
+        losses=tuple(loss for record in records for loss in record.losses),
+    )
 
 
 def builds(built: Built) -> ClaimResult:
@@ -99,51 +128,3 @@ def builds(built: Built) -> ClaimResult:
 def order(names: Sequence[str], turns: int) -> tuple[str, ...]:
     """Which variant runs when: A B, B A, A B ... so that a drift of the host meets all of them alike."""
     return tuple(name for turn in range(turns) for name in (names if turn % 2 == 0 else reversed(names)))
-
-
-def _run(
-    built: Built,
-    machine_for: MachineFor,
-    loaded: "_Loaded",
-    cells: Sequence[Cell],
-    turns: int,
-    plan: Plan,
-    command: Sequence[str],
-    on_result: OnResult,
-) -> Record:
-    names = [variant.id.name for variant in built.variants]
-
-    def run(variants: Sequence[Variant], sequence: Sequence[str], kernel: build.Kernel) -> Record:
-        machine = machine_for(kernel)
-        return run_in(machine, variants, sequence, cells, plan, command=command, on_result=on_result, on_load=loaded)
-
-    if built.one_boot:
-        return run(built.variants, order(names, turns), built.kernels[names[0]])
-    # Whole kernels: a boot for each, and one turn, since there is nothing to interleave with inside a boot.
-    records = []
-    for variant in built.variants:
-        loaded.variant = name = variant.id.name  # a kernel may go down before it loads anything
-        records.append(run((variant,), (name,), built.kernels[name]))
-    return replace(
-        records[0],
-        variants=tuple(variant.id for variant in built.variants),
-        results=tuple(result for record in records for result in record.results),
-        dmesg=tuple(line for record in records for line in record.dmesg),
-    )
-
-
-@dataclass(slots=True)
-class _Loaded:
-    """Which variant was loaded last, for when it takes the kernel down, and how many times any was."""
-
-    variant: str = ""
-    times: int = 0
-
-    def __call__(self, name: str) -> None:
-        self.variant = name
-        self.times += 1
-
-
-def _is_the_variants_fault(error: KvmHarnessError) -> bool:
-    """A panic, or modules that the kernel refused; what else failed is a fault of ours or of the host."""
-    return not isinstance(error, StepFailedError) or error.failed.type == ModuleError.__name__

@@ -151,7 +151,7 @@ def runs(desk, monkeypatch):
     """What would have been run, instead of being built and run."""
     seen = []
 
-    def run(request, task):
+    def run(request, task, keeping):
         seen.append(request)
         record = builders.record((), ("none", "p1"))
         verdict = Verdict("x", Outcome.PASS, (), ("none", "p1"), request.command)

@@ -138,7 +138,7 @@ def test_a_run_in_an_emulated_host(monkeypatch):
     monkeypatch.setattr(Emulated, "machine", lambda host, booted: Pretended())
     seen = {}
 
-    def run_in(machine, variants, order, cells, plan, *, command, on_result):
+    def run_in(machine, variants, order, cells, plan, *, command, on_result, keeping):
         seen.update(variants=variants, order=order, cells=cells, command=command)
         return Record("1", command, When("", 0.0), {}, "cycles", (), ())
 

@@ -6,6 +6,7 @@ import pytest
 
 from kvmharness.cells.cell import Cell, Setup
 from kvmharness.claims import parse_claims
+from kvmharness.results.incidents import Loss
 from kvmharness.results.verdict import ClaimResult, Outcome
 from kvmharness.validation.judges import Subject, judge
 from tests.builders import NONE, record
@@ -31,7 +32,7 @@ def run(*doubled, names=NAMES, cells=(A33,), **options):
 def test_a_series_of_no_effect_passes():
     verdict = judge(SUBJECT, {"vmx": run()}, command=("x",))
     assert (verdict.outcome, verdict.broken, verdict.effects) == (Outcome.PASS, "", ())
-    assert verdict.headline == "series: PASS (10 hold; 1 not checked: loads-as-predicted)"
+    assert verdict.headline == "series: PASS (11 hold; 1 not checked: loads-as-predicted)"
 
 
 @pytest.mark.parametrize(
@@ -73,11 +74,11 @@ def test_a_prefix_that_does_not_build_is_named_as_well():
 
 
 def test_nothing_to_compare_is_no_pass():
-    loads = ClaimResult("modules-load-and-unload", "They do.", Outcome.PASS)
-    assert judge(SUBJECT, {"vmx": run(names=(NONE,))}, [loads]).outcome is Outcome.SKIPPED
+    builds = ClaimResult("every-prefix-builds", "They do.", Outcome.PASS)
+    assert judge(SUBJECT, {"vmx": run(names=(NONE,))}, [builds]).outcome is Outcome.SKIPPED
     skipped = run()
     skipped = replace(skipped, results=tuple(replace(r, skipped="no VMX") for r in skipped.results))
-    assert judge(SUBJECT, {"vmx": skipped}, [loads]).outcome is Outcome.SKIPPED
+    assert judge(SUBJECT, {"vmx": skipped}, [builds]).outcome is Outcome.SKIPPED
 
 
 def test_hosts_are_one_verdict_and_the_one_that_disagrees_is_named():
@@ -116,3 +117,19 @@ def test_on_silicon_nobody_says_that_it_was_not():
     silicon = run(emulated=False, noise=0.01)
     told = judge(SUBJECT, {"local": replace(silicon, host={**silicon.host, "cpu_model": "Some CPU"})}).untested
     assert told[0] == "Only on Some CPU."
+
+
+def test_a_variant_that_takes_the_kernel_down_as_it_loads_is_named():
+    loss = Loss("p1-2", 0, "load", "KernelPanicError", "the kernel panicked")
+    whole = run()
+    record = replace(whole, losses=(loss,), results=tuple(r for r in whole.results if r.variant != "p1-2"))
+    verdict = judge(SUBJECT, {"vmx": record})
+    assert verdict.broken == "patch 2 of 3, Second, breaks modules-load-and-unload; patch 3 repairs it"
+    (loads,) = [claim for claim in verdict.claims if claim.name == "modules-load-and-unload"]
+    assert loads.figures == ("variant p1-2, load: the kernel panicked",)
+
+
+def test_a_run_that_was_cut_short_is_no_pass():
+    verdict = judge(SUBJECT, {"vmx": replace(run(), partial="the run was cut short")})
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert "1 undecided: results-present" in verdict.headline

@@ -82,11 +82,11 @@ def panic_at(which):
 @pytest.mark.parametrize("kernels", [1, 4])
 def test_a_variant_that_panics_the_kernel_fails_and_is_named(kernels):
     found = run(FakeMachine(dies=panic_at("p1")), built=built(kernels=kernels))
-    assert found.record is None
     assert found.verdict.outcome is Outcome.FAIL
-    figures = claim(found, MODULES_CLAIM).figures
-    assert figures[0] == "variant p1: the kernel panicked"
-    assert figures[-1] == "Kernel panic"
+    answer = claim(found, MODULES_CLAIM)
+    assert answer.figures == ("variant p1, load: the kernel went down: BUG: unable to handle page fault",)
+    assert answer.variants == ("p1",)
+    assert {result.variant for result in found.record.results} == {"none", "p2", "both"}
 
 
 def panic(job, on_event):
@@ -94,9 +94,12 @@ def panic(job, on_event):
 
 
 def test_a_variants_own_kernel_that_does_not_boot_is_its_fault(monkeypatch):
-    monkeypatch.setattr(FakeMachine, "run", lambda self, job, on_event: panic(job, on_event))
-    found = run(FakeMachine(), built=built(kernels=4))
-    assert claim(found, MODULES_CLAIM).figures == ("variant none: the kernel panicked",)
+    dead = FakeMachine()
+    monkeypatch.setattr(dead, "run", panic)
+    machines = {"1": dead}  # p1 is the second of four kernels
+    found = validate(built(kernels=4), lambda kernel: machines.get(kernel.image.name, FakeMachine()), CELLS)
+    assert claim(found, MODULES_CLAIM).figures == ("variant p1, load: the kernel panicked",)
+    assert found.verdict.outcome is Outcome.FAIL
 
 
 def test_a_kernel_that_does_not_boot_before_any_variant_is_loaded_is_nobodys(monkeypatch):
@@ -113,7 +116,8 @@ def test_modules_that_the_kernel_refuses_fail(when):
 
     found = run(FakeMachine(FakeLoader(**{when: refuse})))
     assert found.verdict.outcome is Outcome.FAIL
-    assert "variant p1: in the host under test" in claim(found, MODULES_CLAIM).figures[0]
+    assert claim(found, MODULES_CLAIM).figures[0].startswith("variant p1, ")
+    assert "in the host under test" in claim(found, MODULES_CLAIM).figures[0]
 
 
 def test_a_lost_machine_is_no_verdict():

@@ -61,10 +61,19 @@ class Executor:
             if error is self._receiver_error:
                 raise  # not the step's: whoever takes the events has had enough
             failed = _failed(number, error)
-        if gained := self._log.gained() if self._log else ():
-            self._send(Dmesg(number, tuple(gained)))
+        self._say_log(number)
         self._deliver(encode(failed) if failed else ended)
         return failed is None
+
+    def _say_log(self, number: int) -> None:
+        if gained := self._log.gained() if self._log else ():
+            self._send(Dmesg(number, tuple(gained)))
+
+    def _emit(self, number: int, data: dict[str, object]) -> None:
+        """What a called function emits comes behind what the kernel's log gained by then, so that it can be told whose
+        that is."""
+        self._say_log(number)
+        self._send(Data(number, data))
 
     def _do(self, number: int, step: Step) -> object:
         if isinstance(step, Load):
@@ -84,7 +93,7 @@ class Executor:
         sys.stdout = sys.stderr = printed
         try:
             function = getattr(import_module(module), name)
-            return function(lambda data: self._send(Data(number, data)), **step.args)
+            return function(lambda data: self._emit(number, data), **step.args)
         finally:
             printed.close()
             sys.stdout, sys.stderr = self._streams

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kvmharness.lab.events import End, Event, Failed, Output
-from kvmharness.lab.job import Job, Machine
+from kvmharness.lab.events import Begin, End, Event, Failed, Output
+from kvmharness.lab.job import HangError, Job, KernelPanicError, Machine
 from kvmharness.lab.kernels.make import check_tools, make
 from kvmharness.lab.kernels.trees import link_tree
 from kvmharness.lab.steps import Exec, Exited, Load
+from kvmharness.results.kernelwords import reports
 from kvmharness.system import cache
 from kvmharness.system.programs import Progress, disk_errors, silent
 
@@ -38,7 +39,7 @@ class Selftest:
 
     Attributes:
         name: as in the kernel's tree.
-        outcome: ``pass``, ``skip`` or ``fail``.
+        outcome: ``pass``, ``skip``, ``fail``, ``panic`` or ``hang``.
         reason: for a skip or a failure: exit status, signal or time-out.
         output: what it printed.
     """
@@ -100,28 +101,59 @@ def run(
     params: Mapping[str, str] | None = None,
     test_timeout_s: float = 120.0,
 ) -> list[Selftest]:
-    """Run selftests in one boot, in order.
+    """Runs selftests in order, in one boot if none of them takes the host down.
 
     Args:
         modules: KVM's modules for the machine's kernel; loaded with nested=1.
         params: more module parameters.
         test_timeout_s: for each test, in seconds of the emulated clock.
 
+    A test that takes the host down has that for its outcome, and the others go on in a new boot.
+
     Raises:
         StepFailedError: the modules do not load.
-        KernelPanicError, HangError, LostMachineError: a test took the host down; those before it are lost too.
+        LostMachineError: the host was lost for reasons of its own.
     """
+    results = {name: Selftest(name) for name in binaries}
+    left = list(binaries)
+    while left:
+        begun: list[str] = []
+        try:
+            _boot(machine, {name: binaries[name] for name in left}, modules, params, test_timeout_s, results, begun)
+        except (KernelPanicError, HangError) as error:
+            if not begun:
+                raise
+            test = results[begun[-1]]
+            test.outcome = "panic" if isinstance(error, KernelPanicError) else "hang"
+            test.reason = next((each.headline for each in reports(error.console)), str(error))
+            left = left[len(begun) :]
+        else:
+            left = []
+    return list(results.values())
+
+
+def _boot(
+    machine: Machine,
+    binaries: Mapping[str, Path],
+    modules: Path,
+    params: Mapping[str, str] | None,
+    test_timeout_s: float,
+    results: Mapping[str, Selftest],
+    begun: list[str],
+) -> None:
+    """Runs selftests in one boot; those that begin are noted, in order."""
     names = list(binaries)
-    results = [Selftest(name) for name in names]
 
     def note(event: Event) -> None:
         match event:
+            case Begin(step=number) if number:
+                begun.append(names[number - 1])
             case Output():
-                results[event.step - 1].output += event.text
+                results[names[event.step - 1]].output += event.text
             case Failed(step=number) if number:
-                results[number - 1].reason = event.message
+                results[names[number - 1]].reason = event.message
             case End(result=Exited() as ended):
-                test = results[event.step - 1]
+                test = results[names[event.step - 1]]
                 test.outcome, test.reason = _judge(ended)
 
     job = Job(
@@ -134,7 +166,6 @@ def run(
         timeout_s=60 + test_timeout_s * len(names),
     )
     machine.run(job, note)
-    return results
 
 
 def _judge(ended: Exited) -> tuple[str, str]:

@@ -19,7 +19,7 @@ from kvmharness.lab.job import AGENT_ENDED, HangError, Job, KernelPanicError, On
 from kvmharness.lab.jobrun import JobRun
 from kvmharness.system.programs import die_with_parent, find
 
-CONSOLE_LINES = 40
+_LOOKED_AT = 40  # lines that are searched for a panic each time
 _POLL_S = 0.1
 _PANIC = "Kernel panic - not syncing"
 # The last line of a panic; it may not come, when the console itself is what broke.
@@ -55,9 +55,14 @@ class Console:
         self.lines += [line for line in whole if line.strip()]
 
     @property
+    def whole(self) -> tuple[str, ...]:
+        """Every line, the unfinished one included."""
+        return (*self.lines, *([self._rest] if self._rest.strip() else []))
+
+    @property
     def last(self) -> tuple[str, ...]:
-        """The last lines, the unfinished one included."""
-        return tuple([*self.lines, *([self._rest] if self._rest.strip() else [])][-CONSOLE_LINES:])
+        """The last lines."""
+        return self.whole[-_LOOKED_AT:]
 
     def panic(self) -> str:
         """The kernel's own sentence about why it panicked, or an empty string."""
@@ -110,7 +115,7 @@ def supervise(
         noise = _watch(process.stdout, console, name, run, _Limits(job.timeout_s, job.silence_s))
     except ProtocolError as error:
         console.read()
-        error.console = console.last
+        error.console = console.whole
         raise
     finally:
         _stop(process)
@@ -164,29 +169,29 @@ def _watch(stdout: IO[bytes], console: Console, name: str, run: JobRun, limits: 
                     raise KernelPanicError(
                         f"{name}: the kernel panicked: {console.panic()}; {run.progress}",
                         "the console's last lines say where",
-                        console.last,
+                        console.whole,
                     )
             if any(AGENT_ENDED in line for line in console.last):
-                raise LostMachineError(f"{name}: the agent inside ended early; {run.progress}", "", console.last)
+                raise LostMachineError(f"{name}: the agent inside ended early; {run.progress}", "", console.whole)
             if why := limits.exceeded():
                 raise HangError(
                     f"{name}: {why}, stopped; {run.progress}",
                     "give the job more time, or see the console's last lines",
-                    console.last,
+                    console.whole,
                 )
 
 
 def _raise_lost(name: str, status: int | None, console: Console, said: bytes) -> None:
     text = [line for line in said.decode(errors="replace").splitlines() if line.strip()]
     if console.panic():
-        raise KernelPanicError(f"{name}: the kernel panicked: {console.panic()}", "", console.last)
+        raise KernelPanicError(f"{name}: the kernel panicked: {console.panic()}", "", console.whole)
     how = (
         f"was killed by {signal.Signals(-status).name}"
         if status is not None and status < 0
         else f"ended (status {status})"
     )
     raise LostMachineError(
-        f"{name} {how} before the job was done", "\n".join(["it printed:", *text[-8:]]) if text else "", console.last
+        f"{name} {how} before the job was done", "\n".join(["it printed:", *text[-8:]]) if text else "", console.whole
     )
 
 

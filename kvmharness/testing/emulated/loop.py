@@ -92,7 +92,7 @@ class _EmulatedHost:
             except LostMachineError as error:
                 replay.lost(error)
                 if not replay.started:
-                    replay.give_up("\n".join([str(error), *error.console]))
+                    replay.give_up("\n".join([str(error), *error.last_lines]))
             except KvmHarnessError as error:
                 replay.give_up(f"{error} {error.hint}")
             else:

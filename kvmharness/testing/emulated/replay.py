@@ -76,7 +76,7 @@ class Replay:
 
     def lost(self, error: LostMachineError) -> None:
         """The machine is gone: the test that was running did it."""
-        text = "\n".join([str(error), "", *error.console])
+        text = "\n".join([str(error), "", *error.last_lines])
         if self._running is not None:
             self._fail(self._running, text, infrastructure=not isinstance(error, KernelPanicError | HangError))
 

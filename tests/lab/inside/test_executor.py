@@ -97,9 +97,9 @@ def call(name, **options):
 def test_a_call_emits_prints_and_returns():
     assert events_of(call("greet", args={"name": "L2"}), log=["kvm: hello"]) == [
         Begin(0),
+        Dmesg(0, ("kvm: hello",)),  # first, so that it is told whose it is
         Data(0, {"hello": "L2", "tuple": [1, 2]}),
         Output(0, "printed twice\nand more\n"),
-        Dmesg(0, ("kvm: hello",)),
         End(0, {"length": 2}),
         Bye(),
     ]

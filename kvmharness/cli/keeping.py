@@ -1,0 +1,78 @@
+"""What is left of a run that is cut short, whatever cuts it: where it is, and how it goes on."""
+
+import argparse
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from kvmharness.cli.output import Output
+from kvmharness.cli.reports import Reports
+from kvmharness.errors import UsageError
+from kvmharness.results.document import load_all
+from kvmharness.results.journal import Journal
+from kvmharness.results.record import Record
+from kvmharness.system import cache
+from kvmharness.validation.campaign import Keeping
+
+_KEPT = 8  # runs that were cut short, of those that nobody named a file for
+
+
+def add_resume_option(parser: argparse.ArgumentParser) -> None:
+    """The option that goes on with such a run."""
+    parser.add_argument(
+        "--resume",
+        metavar="RECORD",
+        help="go on with the run of this record, which was cut short: only what it lacks is run",
+    )
+
+
+def earlier(options: argparse.Namespace) -> tuple[Record, ...]:
+    """What :func:`add_resume_option` read.
+
+    Raises:
+        UsageError: it is no record, or one of a run that went to its end.
+    """
+    if options.resume is None:
+        return ()
+    found = load_all(options.resume)
+    if not any(record.partial for record in found):
+        raise UsageError(
+            f"{options.resume} is the record of a whole run: nothing is left to do", "Leave --resume away."
+        )
+    return found
+
+
+@contextmanager
+def kept(reports: Reports, before: Sequence[Record], output: Output, host: str = "") -> Iterator[Keeping]:
+    """Keeps what a run gives; told where that is when the run is cut short.
+
+    Args:
+        reports: the record's file, which the journal stands beside.
+        before: what was kept of the run already, if it was cut short.
+        output: takes where things are.
+        host: one of several, which have a journal each.
+    """
+    with Journal(_beside(reports.json, host)) as journal:
+        try:
+            yield Keeping(journal, before[0] if before else None)
+        except BaseException:
+            if journal.path is not None and journal.path.exists():
+                output.say(f"cut short: what there is by now is in {journal.path}; --resume {journal.path} goes on")
+            raise
+        finally:
+            if journal.console is not None and journal.keeps_console:
+                output.say(f"console: {journal.console}")
+        journal.done()
+
+
+def _beside(name: str | None, host: str) -> Path:
+    path = Path(name or os.devnull)
+    if path.is_file() or not path.exists():  # what is a device holds no record
+        return path.with_name(f"{path.name}.{host.replace(':', '-')}") if host else path
+    folder = cache.root() / "runs"
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in sorted(folder.iterdir(), key=lambda path: path.name)[:-_KEPT]:
+        old.unlink(missing_ok=True)
+    return folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}{f'.{host}' if host else ''}.json"
