@@ -44,7 +44,7 @@ def check_answerable(claims: Iterable[Claim], waivers: Iterable[Waiver], offer: 
     """
     labels = offer.labels
     for claim in claims:
-        _check_metric(claim, offer, origin)
+        check_metric(claim.metric, offer, f"{origin}: claim {claim.name!r}")
         if not any(claim.covers(each) for each in labels):
             raise _no_cell(f"{origin}: claim {claim.name!r}", claim.cells)
     for waiver in waivers:
@@ -59,17 +59,27 @@ def _no_cell(what: str, cells: tuple[str, ...]) -> ClaimError:
     )
 
 
-def _check_metric(claim: Claim, offer: Offer, origin: str) -> None:
-    if claim.metric.startswith(EXITS) and claim.metric != f"{EXITS}*":
-        reason, known = claim.metric.removeprefix(EXITS), {*offer.reasons, "other"}
+def check_metric(metric: str, offer: Offer, what: str) -> None:
+    """Refuses a metric that is well formed, and that no run could give.
+
+    Args:
+        metric: in the vocabulary.
+        offer: what there is.
+        what: is about it, for the message.
+
+    Raises:
+        ClaimError: naming it, and what there is instead.
+    """
+    if metric.startswith(EXITS) and metric != f"{EXITS}*":
+        reason, known = metric.removeprefix(EXITS), {*offer.reasons, "other"}
         if reason not in known:
             raise ClaimError(
-                f"{origin}: claim {claim.name!r} is about exits for {reason}, which no host of this run counts",
+                f"{what} is about exits for {reason}, which no host of this run counts",
                 f"Counted are: {', '.join(sorted(known))}.",
             )
-    name = statistic(claim.metric)
+    name = statistic(metric)
     if name and offer.statistics is not None and name not in offer.statistics:
         raise ClaimError(
-            f"{origin}: claim {claim.name!r} is about KVM's statistic {name}, which this kernel does not have",
+            f"{what} is about KVM's statistic {name}, which this kernel does not have",
             f"It has: {', '.join(sorted(offer.statistics))}.",
         )

@@ -11,8 +11,9 @@ from kvmharness.cli.output import Output
 from kvmharness.lab.kernels.choice import KernelChoice
 from kvmharness.results.record import save
 from kvmharness.system.files import check_writable
-from kvmharness.validation.bisect import Answer, Question, ask
+from kvmharness.validation.bisect import Answer, Question, ask, check
 from kvmharness.validation.host import Emulated, emulated
+from kvmharness.vendors.known import of_module
 
 
 def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
@@ -62,12 +63,14 @@ def read(options: argparse.Namespace) -> Request:
     """What is asked for.
 
     Raises:
-        UsageError: no such cell, metric or host, no number, or options that contradict each other.
+        UsageError: no such cell, metric, host or tree, no number, or options that contradict each other.
         WriteError: the record could not be written.
     """
     host = emulated(options.host)
     (cell,) = host.fitting((named(options.cell),))
     question = Question.of(cell, options.metric, options.bound)
+    vendor = of_module(host.vendor_module)
+    check(question, options.tree, vendor.counted if vendor else ())
     if options.json is not None:
         check_writable(options.json)
     return Request(question, options.tree, host, shared.kernel_choice(options), options.json, options.command)

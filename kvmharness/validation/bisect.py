@@ -4,17 +4,18 @@ Only the KVM folders of the tree under bisection are built, as modules for a ker
 a step, not minutes. A commit whose KVM does not build for that kernel, or gives no figure, is skipped (125).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from fractions import Fraction
 from pathlib import Path
 
 from kvmharness.cells.cell import Cell
+from kvmharness.claims.answerable import Offer, check_metric
 from kvmharness.claims.metrics import SURVIVING, Missing, is_metric, metric_names, value
 from kvmharness.errors import KvmHarnessError, UsageError
 from kvmharness.lab.job import Machine
-from kvmharness.lab.kernels import build, builtin
+from kvmharness.lab.kernels import build, builtin, parameters, statistics
 from kvmharness.lab.kernels.trees import KVM_FOLDERS
 from kvmharness.patches.gitrange import checked_out
 from kvmharness.results.noise import typical
@@ -91,6 +92,28 @@ class Answer:
         )
 
 
+def check(question: Question, tree: Path, reasons: Collection[str]) -> None:
+    """Refuses a question that no run could answer, before anything is built.
+
+    Args:
+        question: cell, metric and bound.
+        tree: the kernel tree under bisection.
+        reasons: of the exits that are counted on the host.
+
+    Raises:
+        UsageError: the tree holds no KVM, or one without the metric's statistic or the cell's parameters; or the exits
+            are not counted. A figure that nobody took is 0, and would be good for ever.
+    """
+    if not (tree / KVM_FOLDERS[0]).is_dir():
+        raise UsageError(
+            f"{tree} is no kernel tree: it has no {KVM_FOLDERS[0].rstrip('/')}", "Run it at the top of the tree."
+        )
+    # Where only KVM's own folders are under bisection, the statistics of all architectures are not there to be read.
+    kept = statistics.of_tree(tree) if (tree / statistics.FOLDER).is_dir() else None
+    check_metric(question.metric, Offer((), reasons, kept or None), "the question")
+    parameters.check((name for name, _ in question.cell.params), parameters.of_tree(tree))
+
+
 def ask(
     question: Question,
     tree: Path,
@@ -104,14 +127,14 @@ def ask(
 
     Args:
         question: cell, metric and bound.
-        tree: holds arch/x86/kvm, and virt/kvm if that is under bisection too; only read.
+        tree: holds arch/x86/kvm, and virt/kvm if that is under bisection too, see :func:`check`; only read.
         kernel: whose modules KVM is built as.
         machine: boots that kernel.
         command: that was typed.
         progress: takes a line about once a second.
 
     Raises:
-        UsageError: the tree holds no KVM, or the kernel was given without its build.
+        UsageError: the kernel was given without its build.
     """
     if kernel.tree is None:
         raise UsageError("modules can only be built for a kernel that was built here", "Leave --kernel away.")
@@ -158,15 +181,7 @@ def judge(question: Question, result: CellResult) -> Answer:
 
 
 def kvm_overlay(tree: Path, base: Path) -> Mapping[str, bytes | None]:
-    """In which KVM sources, and headers that these include, a tree differs from the base: files to put over the base.
-
-    Raises:
-        UsageError: the tree holds no KVM.
-    """
-    if not (tree / KVM_FOLDERS[0]).is_dir():
-        raise UsageError(
-            f"{tree} is no kernel tree: it has no {KVM_FOLDERS[0].rstrip('/')}", "Run it at the top of the tree."
-        )
+    """In which KVM sources, and headers that these include, a tree differs: files to put over the base."""
     overlay: dict[str, bytes | None] = {}
     for folder in (name for name in KVM_FOLDERS if (tree / name).is_dir()):
         ours, theirs = _sources(tree, folder), _sources(base, folder)

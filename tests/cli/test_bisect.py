@@ -25,6 +25,13 @@ bisect.run = lambda request, output: output.say("measuring") or Answer(BisectCod
 sys.exit(main(["bisect", "a:3x3", "loads", "1"]))"""
 
 
+@pytest.fixture(autouse=True)
+def tree(tmp_path, monkeypatch):
+    """What is asked about is the tree that one stands in."""
+    (tmp_path / "linux/arch/x86/kvm").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "linux")
+
+
 @pytest.mark.parametrize("place", ["/dev/full", "&-"])
 @pytest.mark.parametrize(
     ("streams", "code"),
@@ -71,6 +78,12 @@ def test_what_was_measured_is_said_and_kept(monkeypatch, tmp_path, capsys):
     assert "under Linux 6.1.192 on " in measured
     assert seen[0].command == ("kvmharness", *words)
     assert json.loads(kept.read_text())["results"][0]["id"] == "a:3x3"
+
+
+def test_what_no_host_counts_is_refused_before_anything_is_built(monkeypatch, capsys):
+    monkeypatch.setattr(bisect, "run", lambda request, output: pytest.fail("something was done"))
+    assert main(["bisect", "a:3x3", "exits.VMWRTE", "0"]) == 125
+    assert "exits for VMWRTE" in capsys.readouterr().err
 
 
 def test_a_record_that_could_not_be_written_is_told_before_anything_is_built(monkeypatch, capsys):

@@ -6,7 +6,7 @@ from kvmharness.cells.cell import Cell, Setup
 from kvmharness.errors import UsageError
 from kvmharness.lab.kernels import build, builtin
 from kvmharness.results.record import CellError, Probes
-from kvmharness.validation.bisect import Answer, BisectCode, Question, ask, judge, kvm_overlay
+from kvmharness.validation.bisect import Answer, BisectCode, Question, ask, check, judge, kvm_overlay
 from tests import builders
 
 A33 = Cell(Setup.NO_EPT, 3, 3)
@@ -78,8 +78,37 @@ def test_only_kvms_sources_that_differ_are_put_over_the_base(tmp_path):
         "arch/x86/kvm/mmu/mmu.c": b"tree\n",
         "arch/x86/kvm/new.h": b"new\n",
     }
+
+
+REASONS = ("VMWRITE", "VMCALL")
+
+
+@pytest.mark.parametrize(
+    ("cell", "metric", "says"),
+    [
+        ("a:1x1", "exits.VMWRTE", "exits for VMWRTE, which no host of this run counts"),
+        ("a:1x1", "exits.VMRUN", "exits for VMRUN"),
+        ("a:1x1", "stat.tlb_flsh", "statistic tlb_flsh, which this kernel does not have"),
+        ("a:1x1/kvm.nosuch=1", "loads", "kvm.nosuch is no parameter"),
+    ],
+)
+def test_a_figure_that_nobody_takes_is_not_good(cell, metric, says, tmp_path):
+    (tmp_path / "arch/x86/kvm").mkdir(parents=True)
+    (tmp_path / "include/linux").mkdir(parents=True)
+    (tmp_path / "arch/x86/kvm/x86.c").write_text(
+        "STATS_DESC_COUNTER(VCPU, tlb_flush),\nmodule_param(tdp_mmu, bool, 0);\n"
+    )
+    with pytest.raises(UsageError, match=says):
+        check(Question.of(Cell.parse(cell), metric, "0"), tmp_path, REASONS)
+
+
+def test_a_question_that_can_be_answered(tmp_path):
     with pytest.raises(UsageError, match="is no kernel tree"):
-        kvm_overlay(tmp_path, base)
+        check(Question.of(A33, "loads", "0"), tmp_path, REASONS)
+    (tmp_path / "arch/x86/kvm").mkdir(parents=True)
+    (tmp_path / "arch/x86/kvm/x86.c").write_text("module_param(tdp_mmu, bool, 0);\n")
+    for cell, metric in (("a:1x1", "stat.remote_tlb_flush"), ("a:1x1/tdp_mmu=N", "exits.VMCALL")):
+        check(Question.of(Cell.parse(cell), metric, "0"), tmp_path, REASONS)
 
 
 def test_headers_that_kvm_includes_are_compared_too(tmp_path):
