@@ -181,6 +181,8 @@ def run(request: Request, task: Task, keeping: "Callable[[str], Keeping]") -> "T
     skipped = tuple(line for place in places for line in place.skipped)
     for line in skipped:
         task.step(line)
+    for number, title in enumerate(seen[places[0].base].plan.patches, 1):
+        task.step(f"p{number}: {title}")
     task.step(f"building the variants of {name}")
     built = {base: make(found, progress=task.tick) for base, found in seen.items()}
     for made in built.values():

@@ -6,8 +6,10 @@ from functools import partial
 
 from kvmharness.cells.cell import Cell
 from kvmharness.cells.passes import Plan
+from kvmharness.errors import KvmHarnessError, LostMachineError
+from kvmharness.lab.job import StepFailedError
 from kvmharness.results.record import CellResult, Record
-from kvmharness.results.verdict import ClaimResult, Verdict
+from kvmharness.results.verdict import ClaimResult, Outcome, Verdict
 from kvmharness.validation.campaign import Keeping
 from kvmharness.validation.judges import judge, merged
 from kvmharness.validation.prepare import Built
@@ -41,7 +43,7 @@ class Together:
 
     Attributes:
         verdict: one for all hosts.
-        records: by the host's name.
+        records: by the host's name, without those of hosts that were lost.
     """
 
     verdict: Verdict
@@ -67,22 +69,38 @@ def validate_on(
             be.
 
     Raises:
-        LostMachineError: a host was lost for reasons of its own.
+        LostMachineError, StepFailedError: every host was lost for reasons of its own; as long as one is left, that
+            is part of the verdict.
     """
     records: dict[str, Record] = {}
     others: dict[str, list[ClaimResult]] = {}
+    lost: dict[str, LostMachineError | StepFailedError] = {}
     for part in parts:
-        found = validate(
-            part.built,
-            part.machine_for,
-            part.cells,
-            turns=turns,
-            plan=part.plan,
-            command=command,
-            on_result=partial(on_result, part.host),
-            keeping=part.keeping,
-        )
+        try:
+            found = validate(
+                part.built,
+                part.machine_for,
+                part.cells,
+                turns=turns,
+                plan=part.plan,
+                command=command,
+                on_result=partial(on_result, part.host),
+                keeping=part.keeping,
+            )
+        except (LostMachineError, StepFailedError) as error:
+            lost[part.host] = error
+            if len(lost) == len(parts):
+                raise
+            continue
         others[part.host] = list(found.others)
         records[part.host] = replace(found.record, host={**found.record.host, "name": part.host})
-    verdict = judge(parts[0].built.subject, records, merged(others), command=command)
+    verdict = judge(parts[0].built.subject, records, (*merged(others), *_answered(lost)), command=command)
     return Together(replace(verdict, untested=(*verdict.untested, *untested)), records)
+
+
+def _answered(lost: Mapping[str, KvmHarnessError]) -> tuple[ClaimResult, ...]:
+    """The answer about hosts that were lost; none where all were there to the end."""
+    if not lost:
+        return ()
+    figures = tuple(f"{host}: {error}" for host, error in lost.items())
+    return (ClaimResult("every-host-answers", "Every host is there to the end.", Outcome.INCONCLUSIVE, figures),)

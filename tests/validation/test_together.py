@@ -1,6 +1,9 @@
 """One series on several hosts that are only pretended: one verdict, and a record of each."""
 
+import pytest
+
 from kvmharness.cells.cell import Cell, Setup
+from kvmharness.errors import LostMachineError
 from kvmharness.lab.job import KernelPanicError
 from kvmharness.lab.steps import Load
 from kvmharness.report.commit import commit_lines
@@ -73,6 +76,22 @@ def test_a_host_that_goes_down_leaves_what_ran():
     assert "p1" in {result.variant for result in found.records["svm"].results}
     assert found.verdict.outcome is Outcome.FAIL
     assert claim(found, "modules-load-and-unload").figures[0] == "vmx: variant p1, load: the kernel panicked"
+
+
+def lost(number, step):
+    raise LostMachineError("the emulator died")
+
+
+def test_a_host_that_is_lost_leaves_the_others_records_and_no_pass():
+    found, _ = run(part("vmx", FakeMachine(), A11), part("svm", FakeMachine(dies=lost), A11))
+    assert list(found.records) == ["vmx"]
+    assert found.verdict.outcome is Outcome.INCONCLUSIVE
+    assert claim(found, "every-host-answers").figures == ("svm: the emulator died",)
+
+
+def test_when_every_host_is_lost_there_is_no_verdict():
+    with pytest.raises(LostMachineError):
+        run(part("vmx", FakeMachine(dies=lost), A11), part("svm", FakeMachine(dies=lost), A11))
 
 
 def test_what_could_not_run_stands_in_the_verdict():
