@@ -4,23 +4,22 @@ A folder with a ``series.toml`` also says what the series claims; its patches li
 kernel version where they differ. Which folder fits is found out by trying, not from the version's number.
 """
 
-import sys
-import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from kvmharness.oracle import oracles
+from kvmharness.patches.description import described_by, oracle, tables, toml, word
 from kvmharness.patches.diff import PatchError
 from kvmharness.patches.gitrange import is_range, patches_between
-from kvmharness.patches.mbox import LARGEST, Mails, Patch, read_patches
+from kvmharness.patches.mbox import Mails, Patch, read_patches
+from kvmharness.patches.reading import read_file, read_standard_input
 
 STANDARD_INPUT = "-"
 DESCRIPTION = "series.toml"
 _PATCH_SUFFIXES = (".patch", ".diff", ".mbox", ".mbx", ".eml")
-_KEYS = {"name", "title", "without", "oracle", "claims-of", "claim", "waive"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +99,7 @@ def load(spec: str, *, repository: Path | None = None, claims: str | None = None
 def _load(spec: str, repository: Path | None) -> Series:
     path = Path(spec)
     if spec == STANDARD_INPUT:
-        mails = read_patches([("standard input", _standard_input())])
+        mails = read_patches([("standard input", read_standard_input())])
         return _undescribed(mails.cover or mails.patches[0].title, mails)
     if spec in shipped():
         return _described(_package_folder() / spec)
@@ -109,7 +108,7 @@ def _load(spec: str, repository: Path | None) -> Series:
     if path.is_dir():
         return _undescribed(path.resolve().name, read_patches(_folder(path)))
     if path.exists():
-        return _undescribed(path.name, read_patches([(str(path), _read(path))]))
+        return _undescribed(path.name, read_patches([(str(path), read_file(path))]))
     if is_range(spec):
         return _undescribed(spec, patches_between(repository or Path(), spec))
     raise PatchError(
@@ -129,20 +128,20 @@ def _undescribed(name: str, mails: Mails) -> Series:
 
 def _described(folder: Path) -> Series:
     path = folder / DESCRIPTION
-    data = _described_by(path)
+    data = described_by(path)
     inner = [entry for entry in sorted(folder.iterdir()) if entry.is_dir() and _patch_files(entry)]
     sets = tuple(_patch_set(entry.name if inner else "", entry) for entry in inner or [folder])
     series = Series(
-        name=_word(data, "name", path) or folder.resolve().name,
-        title=_word(data, "title", path) or sets[0].patches[0].title,
+        name=word(data, "name", path) or folder.resolve().name,
+        title=word(data, "title", path) or sets[0].patches[0].title,
         sets=sets,
-        oracle=_oracle(data, path, oracles.DEFAULT),
-        claims=_tables(data, "claim", path),
-        waivers=_tables(data, "waive", path),
+        oracle=oracle(data, path, oracles.DEFAULT),
+        claims=tables(data, "claim", path),
+        waivers=tables(data, "waive", path),
         claims_path=str(path),
         without=_load(before, None) if (before := _before(data, path)) else None,
     )
-    source = _word(data, "claims-of", path)
+    source = word(data, "claims-of", path)
     return with_claims(series, source, folder=folder) if source else series
 
 
@@ -165,8 +164,8 @@ def with_claims(series: Series, source: str, *, alone: bool = False, folder: Pat
     """
     path = _package_folder() / source / DESCRIPTION if source in shipped() else folder / source
     path = path / DESCRIPTION if path.is_dir() else path
-    data = _described_by(path)
-    claims, waivers = _tables(data, "claim", path), _tables(data, "waive", path)
+    data = described_by(path)
+    claims, waivers = tables(data, "claim", path), tables(data, "waive", path)
     if not claims and not waivers:
         raise PatchError(f"{path} claims nothing", "Write [[claim]] tables there, or leave the file away.")
     names = [claim.get("name") for claim in claims]
@@ -175,7 +174,7 @@ def with_claims(series: Series, source: str, *, alone: bool = False, folder: Pat
     lost = [claim.get("name") for claim in own if claim not in kept and claim not in claims]
     return replace(
         series,
-        oracle=_oracle(data, path, series.oracle),
+        oracle=oracle(data, path, series.oracle),
         claims=(*kept, *claims),
         waivers=waivers if alone else (*series.waivers, *waivers),
         claims_path=f"{series.claims_path} and {path}" if kept else str(path),
@@ -183,49 +182,13 @@ def with_claims(series: Series, source: str, *, alone: bool = False, folder: Pat
     )
 
 
-def _described_by(path: Path) -> dict[str, Any]:
-    data = _toml(path)
-    if unknown := sorted(set(data) - _KEYS):
-        raise PatchError(f"{path}: unknown key {unknown[0]!r}", f"Known keys: {', '.join(sorted(_KEYS))}.")
-    return data
-
-
-def _tables(data: Mapping[str, Any], key: str, path: Path) -> tuple[Mapping[str, Any], ...]:
-    tables = data.get(key, [])
-    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        raise PatchError(f"{path}: {key} is no list of tables", f"Write [[{key}]] above each of them.")
-    return tuple(tables)
-
-
-def _word(data: Mapping[str, Any], key: str, path: Path) -> str:
-    """A text of the description, empty where there is none."""
-    value = data.get(key, "")
-    if not isinstance(value, str):
-        raise PatchError(f"{path}: {key} = {value!r}: a text is expected")
-    return value
-
-
 def _before(data: Mapping[str, Any], path: Path) -> str:
     """The series to take out first; one that takes out another one in turn could go round in a circle."""
-    before = _word(data, "without", path)
+    before = word(data, "without", path)
     other = _package_folder() / before if before in shipped() else Path(before)
-    if before and (other / DESCRIPTION).is_file() and "without" in _toml(other / DESCRIPTION):
+    if before and (other / DESCRIPTION).is_file() and "without" in toml(other / DESCRIPTION):
         raise PatchError(f"{path}: without = {before!r}: that series is itself without another one")
     return before
-
-
-def _oracle(data: Mapping[str, Any], path: Path, default: str) -> str:
-    name = data.get("oracle", default)
-    if name not in oracles.NAMES:
-        raise PatchError(f"{path}: oracle = {name!r} is none", f"Known: {', '.join(oracles.NAMES)}.")
-    return str(name)
-
-
-def _toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(_read(path).decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
-        raise PatchError(f"{path} is not TOML: {e}") from e
 
 
 def _patch_files(folder: Path) -> list[Path]:
@@ -238,7 +201,7 @@ def _folder(folder: Path) -> list[tuple[str, bytes]]:
     if order.is_file():
         names = [
             line.split()[0]
-            for line in _read(order).decode("utf-8", "replace").splitlines()
+            for line in read_file(order).decode("utf-8", "replace").splitlines()
             if line.split("#")[0].split()
         ]
         paths = [folder / name for name in names]
@@ -246,29 +209,4 @@ def _folder(folder: Path) -> list[tuple[str, bytes]]:
         paths = _patch_files(folder)
     if not paths:
         raise PatchError(f"no patch in {folder}", f"Files named *{', *'.join(_PATCH_SUFFIXES)} are looked for.")
-    return [(str(path), _read(path)) for path in paths]
-
-
-def _read(path: Path) -> bytes:
-    """What stands in a file or comes out of a pipe, as far as it may be read."""
-    try:
-        with path.open("rb") as file:
-            return _limited(str(path), file.read)
-    except OSError as e:
-        raise PatchError(f"cannot read {path}: {e.strerror} (errno {e.errno})") from e
-
-
-def _standard_input() -> bytes:
-    if sys.stdin is None:
-        raise PatchError("there is no standard input to read the series from", "b4 am -o - MESSAGE-ID | ...")
-    try:
-        return _limited("standard input", sys.stdin.buffer.read)
-    except OSError as e:
-        raise PatchError(f"cannot read the standard input: {e.strerror} (errno {e.errno})") from e
-
-
-def _limited(name: str, read: Callable[[int], bytes]) -> bytes:
-    content = read(LARGEST + 1)
-    if len(content) > LARGEST:
-        raise PatchError(f"{name}: more than {LARGEST >> 20} MiB", "A series of patches is much smaller.")
-    return content
+    return [(str(path), read_file(path)) for path in paths]
