@@ -9,7 +9,7 @@ from kvmharness.cli import options as shared
 from kvmharness.cli.options import Verbs, verb
 from kvmharness.cli.output import Output
 from kvmharness.lab.kernels.choice import KernelChoice
-from kvmharness.results.record import save
+from kvmharness.results.store import save
 from kvmharness.system.files import check_writable
 from kvmharness.validation.bisect import Answer, Question, ask, check
 from kvmharness.validation.host import Emulated, emulated

@@ -10,7 +10,8 @@ from pathlib import Path
 from kvmharness.cli.output import Output
 from kvmharness.errors import HostRequirementError, UsageError
 from kvmharness.results.document import written
-from kvmharness.results.record import Record, save
+from kvmharness.results.record import Record
+from kvmharness.results.store import save
 from kvmharness.results.verdict import Verdict
 from kvmharness.system.files import WriteError, check_writable, write_whole
 

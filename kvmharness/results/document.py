@@ -5,7 +5,8 @@ import os
 from collections.abc import Sequence
 
 from kvmharness.results.jsonread import Fields, ShapeError, list_of, or_none, parse
-from kvmharness.results.record import JOURNAL, Record, RecordError, from_bytes
+from kvmharness.results.record import Record, RecordError
+from kvmharness.results.store import JOURNAL, from_bytes
 from kvmharness.results.verdict import Verdict
 
 _HINT = "give a file that `run --json` or `validate --json` wrote; if it was cut off or edited, run again"

@@ -1,6 +1,6 @@
 """A record while it grows: every result is in a file as soon as it has come, so that nothing takes it away again.
 
-The first line is the record without results, each further one a result. :func:`kvmharness.results.record.load` reads
+The first line is the record without results, each further one a result. :func:`kvmharness.results.store.load` reads
 such a file as a record that was cut short; a run that goes to its end leaves none behind.
 """
 

@@ -1,7 +1,7 @@
 """What one run found, as one JSON document: everything that is needed to judge it later, and nothing else.
 
-A record is written whole or not at all (temporary name, fsync, rename), and read strictly: an unknown schema version,
-a cut-off file, a missing, unknown or wrongly typed field is a :class:`RecordError` that names the place. Only
+A record is read strictly: an unknown schema version, a missing, unknown or wrongly typed field is a
+:class:`RecordError` that names the place. Only
 ``when`` differs between two runs of the same job in an emulated host; the rest is repeatable to the byte.
 
 Schema history:
@@ -12,7 +12,6 @@ Schema history:
 """
 
 import json
-import os
 from collections.abc import Mapping
 from typing import get_args
 
@@ -29,20 +28,14 @@ from kvmharness.results.jsonread import (
     list_of,
     number,
     or_none,
-    parse,
     text,
     text_map,
     texts,
 )
-from kvmharness.system.files import write_whole
 
 SCHEMA = 3
 
-JOURNAL = b'{"journal": '  # how a record begins that is still growing: see kvmharness.results.journal
-
 UNITS = (UNIT_TSC, UNIT_EMULATED)
-
-CUT_SHORT = "the run was cut short"
 
 CellKey = tuple[str, tuple[tuple[str, str], ...]]
 
@@ -270,49 +263,6 @@ class Record:
                 raise RecordError(f"{where}: a negative number of round trips")
             if result.samples and not result.batch_round_trips:
                 raise RecordError(f"{where}: samples without batch_round_trips")
-
-
-def load(path: str | os.PathLike[str]) -> Record:
-    """Read the record in the file *path*.
-
-    Raises:
-        RecordError: the file cannot be read, is not JSON (cut off, say), or is not a record this version knows.
-    """
-    shown = os.fspath(path)
-    try:
-        with open(shown, "rb") as file:
-            return from_bytes(file.read())
-    except OSError as error:
-        raise RecordError(
-            f"cannot read record {shown}: {error.strerror}", "check the name and its permissions"
-        ) from None
-    except (RecordError, ShapeError) as error:
-        hint = error.hint or "give a file that 'kvmharness run --json' wrote; if it was cut off or edited, run again"
-        raise RecordError(f"cannot read record {shown}: {error}", hint) from None
-
-
-def from_bytes(data: bytes) -> Record:
-    """A record, or what a journal holds of one; of its last line there may be a part only.
-
-    Raises:
-        RecordError, ShapeError: it is neither.
-    """
-    if not data.startswith(JOURNAL):
-        return Record.from_json(parse(data))
-    first, *lines = data.split(b"\n")[:-1] or [data]
-    document = an_object(an_object(parse(first), "journal")["journal"], "journal")
-    return Record.from_json(document | {"results": [parse(line) for line in lines], "partial": CUT_SHORT})
-
-
-def save(record: Record, path: str | os.PathLike[str]) -> None:
-    """Write *record* to the file *path*: afterwards the name holds either what it held before or the whole record.
-
-    Raises:
-        WriteError: the file system is full, the folder is missing or not writable, ...
-        RecordError: the record contradicts itself.
-    """
-    record.check()
-    write_whole(path, record.text().encode())
 
 
 def _dumps(value: object) -> str:

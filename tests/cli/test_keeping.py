@@ -16,7 +16,7 @@ from kvmharness.cli.main import main
 from kvmharness.cli.output import Output
 from kvmharness.cli.reports import Reports
 from kvmharness.errors import UsageError
-from kvmharness.results.record import load, save
+from kvmharness.results.store import load, save
 from tests.builders import record
 
 

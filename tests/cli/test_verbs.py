@@ -11,7 +11,7 @@ from kvmharness.cli import run
 from kvmharness.cli.main import main
 from kvmharness.lab.kernels.build import Kernel
 from kvmharness.results.document import written
-from kvmharness.results.record import save
+from kvmharness.results.store import save
 from kvmharness.validation import host
 from kvmharness.validation.host import Emulated, ThisMachine
 from tests import builders

@@ -4,7 +4,8 @@ import pytest
 
 from kvmharness.cells.cell import Cell, Setup
 from kvmharness.results.document import load_all, pairs, written
-from kvmharness.results.record import RecordError, save
+from kvmharness.results.record import RecordError
+from kvmharness.results.store import save
 from kvmharness.results.verdict import Outcome, Verdict
 from tests import builders
 

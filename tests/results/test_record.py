@@ -22,9 +22,8 @@ from kvmharness.results.record import (
     RecordError,
     VariantId,
     When,
-    load,
-    save,
 )
+from kvmharness.results.store import load, save
 from kvmharness.system.files import WriteError, write_whole
 from tests import builders
 

@@ -17,7 +17,8 @@ from kvmharness.lab.steps import Call, Load, Unload
 from kvmharness.measure.clock import UNIT_EMULATED, UNIT_TSC
 from kvmharness.results.incidents import StepLog
 from kvmharness.results.journal import Journal
-from kvmharness.results.record import VariantId, load
+from kvmharness.results.record import VariantId
+from kvmharness.results.store import load
 from kvmharness.validation import campaign
 from kvmharness.validation.campaign import Keeping, Variant, run_here, run_in
 from kvmharness.validation.probing import PROBE

@@ -1,0 +1,53 @@
+"""Records in files: written whole or not at all (temporary name, fsync, rename), or growing as a journal."""
+
+import os
+
+from kvmharness.results.jsonread import ShapeError, an_object, parse
+from kvmharness.results.record import Record, RecordError
+from kvmharness.system.files import write_whole
+
+JOURNAL = b'{"journal": '  # how a record begins that is still growing: see kvmharness.results.journal
+CUT_SHORT = "the run was cut short"
+
+
+def load(path: str | os.PathLike[str]) -> Record:
+    """Read the record in the file *path*.
+
+    Raises:
+        RecordError: the file cannot be read, is not JSON (cut off, say), or is not a record this version knows.
+    """
+    shown = os.fspath(path)
+    try:
+        with open(shown, "rb") as file:
+            return from_bytes(file.read())
+    except OSError as error:
+        raise RecordError(
+            f"cannot read record {shown}: {error.strerror}", "check the name and its permissions"
+        ) from None
+    except (RecordError, ShapeError) as error:
+        hint = error.hint or "give a file that 'kvmharness run --json' wrote; if it was cut off or edited, run again"
+        raise RecordError(f"cannot read record {shown}: {error}", hint) from None
+
+
+def from_bytes(data: bytes) -> Record:
+    """A record, or what a journal holds of one; of its last line there may be a part only.
+
+    Raises:
+        RecordError, ShapeError: it is neither.
+    """
+    if not data.startswith(JOURNAL):
+        return Record.from_json(parse(data))
+    first, *lines = data.split(b"\n")[:-1] or [data]
+    document = an_object(an_object(parse(first), "journal")["journal"], "journal")
+    return Record.from_json(document | {"results": [parse(line) for line in lines], "partial": CUT_SHORT})
+
+
+def save(record: Record, path: str | os.PathLike[str]) -> None:
+    """Write *record* to the file *path*: afterwards the name holds either what it held before or the whole record.
+
+    Raises:
+        WriteError: the file system is full, the folder is missing or not writable, ...
+        RecordError: the record contradicts itself.
+    """
+    record.check()
+    write_whole(path, record.text().encode())
