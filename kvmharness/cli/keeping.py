@@ -58,10 +58,11 @@ def kept(reports: Reports, before: Sequence[Record], output: Output, host: str =
         try:
             yield Keeping(journal, before[0] if before else None)
         except BaseException:
-            if journal.path is not None and journal.path.exists():
-                output.say(f"cut short: what there is by now is in {journal.path}; --resume {journal.path} goes on")
+            journal.cut_short = True
             raise
         finally:
+            if journal.cut_short and journal.path is not None and journal.path.exists():
+                output.say(f"cut short: what there is by now is in {journal.path}; --resume {journal.path} goes on")
             if journal.console is not None and journal.keeps_console:
                 output.say(f"console: {journal.console}")
         journal.done()

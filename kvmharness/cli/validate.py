@@ -141,9 +141,10 @@ def act(request: Request, output: Output) -> int:
         place.host.recover(output.say)
     for note in request.series.every_note:
         output.say(note)
-    with ExitStack() as journals, output.task("Validate") as task:
-        found = run(request, task, partial(_kept, request, output, journals))
-    _show(found, request.reports, output)
+    with ExitStack() as journals:
+        with output.task("Validate") as task:
+            found = run(request, task, partial(_kept, request, output, journals))
+        _show(found, request.reports, output)
     return found.verdict.outcome.exit_code
 
 

@@ -26,11 +26,13 @@ class Journal:
     Attributes:
         path: of the journal.
         console: of the file with consoles' logs, which is there only if one was kept.
+        cut_short: the run did not go to its end, although others beside it did: the journal stays.
     """
 
     def __init__(self, record: Path | None = None) -> None:
         self.path = record and record.with_name(record.name + SUFFIX)
         self.console = record and record.with_name(record.name + CONSOLE_SUFFIX)
+        self.cut_short = False
         self._file: BinaryIO | None = None
         self._consoles = b""
 
@@ -75,7 +77,7 @@ class Journal:
     def done(self) -> None:
         """The run went to its end and its record is written: the journal goes."""
         self.close()
-        if self.path is not None:
+        if self.path is not None and not self.cut_short:
             self.path.unlink(missing_ok=True)
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ from kvmharness.cells.passes import Plan
 from kvmharness.errors import KvmHarnessError, LostMachineError
 from kvmharness.lab.job import StepFailedError
 from kvmharness.results.record import CellResult, Record
+from kvmharness.results.store import load
 from kvmharness.results.verdict import ClaimResult, Outcome, Verdict
 from kvmharness.validation.campaign import Keeping
 from kvmharness.validation.judges import judge, merged
@@ -43,7 +44,7 @@ class Together:
 
     Attributes:
         verdict: one for all hosts.
-        records: by the host's name, without those of hosts that were lost.
+        records: by the host's name; of one that was lost what there is.
     """
 
     verdict: Verdict
@@ -91,11 +92,19 @@ def validate_on(
             lost[part.host] = error
             if len(lost) == len(parts):
                 raise
+            journal = part.keeping.journal
+            journal.cut_short = True
+            if journal.path is not None and journal.path.exists():
+                records[part.host] = _named(load(journal.path), part.host)
             continue
         others[part.host] = list(found.others)
-        records[part.host] = replace(found.record, host={**found.record.host, "name": part.host})
+        records[part.host] = _named(found.record, part.host)
     verdict = judge(parts[0].built.subject, records, (*merged(others), *_answered(lost)), command=command)
     return Together(replace(verdict, untested=(*verdict.untested, *untested)), records)
+
+
+def _named(record: Record, host: str) -> Record:
+    return replace(record, host={**record.host, "name": host})
 
 
 def _answered(lost: Mapping[str, KvmHarnessError]) -> tuple[ClaimResult, ...]:

@@ -1,5 +1,7 @@
 """One series on several hosts that are only pretended: one verdict, and a record of each."""
 
+from dataclasses import replace
+
 import pytest
 
 from kvmharness.cells.cell import Cell, Setup
@@ -7,8 +9,10 @@ from kvmharness.errors import LostMachineError
 from kvmharness.lab.job import KernelPanicError
 from kvmharness.lab.steps import Load
 from kvmharness.report.commit import commit_lines
+from kvmharness.results.journal import Journal
+from kvmharness.results.store import load
 from kvmharness.results.verdict import Outcome
-from kvmharness.validation.campaign import EMULATED_PLAN
+from kvmharness.validation.campaign import EMULATED_PLAN, Keeping
 from kvmharness.validation.together import Part, validate_on
 from tests.machines import FakeLoader, FakeMachine
 from tests.validation.test_validate import built
@@ -87,6 +91,21 @@ def test_a_host_that_is_lost_leaves_the_others_records_and_no_pass():
     assert list(found.records) == ["vmx"]
     assert found.verdict.outcome is Outcome.INCONCLUSIVE
     assert claim(found, "every-host-answers").figures == ("svm: the emulator died",)
+
+
+def test_what_a_lost_host_gave_is_in_the_verdict_and_stays_to_be_resumed(tmp_path):
+    def late(number, step):
+        if isinstance(step, Load) and step.variant == "p2":
+            raise LostMachineError("the emulator died")
+
+    with Journal(tmp_path / "svm.json") as journal:
+        cut = replace(part("svm", FakeMachine(dies=late), A11), keeping=Keeping(journal))
+        found, _ = run(part("vmx", FakeMachine(), A11), cut)
+        journal.done()
+    assert found.verdict.outcome is Outcome.INCONCLUSIVE
+    assert [result.variant for result in found.records["svm"].results] == ["none", "p1"]
+    assert found.records["svm"].partial
+    assert load(journal.path).partial
 
 
 def test_when_every_host_is_lost_there_is_no_verdict():
