@@ -65,6 +65,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--kvm-kernel", metavar="BZIMAGE", default="", help="what the emulated host boots (default: one built for it)"
     )
+    group.addoption(
+        "--kvm-no-snapshot",
+        action="store_true",
+        help="boot the emulated host, where it would be restored from a snapshot",
+    )
     group.addoption("--kvm-modules", metavar="FOLDER", default="", help="the modules of --kvm-kernel")
     parser.addini("kvm_require", "as --kvm-require", type="args", default=[])
     parser.addini("kvm_files", "files that tests read in an emulated host, as patterns below the rootdir", type="args")

@@ -66,7 +66,7 @@ def read(options: argparse.Namespace) -> Request:
         UsageError: no such cell, metric, host or tree, no number, or options that contradict each other.
         WriteError: the record could not be written.
     """
-    host = emulated(options.host)
+    host = emulated(options.host, snapshot=options.snapshot)
     (cell,) = host.fitting((named(options.cell),))
     question = Question.of(cell, options.metric, options.bound)
     vendor = of_module(host.vendor_module)

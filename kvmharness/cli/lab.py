@@ -146,7 +146,9 @@ class Booted:
     @classmethod
     def of(cls, options: argparse.Namespace) -> "Booted":
         """What is asked for. Raises: UsageError, no such host, or options that contradict each other."""
-        return cls(emulated(options.host), shared.kernel_choice(options), dict(options.param))
+        return cls(
+            emulated(options.host, snapshot=options.snapshot), shared.kernel_choice(options), dict(options.param)
+        )
 
     def ready(self, task: Task) -> tuple[Kernel, Machine]:
         """The kernel, built if it has to be, and the machine that is about to boot it."""

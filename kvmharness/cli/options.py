@@ -37,7 +37,7 @@ class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
     """Shows defaults where they say something."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        says_nothing = action.default is None or action.default is False or action.default == []
+        says_nothing = action.default is None or isinstance(action.default, bool) or action.default == []
         return action.help if says_nothing else super()._get_help_string(action)
 
 
@@ -100,6 +100,12 @@ def add_host_option(
         parser.add_argument("--host", metavar="HOST", action="append", help=more)
     else:
         parser.add_argument("--host", metavar="HOST", default=default, help=choices)
+    parser.add_argument(
+        "--no-snapshot",
+        dest="snapshot",
+        action="store_false",
+        help="boot an emulated host for each job; otherwise one that has been booted is restored",
+    )
 
 
 def add_kernel_options(parser: argparse.ArgumentParser) -> None:

@@ -118,7 +118,11 @@ def read(options: argparse.Namespace) -> Request | Listing:
     cells = select(tuple(options.cells))
     if options.list:
         return Listing(cells)
-    host, params, kernel = resolve(options.host), dict(options.param), shared.kernel_choice(options)
+    host, params, kernel = (
+        resolve(options.host, snapshot=options.snapshot),
+        dict(options.param),
+        shared.kernel_choice(options),
+    )
     host.check(kernel, params)
     given = {field: getattr(options, field) for _, field, _, _ in _LENGTHS if hasattr(options, field)}
     wanted = RunRequest(

@@ -117,11 +117,17 @@ def keep_newest(kind: str, count: int) -> None:
     """Deletes all but the *count* entries of *kind* that were used last."""
     entries = [path for path in (root() / kind).iterdir() if not path.name.startswith((_SCRATCH_PREFIX, _LOCK_PREFIX))]
     for path in sorted(entries, key=_last_use, reverse=True)[count:]:
-        with locks.if_free(_lock(path.parent, path.name)) as free:
-            if free and path.exists():
-                # Out of its place at once: half of it must not be taken for an entry.
-                with _scratch(path) as scratch:
-                    path.rename(scratch / "old")
+        remove(kind, path.name)
+
+
+def remove(kind: str, key: str) -> None:
+    """Deletes the entry ``kind/key`` if it is there, and nobody is making it."""
+    place = root() / kind / key
+    with locks.if_free(_lock(place.parent, key)) as free:
+        if free and place.exists():
+            # Out of its place at once: half of it must not be taken for an entry.
+            with _scratch(place) as scratch:
+                place.rename(scratch / "old")
 
 
 def _last_use(path: Path) -> float:

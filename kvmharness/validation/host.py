@@ -266,9 +266,11 @@ class Emulated(Host):
 
     Attributes:
         entry: of the catalogue.
+        snapshot: whether its machines may be restored for a job in the place of a boot.
     """
 
     entry: EmulatedHost
+    snapshot: bool = True
 
     turns = 1  # every turn is the same
 
@@ -353,28 +355,32 @@ class Emulated(Host):
         Raises:
             MissingToolError: the emulator is not installed.
         """
-        from kvmharness.lab.machines.emulator import emulated_host
+        from kvmharness.validation.snapshots import emulated_host
 
-        return emulated_host(self.entry.name, kernel)
+        return emulated_host(self.entry.name, kernel, snapshot=self.snapshot)
 
 
-def resolve(text: str) -> Host:
+def resolve(text: str, *, snapshot: bool = True) -> Host:
     """The host that the user means.
+
+    Args:
+        text: its name.
+        snapshot: whether an emulated one may start from a snapshot.
 
     Raises:
         UsageError: there is none.
     """
-    return ThisMachine() if text == HERE else emulated(text)
+    return ThisMachine() if text == HERE else emulated(text, snapshot=snapshot)
 
 
-def emulated(text: str) -> Emulated:
-    """The emulated host that the user means.
+def emulated(text: str, *, snapshot: bool = True) -> Emulated:
+    """The emulated host that the user means; as :func:`resolve`.
 
     Raises:
         UsageError: there is none.
     """
     if entry := catalogue.find(text):
-        return Emulated(entry)
+        return Emulated(entry, snapshot)
     raise UsageError(f"no host is called {text!r}", f"Choose {catalogue.choices()}.")
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from kvmharness.lab.image.cpio import Archive
 from kvmharness.lab.image.interpreter import HOME, PYTHON, PythonParts, add_python
 from kvmharness.lab.inside.modules import module_name
+from kvmharness.lab.inside.waiting import WAITING_PATH
 from kvmharness.lab.job import AGENT_ENDED, Job
 from kvmharness.lab.kernels.modulefiles import content, load_order
 from kvmharness.lab.steps import encode
@@ -107,6 +108,15 @@ def write_initramfs(target: Path, parts: ImageParts, job: Job) -> None:
     base = base_archive(parts).read_bytes()
     with disk_errors(target):
         target.write_bytes(base + compress(job_archive(job), level=1))
+
+
+def write_waiting_initramfs(target: Path, parts: ImageParts, told: bytes) -> None:
+    """The same without a job: of a host that waits for one, as it is *told* (see `kvmharness.lab.inside.waiting`)."""
+    base = base_archive(parts).read_bytes()
+    archive = Archive()
+    archive.add_file(WAITING_PATH, told)
+    with disk_errors(target):
+        target.write_bytes(base + compress(archive.to_bytes(), level=1))
 
 
 def compress(data: bytes, level: int) -> bytes:

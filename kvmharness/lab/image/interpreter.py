@@ -40,6 +40,11 @@ _PYC_HEADER = MAGIC_NUMBER + (1).to_bytes(4, "little") + bytes(8)
 _LDD_LINE = re.compile(r"(?:(?P<name>\S+) => )?(?P<path>/\S+) \(0x")
 
 
+def own_modules() -> tuple[str, ...]:
+    """The modules of this package that run inside, without those that they import."""
+    return tuple(dict.fromkeys(name for package in _INSIDE for name in submodules(package)))
+
+
 @dataclass(frozen=True, slots=True)
 class PythonParts:
     """Which Python modules an image carries.

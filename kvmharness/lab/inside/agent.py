@@ -1,10 +1,13 @@
-"""Runs inside the emulated host as /init's child: does the job that the image holds."""
+"""Runs inside the emulated host as /init's child: does the job that the image holds, or one that it waits for."""
+
+import os
 
 from kvmharness.lab.inside.executor import Executor
 from kvmharness.lab.inside.frames import frame
 from kvmharness.lab.inside.kernellog import KernelLog
 from kvmharness.lab.inside.modules import BusyboxLoader
 from kvmharness.lab.inside.port import Port
+from kvmharness.lab.inside.waiting import WAITING_PATH, wait
 
 JOB_PATH = "/job/job.json"
 
@@ -12,6 +15,8 @@ JOB_PATH = "/job/job.json"
 def main() -> None:
     """Does the job at :data:`JOB_PATH` and sends its events over the port."""
     port = Port()
+    if os.path.exists(WAITING_PATH):
+        wait(port)
     executor = Executor(BusyboxLoader(), lambda event: port.write(frame(event)), KernelLog(), BaseException)
     with open(JOB_PATH, "rb") as file:
         executor.run(file.read())

@@ -27,7 +27,14 @@ WRITE_CODE = bytes.fromhex(
     "f36e"  # rep outsb
     "c3"  # ret
 )
-_WRITE_OFFSET = 64
+# void out(unsigned char byte, unsigned short port)
+OUT_CODE = bytes.fromhex(
+    "89f8"  # mov eax, edi
+    "89f2"  # mov edx, esi
+    "ee"  # out dx, al
+    "c3"  # ret
+)
+_WRITE_OFFSET, _OUT_OFFSET = 64, 128
 
 
 class Port:
@@ -44,13 +51,27 @@ class Port:
         self._code = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
         self._code[: len(IOPERM_CODE)] = IOPERM_CODE
         self._code[_WRITE_OFFSET : _WRITE_OFFSET + len(WRITE_CODE)] = WRITE_CODE
+        self._code[_OUT_OFFSET : _OUT_OFFSET + len(OUT_CODE)] = OUT_CODE
         base = int(ffi.cast("uintptr_t", ffi.from_buffer(self._code)))
-        ioperm = ffi.cast("long (*)(unsigned long, unsigned long, int)", base)
+        self._ioperm = ffi.cast("long (*)(unsigned long, unsigned long, int)", base)
         self._write = ffi.cast("void (*)(const char *, unsigned long)", base + _WRITE_OFFSET)
-        error = -ioperm(PORT, 1, 1)
+        self._out = ffi.cast("void (*)(unsigned char, unsigned short)", base + _OUT_OFFSET)
+        self._open(PORT)
+
+    def _open(self, number: int) -> None:
+        error = -self._ioperm(number, 1, 1)
         if error:
-            raise OSError(error, f"ioperm({PORT:#x}): {os.strerror(error)}")
+            raise OSError(error, f"ioperm({number:#x}): {os.strerror(error)}")
 
     def write(self, data: bytes) -> None:
         """Write all of *data*."""
         self._write(self._ffi.from_buffer(data), len(data))
+
+    def out(self, number: int, byte: int) -> None:
+        """Write one byte to another port, for what the emulator does at that.
+
+        Raises:
+            OSError: the kernel refuses it.
+        """
+        self._open(number)
+        self._out(byte, number)

@@ -7,7 +7,8 @@ An emulator is a class of the form of :class:`EmulatedMachine` in a file of its 
 import subprocess
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -16,13 +17,30 @@ from typing import ClassVar, cast
 from kvmharness.hosts import catalogue
 from kvmharness.hosts.catalogue import EmulatedHost
 from kvmharness.hosts.facts import LAB_MARKER
-from kvmharness.lab.image.initramfs import COMMAND_LINE, ImageParts, write_initramfs
+from kvmharness.lab.image.initramfs import (
+    COMMAND_LINE,
+    ImageParts,
+    base_archive,
+    job_archive,
+    write_initramfs,
+    write_waiting_initramfs,
+)
+from kvmharness.lab.image.interpreter import own_modules
 from kvmharness.lab.job import Job, Machine, OnEvent
 from kvmharness.lab.kernels import build
+from kvmharness.lab.machines.snapshot.state import (
+    STATE,
+    NoSnapshotError,
+    put_job,
+    reserved_memory,
+    take,
+    waiting_agent,
+)
 from kvmharness.lab.machines.supervisor import supervise
 from kvmharness.system import cache
 from kvmharness.system.programs import Progress, find, silent
 
+_SAVED = 1  # counts the forms that saved hosts have had
 MEMORY_MB = 512
 INITRAMFS = "initrd"
 CONSOLE = "console"
@@ -38,7 +56,7 @@ class EmulatedMachine(ABC):
         host: which machine.
         parts: what its image holds besides the job.
         program: the emulator.
-        environment: what its environment has besides ours.
+        memory_file: of a saved host's files the one that holds its memory; empty when hosts cannot be saved.
     """
 
     kernel: Path
@@ -46,7 +64,7 @@ class EmulatedMachine(ABC):
     parts: ImageParts = field(default_factory=ImageParts)
 
     program: ClassVar[str]
-    environment: ClassVar[Mapping[str, str]] = {}
+    memory_file: ClassVar[str] = ""
 
     @abstractmethod
     def command(self, folder: Path) -> list[str]:
@@ -75,22 +93,96 @@ class EmulatedMachine(ABC):
         words = (COMMAND_LINE, f"{LAB_MARKER}{self.host.name}", *more, self.host.command_line)
         return " ".join(filter(None, words))
 
+    def environment(self) -> Mapping[str, str]:
+        """What the emulator's environment has besides ours."""
+        return {}
+
     def run(self, job: Job, on_event: OnEvent) -> None:
         """See :meth:`kvmharness.lab.job.Machine.run`."""
         find(self.program)
-        title = self.host.emulator.title
-        with tempfile.TemporaryDirectory(prefix=f"kvmharness-{title.lower()}-") as name:
-            folder = Path(name)
+        with self._folder() as folder:
             write_initramfs(folder / INITRAMFS, self.parts, job)
-            supervise(
-                self.command(folder),
-                job,
-                on_event,
-                name=f"the emulated host ({title}, {self.host.cpu})",
-                console_path=folder / CONSOLE,
-                folder=folder,
-                env=self.environment,
-            )
+            self._supervise(self.command(folder), self.environment(), job, on_event, folder)
+
+    def cannot_be_saved(self) -> str:
+        """Why hosts of this emulator cannot be saved here; empty when they can."""
+        return f"{self.host.emulator.title} cannot save a host"
+
+    def save(self, folder: Path) -> None:
+        """Boots a host whose agent waits for a job, and saves it.
+
+        Args:
+            folder: an empty one; the saved host's files are in :data:`STATE` in there afterwards.
+
+        Raises:
+            LostMachineError, NoSnapshotError: that did not succeed.
+        """
+        raise NoSnapshotError(self.cannot_be_saved())
+
+    def restore_command(self, folder: Path) -> list[str]:
+        """The emulator's command that goes on with what is in :data:`STATE` in *folder*, where it is started."""
+        raise NoSnapshotError(self.cannot_be_saved())
+
+    def restore_environment(self) -> Mapping[str, str]:
+        """And its environment."""
+        return self.environment()
+
+    @property
+    def saved_identity(self) -> str:
+        """Equal for two machines of which one can go on with what the other one has saved."""
+        return cache.digest(
+            self.identity, _file_facts(self.binary), base_archive(self.parts).name, MEMORY_MB, reserved_memory(), _SAVED
+        )
+
+    @property
+    def binary(self) -> str:
+        """The program that is the emulator, where that is not what starts it."""
+        return self.program
+
+    def run_restored(self, state: Path, job: Job, on_event: OnEvent) -> None:
+        """As :meth:`run`, with a restored host in the place of a booted one.
+
+        Args:
+            state: the files of a saved host (see :mod:`kvmharness.lab.machines.snapshot.state`).
+
+        Raises:
+            DamagedError: they are not what was kept; nothing has been run.
+            NoSnapshotError: the job does not fit; nothing has been run.
+        """
+        with self._folder() as folder:
+            take(state, folder / STATE)
+            put_job(folder / STATE / self.memory_file, job_archive(job))
+            self._supervise(self.restore_command(folder), self.restore_environment(), job, on_event, folder)
+
+    @contextmanager
+    def _folder(self) -> Iterator[Path]:
+        with tempfile.TemporaryDirectory(prefix=f"kvmharness-{self.host.emulator.title.lower()}-") as name:
+            yield Path(name)
+
+    def _supervise(
+        self, command: list[str], environment: Mapping[str, str], job: Job, on_event: OnEvent, folder: Path
+    ) -> None:
+        supervise(
+            command,
+            job,
+            on_event,
+            name=f"the emulated host ({self.host.emulator.title}, {self.host.cpu})",
+            console_path=folder / CONSOLE,
+            folder=folder,
+            env=environment,
+        )
+
+    def write_waiting(self, folder: Path, port: int, byte: int) -> None:
+        """Writes an :data:`INITRAMFS` whose agent waits, and has the host saved by this OUT."""
+        told = waiting_agent(port, byte, own_modules())
+        write_waiting_initramfs(folder / INITRAMFS, self.parts, told)
+
+
+def _file_facts(program: str) -> list[object]:
+    """What tells a program from another one of the same version."""
+    path = Path(find(program)).resolve()
+    stat = path.stat()
+    return [str(path), stat.st_size, stat.st_mtime_ns]
 
 
 def emulated_host(

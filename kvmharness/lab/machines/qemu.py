@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kvmharness.lab.machines.emulator import CONSOLE, INITRAMFS, MEMORY_MB, EmulatedMachine
+from kvmharness.lab.machines.snapshot import qemu as snapshot
+from kvmharness.lab.machines.snapshot.state import reserved_memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,6 +14,7 @@ class Qemu(EmulatedMachine):
     """A machine that QEMU emulates."""
 
     program = "qemu-system-x86_64"
+    memory_file = snapshot.MEMORY
 
     def version(self, said: str) -> str:
         """What emulates the instructions, and the version's number."""
@@ -20,6 +23,35 @@ class Qemu(EmulatedMachine):
 
     def command(self, folder: Path) -> list[str]:
         """QEMU reads no file of ours but kernel and initramfs."""
+        return [
+            *self._machine(),
+            *self._boot(),
+            # Results on standard output, through the same port as in Bochs.
+            *("-chardev", "stdio,id=results,signal=off"),
+        ]
+
+    def cannot_be_saved(self) -> str:
+        """See :class:`EmulatedMachine`."""
+        return ""
+
+    def save(self, folder: Path) -> None:
+        """See :class:`EmulatedMachine`."""
+        self.write_waiting(folder, snapshot.PORT, snapshot.SAVE_BYTE)
+        memory = snapshot.memory_options(MEMORY_MB, shared=True)
+        results = ("-chardev", "null,id=results", "-qmp", "stdio")
+        snapshot.save([*self._machine(), *self._boot(reserved_memory()), *memory, *results], folder)
+
+    def restore_command(self, folder: Path) -> list[str]:
+        """See :class:`EmulatedMachine`."""
+        memory = snapshot.memory_options(MEMORY_MB, shared=False)
+        results = ("-chardev", "file,id=results,path=/dev/stdout")
+        return snapshot.restore_command([*self._machine(), *memory, *results], folder)
+
+    def _boot(self, *words: str) -> list[str]:
+        command_line = self.kernel_command_line(*words)
+        return ["-kernel", str(self.kernel.resolve()), "-initrd", INITRAMFS, "-append", command_line]
+
+    def _machine(self) -> list[str]:
         return [
             self.program,
             # One thread that counts instructions, and a clock that follows them: runs repeat.
@@ -30,8 +62,6 @@ class Qemu(EmulatedMachine):
             *("-cpu", self.host.model, "-m", str(MEMORY_MB)),
             # Nothing that could take an interrupt or a file of ours.
             *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-monitor", "none"),
-            *("-kernel", str(self.kernel.resolve()), "-initrd", INITRAMFS, "-append", self.kernel_command_line()),
             *("-chardev", f"file,id=console,path={CONSOLE}", "-serial", "chardev:console"),
-            # Results on standard output, through the same port as in Bochs.
-            *("-chardev", "stdio,id=results,signal=off", "-device", "isa-debugcon,iobase=0xe9,chardev=results"),
+            *("-device", "isa-debugcon,iobase=0xe9,chardev=results"),
         ]

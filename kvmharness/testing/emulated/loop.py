@@ -12,12 +12,12 @@ from kvmharness.guest import shipped as programs
 from kvmharness.lab.image.initramfs import ImageParts
 from kvmharness.lab.job import Job
 from kvmharness.lab.kernels import build
-from kvmharness.lab.machines.emulator import emulated_host
 from kvmharness.lab.steps import Call, Load, Step, Unload
 from kvmharness.testing.emulated.replay import Replay
 from kvmharness.testing.emulated.suite import ROOT, Suite, suite
 from kvmharness.testing.names import INI
 from kvmharness.testing.needs import Params, Place
+from kvmharness.validation.snapshots import emulated_host
 
 VARIANT = "stock"
 BOOT_S = 60.0
@@ -31,7 +31,7 @@ _OWN_OPTIONS = """
     inifilename invert keepduplicates keyword last_failed_no_failures lf log_file markers markexpr maxfail newfirst
     noconftest override_ini pastebin plugins pyargs pythonwarnings rootdir show_fixtures_per_test showfixtures
     stepwise stepwise_reset stepwise_skip strict strict_config strict_markers trace traceconfig version xmlpath
-    kvm_host kvm_kernel kvm_modules kvm_timeout
+    kvm_host kvm_kernel kvm_modules kvm_no_snapshot kvm_timeout
 """
 # Settings that are about finding tests, plugins and files outside.
 _OWN_SETTINGS = """
@@ -80,7 +80,8 @@ class _EmulatedHost:
             carried = suite(self._config, self._params)
             kernel = self._kernel()
             parts = ImageParts(carried.packages)
-            machine = emulated_host(self._host, kernel, parts=parts, progress=self._say)
+            snapshot = not self._config.getoption("kvm_no_snapshot")
+            machine = emulated_host(self._host, kernel, parts=parts, say=self._say, snapshot=snapshot)
         except KvmHarnessError as error:
             raise pytest.UsageError(f"{error} {error.hint}".strip()) from error
         left = list(self._params)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kvmharness.lab.inside.port import IOPERM_CODE, PORT, WRITE_CODE
+from kvmharness.lab.inside.port import IOPERM_CODE, OUT_CODE, PORT, WRITE_CODE
 
 capstone = pytest.importorskip("capstone")
 
@@ -27,3 +27,8 @@ def test_writing_is_one_string_instruction():
         "rep outsb dx, byte ptr [rsi]",
         "ret",
     ]
+
+
+def test_a_byte_goes_to_the_port_that_is_named():
+    # Arguments as the System V ABI has them: the byte in edi, the port in esi.
+    assert listing(OUT_CODE) == ["mov eax, edi", "mov edx, esi", "out dx, al", "ret"]

@@ -1,0 +1,73 @@
+/*
+ * Loaded into Bochs 2.7 with LD_PRELOAD: lets a guest save the Bochs that it runs in, lets such a state be restored
+ * quickly, and makes RDRAND repeat. Where its environment asks for neither, only the last of these is different.
+ *
+ * Functions of libc that Bochs calls are answered here first, because this object is loaded before libc.
+ *
+ * Saving. Bochs saves its state on demand of its GUI alone. But its port 0xE9 hands each byte that the guest writes to
+ * putc(). This one saves when the guest writes SAVE_BYTE while KVMHARNESS_SAVE_TO names a folder, and ends Bochs: the
+ * byte may stand in any output, so a machine that is not to be saved must not have that variable. The instruction
+ * pointer stands behind the guest's OUT by then, so that a restored guest goes on after it.
+ * Bochs exports what is called: SIM, a pointer to its simulator object, and bx_real_sim_c::save_state(const char *),
+ * which as every method takes the object as its first argument. They are weak, because not every Bochs exports them,
+ * and because the shell that starts Bochs is given this object, too.
+ *
+ * Restoring. Bochs first copies the saved memory into a temporary file, 64 bytes at a time and holes too, and then
+ * reads the guest's memory from there. While KVMHARNESS_RESTORE_FROM names that folder, the temporary file is the saved
+ * memory itself, and is at its end at once for whoever copies it.
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define SAVE_BYTE 0xa5
+#define MEMORY "/memory.ram"
+
+extern void *SIM __attribute__((weak));
+extern char _ZN13bx_real_sim_c10save_stateEPKc(void *sim, const char *folder) __attribute__((weak));
+
+int putc(int byte, FILE *stream)
+{
+	const char *folder = getenv("KVMHARNESS_SAVE_TO");
+
+	if (folder && (byte & 0xff) == SAVE_BYTE && &SIM && _ZN13bx_real_sim_c10save_stateEPKc)
+		_exit(_ZN13bx_real_sim_c10save_stateEPKc(SIM, folder) ? 0 : 3);
+	return fputc(byte, stream);
+}
+
+FILE *tmpfile64(void)
+{
+	const char *folder = getenv("KVMHARNESS_RESTORE_FROM");
+	FILE *(*real)(void) = (FILE *(*)(void))dlsym(RTLD_NEXT, "tmpfile64");
+	char path[4096];
+
+	if (!folder)
+		return real();
+	snprintf(path, sizeof(path), "%s%s", folder, MEMORY);
+	return fopen64(path, "r+b");
+}
+
+int feof(FILE *stream)
+{
+	int (*real)(FILE *) = (int (*)(FILE *))dlsym(RTLD_NEXT, "feof");
+	char link[64], path[4096];
+	size_t length = strlen(MEMORY);
+	ssize_t count;
+
+	if (!getenv("KVMHARNESS_RESTORE_FROM"))
+		return real(stream);
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fileno(stream));
+	count = readlink(link, path, sizeof(path));
+	if (count >= (ssize_t)length && !memcmp(path + count - length, MEMORY, length))
+		return 1;
+	return real(stream);
+}
+
+/* RDRAND gives rand(), which Bochs seeds with the time of day. */
+void srand(unsigned int seed)
+{
+	(void)seed;
+}

@@ -1,0 +1,61 @@
+"""Saved hosts in the cache: made on first use, checked before one is ever trusted, pruned by number."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from kvmharness.errors import KvmHarnessError
+from kvmharness.lab.machines.emulator import EmulatedMachine
+from kvmharness.lab.machines.snapshot.state import STATE, NoSnapshotError, keep
+from kvmharness.system import cache
+from kvmharness.system.programs import Progress
+
+KIND = "snapshots"
+_UNTRUSTED = "untrusted"
+_KEPT = 8  # about 100 MB each
+
+Differs = Callable[[Path], str]
+"""Takes the folder of a saved host's files; says how a restored host differs from a booted one, or nothing."""
+
+
+def kept(machine: EmulatedMachine, differs: Differs, progress: Progress) -> Path:
+    """The folder of the machine's saved host, made and checked if there is none.
+
+    Args:
+        machine: to be saved.
+        differs: asked once, when it was made. What it says is kept in the place of a host that differs.
+        progress: takes a line about once a second.
+
+    Raises:
+        NoSnapshotError: it cannot be saved, or not this time, or is not to be trusted.
+    """
+    if why := machine.cannot_be_saved():
+        raise NoSnapshotError(why)
+
+    def make(scratch: Path) -> None:
+        progress(f"saving a booted {machine.host.name}, once, to start from it from now on")
+        work = scratch / "work"  # in here, so that it is found and removed even if we are killed
+        work.mkdir()
+        machine.save(work)
+        keep(work / STATE, scratch / STATE)
+        shutil.rmtree(work)
+        progress(f"checking that a restored {machine.host.name} does what a booted one does")
+        if why := differs(scratch / STATE):
+            shutil.rmtree(scratch / STATE)
+            (scratch / _UNTRUSTED).write_text(why)
+
+    try:
+        place = cache.folder_entry(KIND, machine.saved_identity, make, progress)
+        cache.keep_newest(KIND, _KEPT)
+    except NoSnapshotError:
+        raise
+    except KvmHarnessError as error:
+        raise NoSnapshotError(str(error), error.hint) from error
+    if (place / _UNTRUSTED).exists():
+        raise NoSnapshotError((place / _UNTRUSTED).read_text())
+    return place / STATE
+
+
+def forget(machine: EmulatedMachine) -> None:
+    """Removes the machine's saved host, so that the next one who wants it makes it anew."""
+    cache.remove(KIND, machine.saved_identity)

@@ -1,0 +1,164 @@
+"""Emulated hosts that do each job from a snapshot where that can be trusted, and from a boot where it cannot.
+
+A snapshot is trusted once the same cells, run in a booted host and in a restored one, gave the same: every count, every
+exit, and the time of a round trip to the instruction.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any, cast
+
+from kvmharness.cells.matrix import select
+from kvmharness.cells.turn import EXECUTE, PlannedTurn
+from kvmharness.lab.events import Data, Event
+from kvmharness.lab.image.initramfs import ImageParts
+from kvmharness.lab.job import Job, Machine, OnEvent
+from kvmharness.lab.kernels import build
+from kvmharness.lab.machines import emulator
+from kvmharness.lab.machines.emulator import EmulatedMachine
+from kvmharness.lab.machines.snapshot.kept import forget, kept
+from kvmharness.lab.machines.snapshot.state import DamagedError, NoSnapshotError
+from kvmharness.lab.steps import Call, Load, Unload
+from kvmharness.system.programs import Progress, silent
+from kvmharness.validation.campaign import EMULATED_PLAN
+from kvmharness.validation.probing import surroundings_of
+
+# Nested, so that everything that is measured has a part in it; on every host of the catalogue.
+_CANARIES = ("a:3x3", "d:5")
+_TIMEOUT_S = 180.0
+# What this process has said, and the machines that it could not save.
+_said: set[str] = set()
+_given_up: dict[str, NoSnapshotError] = {}
+
+
+def say(line: str) -> None:
+    """Tells what is being done about snapshots, on standard error unless the program has other plans for its log."""
+    logging.getLogger(__name__).warning("%s", line)
+
+
+def emulated_host(
+    name: str | None = None,
+    kernel: build.Kernel | None = None,
+    *,
+    parts: ImageParts | None = None,
+    progress: Progress = silent,
+    say: Progress = say,
+    snapshot: bool = True,
+) -> Machine:
+    """A machine to run jobs on; as :func:`kvmharness.lab.machines.emulator.emulated_host`, but faster.
+
+    Args:
+        name, kernel, parts, progress: as there.
+        say: takes what is being done about snapshots, and once why there is none.
+        snapshot: whether jobs start from a snapshot.
+
+    Raises:
+        As there.
+    """
+    made = kernel or build.kernel(progress=progress)
+    machine = emulator.emulated_host(name, made, parts=parts)
+    if not snapshot:
+        return machine
+    return Snapshotted(cast(EmulatedMachine, machine), made.modules, say)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshotted:
+    """A machine that is restored for each job, or booted where that cannot be done (a :class:`Machine`).
+
+    Attributes:
+        machine: what is saved, or booted.
+        modules: KVM's, for the cells that a snapshot is checked with.
+        say: takes what is being done, and once why there is no snapshot.
+    """
+
+    machine: EmulatedMachine
+    modules: Path
+    say: Progress = field(default=say, compare=False)
+
+    @property
+    def description(self) -> str:
+        """That of the machine: where it starts from changes no result."""
+        return self.machine.description
+
+    @property
+    def identity(self) -> str:
+        """Likewise."""
+        return self.machine.identity
+
+    def run(self, job: Job, on_event: OnEvent) -> None:
+        """See :class:`Machine`."""
+        try:
+            self._run_restored(job, on_event)
+        except (NoSnapshotError, DamagedError) as error:
+            line = f"{self.machine.host.name} is booted for each job, which takes longer: {error}"
+            if line not in _said:
+                _said.add(line)
+                self.say(line)
+            self.machine.run(job, on_event)
+
+    def _run_restored(self, job: Job, on_event: OnEvent) -> None:
+        """Raises: NoSnapshotError, DamagedError, when nothing has been run."""
+        try:
+            self.machine.run_restored(self._kept(), job, on_event)
+        except DamagedError as error:
+            self.say(f"{error}; it is made anew")
+            forget(self.machine)
+            self.machine.run_restored(self._kept(), job, on_event)
+
+    def _kept(self) -> Path:
+        identity = self.machine.saved_identity
+        if identity in _given_up:
+            raise _given_up[identity]
+        try:
+            return kept(self.machine, self._differs, self.say)
+        except NoSnapshotError as error:
+            _given_up[identity] = error
+            raise
+
+    def _differs(self, state: Path) -> str:
+        return difference(self.machine, state, self.modules)
+
+
+def difference(machine: EmulatedMachine, state: Path, modules: Path) -> str:
+    """How a restored host differs from a booted one; empty when it does not.
+
+    Args:
+        machine: to boot.
+        state: the files of what it has saved.
+        modules: KVM's.
+
+    Raises:
+        LostMachineError, StepFailedError: the cells did not run.
+    """
+    there = surroundings_of(machine, modules, [()])[()]
+    planned = PlannedTurn(select(_CANARIES), there, EMULATED_PLAN)
+    steps = (Load("canary"), Call(EXECUTE, planned.arguments, required=True), Unload())
+    job = Job(steps, modules={"canary": modules}, timeout_s=_TIMEOUT_S)
+    booted = _figures(lambda take: machine.run(job, take))
+    restored = _figures(lambda take: machine.run_restored(state, job, take))
+    if not booted:
+        return "no cell ran to compare a restored host with a booted one"
+    for cell, (one, other) in enumerate(zip(booted, restored, strict=True)):
+        for name in one | other:
+            if one.get(name) != other.get(name):
+                figures = f"{one.get(name)} booted and {other.get(name)} restored"
+                return f"a restored host does not do what a booted one does: {name} of {_CANARIES[cell]} is {figures}"
+    return ""
+
+
+def _figures(run: Callable[[OnEvent], None]) -> list[dict[str, object]]:
+    """What each cell gave, by name; a timer may tick in some samples and not in others, so their median."""
+    found: list[dict[str, object]] = []
+
+    def take(event: Event) -> None:
+        if isinstance(event, Data):
+            raw: dict[str, Any] = dict(event.data)
+            one = {"time": median(raw.pop("samples")), **raw.pop("counts", {}), **raw.pop("stats", {})}
+            found.append(one | raw)
+
+    run(take)
+    return found

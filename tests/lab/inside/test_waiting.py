@@ -1,0 +1,106 @@
+"""An agent that waits: an archive unpacked as the kernel would, and the order in which things happen."""
+
+import json
+import mmap
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kvmharness.lab.image.cpio import Archive
+from kvmharness.lab.inside import waiting
+from kvmharness.lab.machines.snapshot.state import JOB_ADDRESS, JOB_BYTES, put_job, waiting_agent
+
+LARGE = bytes(range(256)) * 5000
+
+
+@pytest.fixture
+def archive():
+    made = Archive()
+    made.add_file("job/job.json", b"[]")
+    made.add_file("job/modules/stock/kvm.ko", LARGE)
+    made.add_file("bin/test", b"#!/bin/sh\n", executable=True)
+    made.add_file("empty", b"")
+    made.add_folder("a/folder")
+    made.add_symlink("bin/link", "test")
+    return made
+
+
+def listing(root):
+    found = {}
+    for path in sorted(root.rglob("*")):
+        content = os.readlink(path) if path.is_symlink() else path.is_dir() or path.read_bytes()
+        found[str(path.relative_to(root))] = (oct(path.lstat().st_mode), content)
+    return found
+
+
+def test_an_archive_is_unpacked_as_by_cpio(archive, tmp_path):
+    data = archive.to_bytes()
+    for name in ("ours", "theirs"):
+        (tmp_path / name).mkdir()
+    waiting.unpack(memoryview(data), str(tmp_path / "ours"))
+    subprocess.run(
+        ["busybox", "cpio", "-i", "-d"], input=data, cwd=tmp_path / "theirs", check=True, capture_output=True
+    )
+    assert len(listing(tmp_path / "ours")) == 11
+    assert listing(tmp_path / "ours") == listing(tmp_path / "theirs")
+
+
+def test_what_was_there_is_replaced(archive, tmp_path):
+    (tmp_path / "job").mkdir()
+    (tmp_path / "job/job.json").write_bytes(b"much longer than what comes")
+    waiting.unpack(memoryview(archive.to_bytes()), str(tmp_path))
+    assert (tmp_path / "job/job.json").read_bytes() == b"[]"
+
+
+class Saved(Exception):
+    """The emulator has been asked to save the host."""
+
+
+class Host:
+    """A host whose memory is a file, and whose port hands it to *saved*."""
+
+    def __init__(self, tmp_path, monkeypatch, saved):
+        self.memory, self.saved, self.unpacked = tmp_path / "memory", saved, []
+        with self.memory.open("wb") as file:
+            file.truncate(JOB_ADDRESS + JOB_BYTES)
+        told = tmp_path / "waiting.json"
+        told.write_bytes(waiting_agent(0x505, 1, ["antigravity_of_tests"]))
+        (tmp_path / "antigravity_of_tests.py").write_text("")
+        monkeypatch.syspath_prepend(str(tmp_path))
+        monkeypatch.setattr(waiting, "WAITING_PATH", str(told))
+        monkeypatch.setattr(waiting, "MEMORY_PATH", str(self.memory))
+        monkeypatch.setattr(waiting, "_SETTLE_S", 0.0)
+        monkeypatch.setattr(waiting, "unpack", lambda archive: self.unpacked.append(bytes(archive)))
+
+    def out(self, port, byte):
+        assert "antigravity_of_tests" in sys.modules, "saved before it was imported"
+        self.saved(self, port, byte)
+
+
+def test_the_job_is_what_stands_in_memory_after_the_host_was_saved(archive, tmp_path, monkeypatch):
+    data = archive.to_bytes()
+
+    def saved(host, port, byte):
+        assert (port, byte) == (0x505, 1)
+        put_job(host.memory, data)
+
+    host = Host(tmp_path, monkeypatch, saved)
+    waiting.wait(host)
+    assert host.unpacked == [data]
+
+
+def test_a_restored_host_without_a_job_ends(tmp_path, monkeypatch):
+    host = Host(tmp_path, monkeypatch, lambda *given: None)
+    with pytest.raises(OSError, match="holds no job"):
+        waiting.wait(host)
+    assert host.unpacked == []
+
+
+def test_what_it_is_told_is_json_that_names_the_reserved_memory():
+    told = json.loads(waiting_agent(0xE9, 0xA5, ["a.b"]))
+    assert told == {"address": 0x8000000, "size": 48 << 20, "port": 0xE9, "byte": 0xA5, "modules": ["a.b"]}
+    assert told["address"] % mmap.PAGESIZE == 0
+    assert Path(waiting.MEMORY_PATH).name == "mem"

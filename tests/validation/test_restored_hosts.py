@@ -1,0 +1,113 @@
+"""Real snapshots: restored hosts do what booted ones do, again and again, and a damaged one is found out."""
+
+import re
+import resource
+
+import pytest
+
+from kvmharness.cells.matrix import select
+from kvmharness.lab.events import Hello
+from kvmharness.lab.job import Job
+from kvmharness.lab.kernels import build
+from kvmharness.lab.machines import emulator
+from kvmharness.lab.machines.snapshot import bochs
+from kvmharness.lab.machines.snapshot.kept import kept
+from kvmharness.lab.machines.snapshot.state import STATE, keep
+from kvmharness.lab.steps import Exec
+from kvmharness.results.record import VariantId
+from kvmharness.validation.campaign import Variant, run_in
+from kvmharness.validation.snapshots import difference, emulated_host
+
+pytestmark = pytest.mark.slow
+HOSTS = [
+    pytest.param("vmx:skylake", marks=pytest.mark.needs("emulated_vmx")),
+    pytest.param("vmx:penryn", marks=pytest.mark.needs("emulated_vmx")),
+    pytest.param("svm:epyc", marks=pytest.mark.needs("emulated_svm")),
+]
+# None of them is a canary.
+CELLS = select(("a:1x1", "a:1x4", "d:1"))
+# Random numbers of the kernel, and what its clocks say.
+PROGRAM = "cat /proc/sys/kernel/random/uuid /proc/uptime /proc/interrupts; dmesg | tail -3"
+
+
+@pytest.fixture(scope="module")
+def kernel():
+    return build.kernel()
+
+
+def never(line):
+    pytest.fail(f"no snapshot: {line}")
+
+
+def restored(host, kernel):
+    machine = emulated_host(host, kernel)
+    kept(machine.machine, machine._differs, lambda line: None)  # made here, so that what is said later is an error
+    return emulated_host(host, kernel, say=never)
+
+
+def figures(machine, kernel):
+    stock = Variant(VariantId("stock", kernel.source), kernel.modules)
+    record = run_in(machine, (stock,), ("stock",), CELLS, command=("a", "test"), on_result=lambda *progress: None)
+    return [(one.id, one.counts, one.exits, one.stats, min(one.samples, default=0)) for one in record.results]
+
+
+def events(machine, job):
+    found = []
+    machine.run(job, found.append)
+    return found
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_restored_host_does_what_a_booted_one_does(host, kernel):
+    found = figures(restored(host, kernel), kernel)
+    assert sum(time > 0 for *_, time in found) >= 2
+    assert found == figures(emulator.emulated_host(host, kernel), kernel)
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_restored_hosts_are_the_same_to_the_byte(host, kernel):
+    machine = restored(host, kernel)
+    job = Job((Exec(("/bin/sh", "-c", PROGRAM)),), timeout_s=60)
+    first = events(machine, job)
+    assert len(first) > 3
+    assert isinstance(first[0], Hello)
+    for _ in range(3):
+        assert events(machine, job) == first
+
+
+def processor_time(machine, job):
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    events(machine, job)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_restoring_costs_a_fraction_of_booting(host, kernel):
+    job = Job((), timeout_s=60)
+    fast, slow = restored(host, kernel), emulator.emulated_host(host, kernel)
+    events(slow, job)  # makes the image if the package has changed
+    assert processor_time(fast, job) < 0.2 * processor_time(slow, job)
+
+
+@pytest.mark.needs("emulated_vmx")
+def test_a_snapshot_that_was_tampered_with_is_made_anew(kernel):
+    machine = restored("vmx:skylake", kernel)
+    state = kept(machine.machine, machine._differs, lambda line: None)
+    text = (state / "pc_system").read_text()
+    (state / "pc_system").write_text(text.replace("currCountdown = ", "currCountdown = 1"))
+    said = []
+    events(emulated_host("vmx:skylake", kernel, say=said.append), Job((), timeout_s=60))
+    assert "pc_system changed since it was kept" in said[0]
+    assert "made anew" in said[0]
+    events(restored("vmx:skylake", kernel), Job((), timeout_s=60))
+
+
+@pytest.mark.needs("emulated_vmx")
+def test_the_check_finds_a_snapshot_whose_timers_are_mixed_up(kernel, monkeypatch, tmp_path):
+    monkeypatch.setattr(bochs, "renumbered", lambda pc_system: pc_system)
+    machine = emulator.emulated_host("vmx:skylake", kernel)
+    machine.save(tmp_path)
+    keep(tmp_path / STATE, tmp_path / "kept")
+    why = difference(machine, tmp_path / "kept", kernel.modules)
+    assert re.search(r"\w+ of a:3x3 is \d+(\.\d+)? booted and \d+(\.\d+)? restored$", why)

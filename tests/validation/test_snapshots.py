@@ -1,0 +1,155 @@
+"""When a job is done by a restored host and when by a booted one, with a machine that is made up."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from kvmharness.errors import LostMachineError
+from kvmharness.hosts import catalogue
+from kvmharness.lab.events import Bye
+from kvmharness.lab.job import Job
+from kvmharness.lab.machines.snapshot.state import DamagedError, NoSnapshotError
+from kvmharness.system.programs import DiskFullError
+from kvmharness.validation import snapshots
+from kvmharness.validation.snapshots import Snapshotted
+
+JOB = Job(())
+
+
+@dataclass
+class Machine:
+    """Notes what it is asked to do; *save* and *restore* may refuse."""
+
+    cannot: str = ""
+    save_error: Exception | None = None
+    damaged: bool = False
+    refuses: bool = False
+    loses: bool = False
+    host = catalogue.first()
+    saved_identity = "the-same"
+    did: list[str] = field(default_factory=list)
+
+    def cannot_be_saved(self):
+        return self.cannot
+
+    def save(self, folder):
+        self.did.append("save")
+        if self.save_error:
+            raise self.save_error
+        (folder / "state").mkdir()
+        (folder / "state/memory").write_bytes(b"everything")
+
+    def run(self, job, on_event):
+        self.did.append("boot")
+        on_event(Bye())
+
+    def run_restored(self, state, job, on_event):
+        self.did.append("restore")
+        assert (state / "memory").read_bytes() == b"everything"
+        if self.damaged:
+            self.damaged = False
+            raise DamagedError("the saved host is damaged")
+        if self.refuses:
+            raise NoSnapshotError("a job of 50 MB is too large for a restored host")
+        if self.loses:
+            raise LostMachineError("the kernel panicked")
+        on_event(Bye())
+
+
+def another_process(monkeypatch):
+    monkeypatch.setattr(snapshots, "_said", set())
+    monkeypatch.setattr(snapshots, "_given_up", {})
+
+
+@pytest.fixture
+def said():
+    return []
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path, said):
+    """Runs a job; *differs* is what the check of a snapshot says."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    another_process(monkeypatch)
+
+    def job(machine, differs=""):
+        def difference(machine, state, modules):
+            machine.did.append("check")
+            return differs
+
+        monkeypatch.setattr(snapshots, "difference", difference)
+        events = []
+        Snapshotted(machine, Path("modules"), said.append).run(JOB, events.append)
+        assert events == [Bye()]
+        return machine.did
+
+    return job
+
+
+def test_it_is_saved_and_checked_once_and_restored_for_every_job(run, said):
+    machine = Machine()
+    run(machine)
+    assert run(machine) == ["save", "check", "restore", "restore"]
+    assert len(said) == 2, "told twice: that it is saved, that it is checked"
+
+
+def test_one_that_differs_is_never_restored_and_why_is_said_once(run, said, tmp_path):
+    machine = Machine()
+    run(machine, differs="kvm_exit of a:3x3 is 145 booted and 146 restored")
+    assert run(machine) == ["save", "check", "boot", "boot"]
+    assert [line for line in said if "145 booted and 146 restored" in line] == [said[-1]]
+    assert "vmx:skylake is booted for each job, which takes longer" in said[-1]
+    assert not list(tmp_path.rglob("memory")), "what is not trusted is not kept"
+
+
+def test_one_that_differs_is_not_made_again_by_the_next_process(run, monkeypatch):
+    machine = Machine()
+    run(machine, differs="something")
+    another_process(monkeypatch)
+    assert run(machine, differs="") == ["save", "check", "boot", "boot"]
+
+
+def test_where_nothing_can_be_saved_it_is_booted(run, said):
+    assert run(Machine(cannot="to save a host in Bochs takes a C compiler")) == ["boot"]
+    assert "takes a C compiler" in said[0]
+
+
+@pytest.mark.parametrize(
+    "error", [DiskFullError("/tmp"), LostMachineError("Bochs ended"), NoSnapshotError("21 timers")]
+)
+def test_what_could_not_be_saved_is_tried_again_by_the_next_process_only(run, said, error, monkeypatch):
+    machine = Machine(save_error=error)
+    run(machine)
+    assert run(machine) == ["save", "boot", "boot"]
+    assert str(error) in said[-1]
+    machine.save_error = None
+    another_process(monkeypatch)
+    assert run(machine)[3:] == ["save", "check", "restore"]
+
+
+def test_a_damaged_one_is_made_anew(run, said):
+    machine = Machine()
+    run(machine)
+    machine.damaged = True
+    assert run(machine) == ["save", "check", "restore", "restore", "save", "check", "restore"]
+    assert "the saved host is damaged; it is made anew" in said
+
+
+def test_a_job_that_does_not_fit_is_booted_for(run, said):
+    machine = Machine(refuses=True)
+    assert run(machine)[-1] == "boot"
+    assert "50 MB is too large" in said[-1]
+
+
+def test_a_machine_that_is_lost_is_not_booted_in_its_place(run):
+    machine = Machine(loses=True)
+    with pytest.raises(LostMachineError, match="panicked"):
+        run(machine)
+    assert machine.did == ["save", "check", "restore"]
+
+
+def test_ctrl_c_while_one_is_saved_leaves_nothing_behind(run, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(Machine(save_error=KeyboardInterrupt()))
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
