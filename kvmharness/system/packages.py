@@ -51,6 +51,7 @@ FILES = {
     ),
     "libelf's gelf.h": ("libelf-dev", "/usr/include/gelf.h"),
     "linux-source-6.1.tar.xz": ("linux-source-6.1", "/usr/src/linux-source-6.1.tar.xz"),
+    "linux-source-6.12.tar.xz": ("linux-source-6.12", "/usr/src/linux-source-6.12.tar.xz"),
     "stdio.h": ("libc6-dev", "/usr/include/stdio.h"),
 }
 """File -> package, then where it may be, the first place where there is one counts."""
@@ -67,6 +68,7 @@ KERNEL_BUILD = (*KERNEL_TOOLS, "linux-source-6.1.tar.xz")
 GROUPS = {
     "headers": ("gcc", "stdio.h", "kvm.h"),  # compiling against the kernel's own declarations
     "lab": (*BOCHS, *QEMU, *KERNEL_BUILD, "ccache", "modprobe"),  # the emulated hosts and their kernel
+    "nightly": ("linux-source-6.12.tar.xz",),  # kernels that tests run on now and then
 }
 """What the scripts ask for."""
 
