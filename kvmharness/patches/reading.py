@@ -20,7 +20,10 @@ def read_file(path: Path) -> bytes:
 def read_standard_input() -> bytes:
     """All of the standard input. Raises: PatchError, it is closed, cannot be read, or is too large."""
     if sys.stdin is None:
-        raise PatchError("there is no standard input to read the series from", "b4 am -o - MESSAGE-ID | ...")
+        raise PatchError(
+            "there is no standard input to read the series from",
+            "Write b4 am -o - MESSAGE-ID | kvmharness validate -, for example.",
+        )
     try:
         return _limited("standard input", sys.stdin.buffer.read)
     except OSError as e:

@@ -100,7 +100,7 @@ def _load(spec: str, repository: Path | None) -> Series:
     path = Path(spec)
     if spec == STANDARD_INPUT:
         mails = read_patches([("standard input", read_standard_input())])
-        return _undescribed(mails.cover or mails.patches[0].title, mails)
+        return _undescribed(_title(mails), mails)
     if spec in shipped():
         return _described(_package_folder() / spec)
     if (path / DESCRIPTION).is_file():
@@ -108,7 +108,8 @@ def _load(spec: str, repository: Path | None) -> Series:
     if path.is_dir():
         return _undescribed(path.resolve().name, read_patches(_folder(path)))
     if path.exists():
-        return _undescribed(path.name, read_patches([(str(path), read_file(path))]))
+        mails = read_patches([(str(path), read_file(path))])
+        return _undescribed(path.name if path.is_file() else _title(mails), mails)  # a pipe's name says nothing
     if is_range(spec):
         return _undescribed(spec, patches_between(repository or Path(), spec))
     raise PatchError(
@@ -122,8 +123,11 @@ def _package_folder() -> Path:
 
 
 def _undescribed(name: str, mails: Mails) -> Series:
-    title = mails.cover or mails.patches[0].title
-    return Series(name, title, (PatchSet("", mails.patches, mails.notes),))
+    return Series(name, _title(mails), (PatchSet("", mails.patches, mails.notes),))
+
+
+def _title(mails: Mails) -> str:
+    return mails.cover or mails.patches[0].title
 
 
 def _described(folder: Path) -> Series:

@@ -21,6 +21,7 @@ def comparison_lines(comparison: RecordComparison, *, width: int = 100) -> list[
         ]
         lines.append("  ".join(texts).rstrip())
         lines += _wrapped("    " + why, width, 4) if why else []
+    lines += [piece for name, title in comparison.titles.items() for piece in _wrapped(f"{name}: {title}", width, 4)]
     tally = [
         f"{count} {outcome.value}"
         for outcome in Outcome

@@ -77,6 +77,7 @@ def remarks(record: Record, all_rows: Sequence[Row]) -> list[str]:
     lines += words.kernel_reports(record)
     lines += [f"{PARTIAL}: {record.partial}"] if record.partial else []
     lines += [f"note: {line}" for line in words.notes(record)]
+    lines += [f"{name}: {title}" for name, title in record.titles.items()]
     tally = [
         f"{count} {outcome.value}" for outcome in Outcome if (count := sum(row.outcome is outcome for row in all_rows))
     ]

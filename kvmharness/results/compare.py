@@ -81,6 +81,7 @@ class RecordComparison:
     cells: tuple[CellComparison, ...]
     warnings: tuple[str, ...]
     unit: str
+    titles: Mapping[str, str]  # of the patches, by the variants that are one patch
 
     @property
     def outcome(self) -> Outcome:
@@ -188,7 +189,9 @@ def _compare(
         warnings = (*warnings, f"only on one side, not compared: {', '.join(sorted(unpaired))}")
     times = _times(sides, a.unit, sessions, tolerance) if with_time else {}
     cells = tuple(_cell(*names, *pair, times.get(names)) for names, pair in sides.items())
-    return RecordComparison(cells, warnings, a.unit)
+    shown = {name for cell in cells for name in (cell.variant_a, cell.variant_b)}
+    titles = {name: title for name, title in (b.titles | a.titles).items() if name in shown}
+    return RecordComparison(cells, warnings, a.unit, titles)
 
 
 _Names = tuple[CellKey, str, str]

@@ -184,6 +184,11 @@ class Record:
     partial: str = ""  # why results are missing; empty for a run that went to its end
     schema: int = SCHEMA
 
+    @property
+    def titles(self) -> dict[str, str]:
+        """Of the variants that have one patch, its title: what "p1" stands for."""
+        return {variant.name: variant.patches[0] for variant in self.variants if len(variant.patches) == 1}
+
     def to_json(self, *, when: bool = True) -> dict[str, object]:
         """The document as plain JSON values; without *when*, what two runs of the same job must have in common."""
         document = _plain_fields(self)

@@ -127,7 +127,9 @@ def test_a_pipe_is_read_like_a_file(tmp_path):
     reader, writer = os.pipe()
     os.write(writer, PATCH.format("First", "a", "b").encode())
     os.close(writer)
-    assert titles(load(f"/dev/fd/{reader}")) == ["KVM: x86: First"]
+    series = load(f"/dev/fd/{reader}")
+    assert titles(series) == ["KVM: x86: First"]
+    assert series.name == "KVM: x86: First"
     os.close(reader)
 
 

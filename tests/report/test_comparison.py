@@ -12,6 +12,7 @@ cell   A -> B      time A  time B  change  noise  outcome
 a:1x1  p1 -> none  17,700  17,700    0.0%   0.0%  PASS
 a:3x3  p1 -> none  17,700  20,100  +13.6%   0.0%  FAIL
     kvm_mmu_load 0 -> 2 per RT
+p1: Ignore guest CR3 on fast root switch for direct MMU
 time in instructions (emulated); 1 PASS, 1 FAIL: FAIL
 """
 

@@ -20,6 +20,12 @@ def one_row(**changes):
     return replace(record, results=(replace(record.results[0], **changes),))
 
 
+def test_what_p1_stands_for_is_said():
+    lines = run_lines(builders.record([Cell(Setup.NO_EPT, 3, 3)]))
+    assert "p1: Ignore guest CR3 on fast root switch for direct MMU" in lines
+    assert not [line for line in lines if line.startswith("both:")]
+
+
 def test_one_row_has_every_figure():
     (line,) = [line for line in run_lines(builders.record([BUSY], ("none",)), width=200) if line.startswith("a:3x3")]
     assert line.split() == (
