@@ -9,9 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import Any, cast
+from typing import cast
 
 from kvmharness.cells.matrix import select
+from kvmharness.cells.surroundings import Surroundings
 from kvmharness.cells.turn import EXECUTE, PlannedTurn
 from kvmharness.lab.events import Data, Event
 from kvmharness.lab.image.initramfs import ImageParts
@@ -22,6 +23,7 @@ from kvmharness.lab.machines.emulator import EmulatedMachine
 from kvmharness.lab.machines.snapshot.kept import forget, kept
 from kvmharness.lab.machines.snapshot.state import DamagedError, NoSnapshotError
 from kvmharness.lab.steps import Call, Load, Unload
+from kvmharness.results.record import CellResult
 from kvmharness.system.programs import Progress, silent
 from kvmharness.validation.campaign import EMULATED_PLAN
 from kvmharness.validation.probing import surroundings_of
@@ -135,30 +137,34 @@ def difference(machine: EmulatedMachine, state: Path, modules: Path) -> str:
         LostMachineError, StepFailedError: the cells did not run.
     """
     there = surroundings_of(machine, modules, [()])[()]
-    planned = PlannedTurn(select(_CANARIES), there, EMULATED_PLAN)
-    steps = (Load("canary"), Call(EXECUTE, planned.arguments, required=True), Unload())
-    job = Job(steps, modules={"canary": modules}, timeout_s=_TIMEOUT_S)
-    booted = _figures(lambda take: machine.run(job, take))
-    restored = _figures(lambda take: machine.run_restored(state, job, take))
-    if not booted:
-        return "no cell ran to compare a restored host with a booted one"
-    for cell, (one, other) in enumerate(zip(booted, restored, strict=True)):
-        for name in one | other:
-            if one.get(name) != other.get(name):
-                figures = f"{one.get(name)} booted and {other.get(name)} restored"
-                return f"a restored host does not do what a booted one does: {name} of {_CANARIES[cell]} is {figures}"
+    booted = _results(there, modules, machine.run)
+    restored = _results(there, modules, lambda job, take: machine.run_restored(state, job, take))
+    for one, other in zip(booted, restored, strict=True):
+        if one.error or one.skipped:
+            return f"{one.id} does not run in a booted host, so that a restored one cannot be compared with it"
+        expected, found = _figures(one), _figures(other)
+        for name in expected:
+            if expected[name] != found.get(name):
+                figures = f"{expected[name]} booted and {found.get(name)} restored"
+                return f"a restored host does not do what a booted one does: {name} of {one.id} is {figures}"
     return ""
 
 
-def _figures(run: Callable[[OnEvent], None]) -> list[dict[str, object]]:
-    """What each cell gave, by name; a timer may tick in some samples and not in others, so their median."""
-    found: list[dict[str, object]] = []
+def _results(there: Surroundings, modules: Path, run: Callable[[Job, OnEvent], None]) -> list[CellResult]:
+    turn = PlannedTurn(select(_CANARIES), there, EMULATED_PLAN)
+    steps = (Load("canary"), Call(EXECUTE, turn.arguments, required=True), Unload())
+    results: list[CellResult] = []
 
     def take(event: Event) -> None:
-        if isinstance(event, Data):
-            raw: dict[str, Any] = dict(event.data)
-            one = {"time": median(raw.pop("samples")), **raw.pop("counts", {}), **raw.pop("stats", {})}
-            found.append(one | raw)
+        if isinstance(event, Data) and "begins" not in event.data:
+            results.extend(turn.take(event.data))
 
-    run(take)
-    return found
+    run(Job(steps, modules={"canary": modules}, timeout_s=_TIMEOUT_S), take)
+    results.extend(turn.rest())
+    return results
+
+
+def _figures(result: CellResult) -> dict[str, object]:
+    """What a cell gave, by name; a timer may tick in some samples and not in others, so their median."""
+    figures: dict[str, object] = {**result.counts, **result.exits, **result.stats, "error": result.error}
+    return figures | ({"time": median(result.samples)} if result.samples else {})

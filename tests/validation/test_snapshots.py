@@ -1,10 +1,13 @@
 """When a job is done by a restored host and when by a booted one, with a machine that is made up."""
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from kvmharness.cells.cell import Cell
+from kvmharness.cells.turn import EXECUTE
 from kvmharness.errors import LostMachineError
 from kvmharness.hosts import catalogue
 from kvmharness.lab.events import Bye
@@ -12,7 +15,8 @@ from kvmharness.lab.job import Job
 from kvmharness.lab.machines.snapshot.state import DamagedError, NoSnapshotError
 from kvmharness.system.programs import DiskFullError
 from kvmharness.validation import snapshots
-from kvmharness.validation.snapshots import Snapshotted
+from kvmharness.validation.snapshots import Snapshotted, difference
+from tests.machines import FakeMachine, raw
 
 JOB = Job(())
 
@@ -153,3 +157,43 @@ def test_ctrl_c_while_one_is_saved_leaves_nothing_behind(run, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(Machine(save_error=KeyboardInterrupt()))
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+class Compared(FakeMachine):
+    """Boots as it is; what it restores is *other*."""
+
+    def __init__(self, other):
+        super().__init__()
+        self.other = other
+
+    def run_restored(self, state, job, on_event):
+        self.other.run(job, on_event)
+
+
+def changed(**more):
+    """Gives each cell's figures with some of them changed."""
+
+    def execute(emit, *, cells, **rest):
+        for number, planned in enumerate(cells):
+            figures = raw(number, Cell.parse(planned["id"]), "host", planned["passes"][1])
+            emit({"begins": number, "doing": "counting"})
+            emit(figures | {name: change(figures[name]) for name, change in more.items()})
+
+    return FakeMachine(calls={EXECUTE: execute})
+
+
+def test_hosts_that_give_the_same_do_not_differ():
+    assert difference(Compared(changed()), Path("state"), Path("modules")) == ""
+
+
+@pytest.mark.parametrize(
+    ("more", "name"),
+    [
+        ({"stats": lambda stats: stats | {"exits": stats["exits"] + 1}}, "exits"),
+        ({"counts": lambda counts: counts | {"kvm_mmu_load": 7}}, "kvm_mmu_load"),
+        ({"samples": lambda samples: [sample + 1 for sample in samples]}, "time"),
+    ],
+)
+def test_one_figure_that_differs_is_named(more, name):
+    said = difference(Compared(changed(**more)), Path("state"), Path("modules"))
+    assert re.search(rf": {name} of a:3x3 is \S+ booted and \S+ restored$", said)
