@@ -16,7 +16,8 @@ from kvmharness.guest.layout import SAMPLES_MAX
 from kvmharness.oracle import oracles
 from kvmharness.results.record import CellResult, Record
 from kvmharness.results.verdict import Outcome
-from kvmharness.validation.host import HERE, Emulated, Host, RunRequest, ThisMachine, resolve
+from kvmharness.validation.host import HERE, Emulated, ThisMachine, resolve
+from kvmharness.validation.hostbase import Host, RunRequest
 
 _ORACLE = oracles.named(oracles.DEFAULT)
 _MANY = 1_000_000
@@ -151,7 +152,7 @@ def run(request: Request, output: Output) -> Record:
     """Runs the cells.
 
     Raises:
-        HostRequirementError, LostMachineError, UsageError: as :meth:`kvmharness.validation.host.Host.run`.
+        HostRequirementError, LostMachineError, UsageError: as :meth:`kvmharness.validation.hostbase.Host.run`.
     """
     request.host.recover(output.say)
     with kept(request.reports, request.before, output) as keeping, output.task("Run") as task:

@@ -10,7 +10,7 @@ from kvmharness.errors import UsageError
 from kvmharness.lab.kernels import parameters
 from kvmharness.lab.kernels.build import Kernel
 from kvmharness.lab.kernels.source import Source
-from kvmharness.validation.host import Host
+from kvmharness.validation.hostbase import Host
 from kvmharness.validation.look import Look
 from kvmharness.vendors.known import of_module
 
@@ -48,11 +48,11 @@ def places(
         hosts: as the user named them.
         asked: the cells that the user asked for; the usual ones when empty.
         params: module parameters for each of them.
-        source: see :meth:`kvmharness.validation.host.Host.base`.
+        source: see :meth:`kvmharness.validation.hostbase.Host.base`.
         may_reload: likewise.
 
     Raises:
-        UsageError: a cell can run on none of the hosts, or as :meth:`kvmharness.validation.host.Host.base`.
+        UsageError: a cell can run on none of the hosts, or as :meth:`kvmharness.validation.hostbase.Host.base`.
     """
     found: list[Place] = []
     refused: dict[Cell, list[UsageError]] = {}

@@ -13,7 +13,8 @@ from kvmharness.lab.kernels.source import debian
 from kvmharness.oracle import oracles
 from kvmharness.results.record import Record, VariantId, When
 from kvmharness.validation import campaign
-from kvmharness.validation.host import Emulated, RunRequest, ThisMachine, emulated, resolve
+from kvmharness.validation.host import Emulated, ThisMachine, emulated, resolve
+from kvmharness.validation.hostbase import RunRequest
 from tests.hostfiles import HostFiles
 
 CELLS = (Cell(Setup.L1_ALONE, 1, guest_cr3s=0),)
