@@ -44,7 +44,7 @@ def effect_lines(effects: Iterable[Effect], order: Mapping[str, int]) -> tuple[s
         by_what.setdefault(effect.what, []).append(effect)
     lines = []
     for what, found in by_what.items():
-        final = sorted((each for each in found if each.variant == last), key=lambda each: (-each.share, each.cell))
+        final = sorted((each for each in found if each.variant == last), key=_size)
         if not final:
             continue
         cells = {each.cell for each in final}
@@ -53,6 +53,11 @@ def effect_lines(effects: Iterable[Effect], order: Mapping[str, int]) -> tuple[s
         more = f" and {len(cells) - _SHOWN} more" if len(cells) > _SHOWN else ""
         lines.append(f"{what} lower since {since}, {final[0].unit}: {shown}{more}")
     return tuple(lines)
+
+
+def _size(effect: Effect) -> tuple[float, float, str]:
+    """For an order with the largest first."""
+    return -effect.share, effect.after - effect.before, effect.cell
 
 
 def _amount(figure: float) -> str:
