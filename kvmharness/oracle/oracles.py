@@ -63,6 +63,9 @@ _ORACLES: tuple[Oracle, ...] = (RootCacheOracle(),)
 NAMES = (*(oracle.name for oracle in _ORACLES), NO_ORACLE)
 DEFAULT = NAMES[0]
 
+READ = ("arch/x86/kvm/", "arch/x86/include/asm/")
+"""The folders of a kernel's source that oracles look into."""
+
 
 def named(name: str) -> Oracle:
     """The oracle of that name.

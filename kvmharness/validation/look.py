@@ -12,6 +12,7 @@ from kvmharness.errors import UsageError
 from kvmharness.lab.kernels import build, builtin, parameters, statistics
 from kvmharness.lab.kernels.source import Source, to_read
 from kvmharness.lab.kernels.trees import KVM_FOLDERS
+from kvmharness.oracle import oracles
 from kvmharness.patches import variants as patches
 from kvmharness.patches.series import Series
 from kvmharness.system.programs import Progress, silent
@@ -131,9 +132,10 @@ def stays_near_kvm(series: Series) -> bool:
 
 
 def _touched(series: Series) -> set[str]:
-    """The folders near KVM that a series is about, and KVM's own."""
+    """The folders near KVM that a series is about, KVM's own, and those that oracles look into."""
     return {
         *KVM_FOLDERS,
+        *oracles.READ,
         statistics.FOLDER,
         *(folder for folder in _NEAR_KVM for path in _paths(series) if path.startswith(folder)),
     }
