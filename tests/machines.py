@@ -44,6 +44,9 @@ class FakeLoader(Loader):
         self._on_unload(self.variant)
         return ["kvm_intel", "kvm"]
 
+    def memory(self):
+        return {"pages": 1 << 20}
+
 
 def raw(number, cell, variant="none", round_trips=48):
     """What execute() would have emitted for a cell, from the builders' figures."""

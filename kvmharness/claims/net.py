@@ -14,6 +14,7 @@ from kvmharness.cells.judge import PollutedError
 from kvmharness.claims.effects import Effect
 from kvmharness.claims.evaluate import Results, judge_times, not_higher
 from kvmharness.claims.findings import Finding, answer
+from kvmharness.claims.leaks import leaks
 from kvmharness.claims.metrics import Missing, expand, telling, value
 from kvmharness.claims.waivers import Waived
 from kvmharness.guest.failures import StaleTranslation
@@ -295,6 +296,10 @@ def _mmu_work(results: Sequence[CellResult]) -> list[str]:
     return [f"stat.{name}" for name in sorted(names)]
 
 
+def _leaks(net: Net) -> Iterator[Finding]:
+    yield from leaks(net.results.record.leftovers, net.base, net.variants)
+
+
 def _shown(number: Fraction) -> str:
     return str(number) if number.denominator == 1 else f"{float(number):.4g}"
 
@@ -312,4 +317,5 @@ ROWS = (
     Row("no-more-mmu-work", "No more work of KVM's MMU.", _work),
     Row("loads-as-predicted", "Root loads are as the model of the root cache predicts.", _predicted),
     Row("no-more-time", "A round trip takes no longer.", _times),
+    Row("no-leak", "Unloaded, KVM leaves no page a VM behind that it does not leave without the series.", _leaks),
 )

@@ -57,6 +57,18 @@ class Dmesg:
 
 
 @dataclass(frozen=True, slots=True)
+class Memory:
+    """What the kernel holds for itself after modules were unloaded.
+
+    Attributes:
+        held: bytes, by where: see :func:`kvmharness.lab.inside.memory.kernel_memory`.
+    """
+
+    step: int
+    held: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class End:
     """A step is done.
 
@@ -94,11 +106,11 @@ class Bye:
     """The last event: it tells a complete job from one that was cut short."""
 
 
-Event = Hello | Begin | Data | Output | Dmesg | End | Failed | Bye
+Event = Hello | Begin | Data | Output | Dmesg | Memory | End | Failed | Bye
 
 
 def kind_of(event: Event) -> str:
-    """``hello``, ``begin``, ``data``, ``output``, ``dmesg``, ``end``, ``failed`` or ``bye``."""
+    """``hello``, ``begin``, ``data``, ``output``, ``dmesg``, ``memory``, ``end``, ``failed`` or ``bye``."""
     return type(event).__name__.lower()
 
 

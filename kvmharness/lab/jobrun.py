@@ -11,11 +11,22 @@ from signal import Signals
 from typing import Any
 
 from kvmharness.errors import ExitCode, UsageError
-from kvmharness.lab.events import Begin, Bye, Data, Dmesg, End, Event, Failed, Hello, Output, kind_of
+from kvmharness.lab.events import Begin, Bye, Data, Dmesg, End, Event, Failed, Hello, Memory, Output, kind_of
 from kvmharness.lab.job import Job, OnEvent, ProtocolError, StepFailedError
 from kvmharness.lab.steps import Call, Exec, Exited, Load, Unload
 from kvmharness.lab.steps import kind_of as kind_of_step
-from kvmharness.results.jsonread import Fields, ShapeError, an_object, boolean, integer, list_of, or_none, text, texts
+from kvmharness.results.jsonread import (
+    Fields,
+    ShapeError,
+    an_object,
+    boolean,
+    integer,
+    integer_map,
+    list_of,
+    or_none,
+    text,
+    texts,
+)
 
 # All events of a job together. More is a host that does nothing but talk.
 MAX_JOB_BYTES = 1 << 30
@@ -64,6 +75,7 @@ _SHAPES: Mapping[str, tuple[Callable[..., Event], Mapping[str, Reader]]] = {
     "data": (Data, {"step": _STEP, "data": an_object}),
     "output": (Output, {"step": _STEP, "text": _words}),
     "dmesg": (Dmesg, {"step": _STEP, "lines": list_of(_words)}),
+    "memory": (Memory, {"step": _STEP, "held": integer_map}),
     "end": (End, {"step": _STEP, "result": _anything}),
     "failed": (
         Failed,
@@ -96,7 +108,7 @@ _RESULTS: Mapping[type, Reader] = {Load: texts, Unload: texts, Call: _anything, 
 # What a step of each kind may say between its beginning and its end.
 _SAYS: Mapping[type, tuple[type, ...]] = {
     Load: (Dmesg, End, Failed),
-    Unload: (Dmesg, End, Failed),
+    Unload: (Dmesg, Memory, End, Failed),
     Call: (Data, Output, Dmesg, End, Failed),
     Exec: (Output, Dmesg, End, Failed),
 }

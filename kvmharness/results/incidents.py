@@ -1,7 +1,9 @@
 """What happened to the kernel during a run, beside the figures: what it said, and where it went down."""
 
+from collections.abc import Mapping
+
 from kvmharness.lean.dataclasses import dataclass
-from kvmharness.results.jsonread import Fields, integer, text, texts
+from kvmharness.results.jsonread import Fields, integer, integer_map, text, texts
 
 LOAD, UNLOAD = "load", "unload"
 
@@ -25,6 +27,21 @@ class Loss:
     step: str  # LOAD, UNLOAD, or the id of the cell that was running
     type: str  # class name of the error
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """How much more memory the kernel held after a variant was unloaded than before it was loaded."""
+
+    variant: str
+    turn: int
+    vms: int  # that ran meanwhile
+    memory: Mapping[str, int]  # bytes, more or less, by where: "pages", or the name of a slab cache
+
+    @property
+    def total(self) -> int:
+        """Bytes in all."""
+        return sum(self.memory.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +84,17 @@ def loss(value: object, where: str) -> Loss:
             step=taken.take("step", text),
             type=taken.take("type", text),
             message=taken.take("message", text),
+        )
+
+
+def leftover(value: object, where: str) -> Leftover:
+    """Reads one back. Raises: ShapeError."""
+    with Fields(value, where) as taken:
+        return Leftover(
+            taken.take("variant", text),
+            taken.take("turn", integer),
+            taken.take("vms", integer),
+            taken.take("memory", integer_map),
         )
 
 

@@ -18,7 +18,7 @@ from typing import get_args
 from kvmharness.errors import UsageError
 from kvmharness.lean.dataclasses import dataclass, field, fields
 from kvmharness.measure.clock import UNIT_EMULATED, UNIT_TSC
-from kvmharness.results.incidents import KernelReport, Loss, StepLog, kernel_report, loss, step_log
+from kvmharness.results.incidents import KernelReport, Leftover, Loss, StepLog, kernel_report, leftover, loss, step_log
 from kvmharness.results.jsonread import (
     Fields,
     ShapeError,
@@ -181,6 +181,7 @@ class Record:
     logs: tuple[StepLog, ...] = ()  # those of them that came in while no cell was running
     reports: tuple[KernelReport, ...] = ()  # what the kernel complained of, with everything that it said about it
     losses: tuple[Loss, ...] = ()
+    leftovers: tuple[Leftover, ...] = ()  # of every load but the first of a boot, which sets up things for good
     partial: str = ""  # why results are missing; empty for a run that went to its end
     schema: int = SCHEMA
 
@@ -243,6 +244,7 @@ class Record:
                 logs=top.take("logs", list_of(step_log)),
                 reports=top.take("reports", list_of(kernel_report)),
                 losses=top.take("losses", list_of(loss)),
+                leftovers=top.take("leftovers", list_of(leftover)),
                 partial=top.take("partial", text),
             )
         record.check()
@@ -285,7 +287,19 @@ def _plain(value: object) -> object:
     return value
 
 
-_Part = When | VariantId | OracleView | Prediction | Probes | CellError | CellResult | StepLog | KernelReport | Loss
+_Part = (
+    When
+    | VariantId
+    | OracleView
+    | Prediction
+    | Probes
+    | CellError
+    | CellResult
+    | StepLog
+    | KernelReport
+    | Loss
+    | Leftover
+)
 _PARTS = get_args(_Part)
 
 

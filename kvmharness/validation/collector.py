@@ -10,11 +10,11 @@ from kvmharness.cells.cell import Cell
 from kvmharness.cells.judge import blank
 from kvmharness.cells.turn import DiffersError, PlannedTurn
 from kvmharness.errors import KvmHarnessError, LostMachineError, UsageError
-from kvmharness.lab.events import Begin, Data, Dmesg, End, Event
+from kvmharness.lab.events import Begin, Data, Dmesg, End, Event, Memory
 from kvmharness.lab.inside.modules import ModuleError
 from kvmharness.lab.job import ProtocolError, StepFailedError
 from kvmharness.lab.steps import Call, Load, Step
-from kvmharness.results.incidents import LOAD, UNLOAD, KernelReport, Loss, StepLog
+from kvmharness.results.incidents import LOAD, UNLOAD, KernelReport, Leftover, Loss, StepLog
 from kvmharness.results.journal import Journal
 from kvmharness.results.kernelwords import Words, reports
 from kvmharness.results.record import CellError, CellKey, CellResult, Record, When
@@ -105,6 +105,9 @@ class Collector:
         self._now: int | None = None  # the step that is going on
         self._cell = ""  # the id of the cell that is running
         self._reports: list[KernelReport] = []  # from consoles
+        self._before: dict[str, int] = {}  # what the kernel held before this variant, and
+        self._held: dict[str, int] = {}  # after the last one
+        self._leftovers: list[Leftover] = list(earlier.leftovers if earlier else ())
         self._keep(earlier)
         self._journal.begin(replace(self.record(), results=earlier.results) if earlier else self.record())
 
@@ -144,7 +147,7 @@ class Collector:
 
     def begin_job(self) -> None:
         """The turns that are added from now on are those of a new job, and so are the events that come."""
-        self._steps, self._now, self._cell = [], None, ""
+        self._steps, self._now, self._cell, self._held = [], None, "", {}
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -161,12 +164,15 @@ class Collector:
             case Begin(number):
                 self._now, self._cell = number, ""
                 if isinstance(step := self._steps[number][0], Load):
+                    self._before, self._held = self._held, {}
                     self._on_load(step.variant)
             case Data(number, data):
                 self._data(self._steps[number][1], data)
             case Dmesg(number, lines):
                 self._turns[self._steps[number][1]].said.setdefault(self._doing(number), ())
                 self._turns[self._steps[number][1]].said[self._doing(number)] += lines
+            case Memory(number, held):
+                self._unloaded(self._steps[number][1], held)
             case End(number):
                 self._ended(*self._steps[number])
                 self._now, self._cell = None, ""
@@ -192,6 +198,15 @@ class Collector:
             self._add(place, self._planned(place).take(data))
         except DiffersError:
             self.differ.append(place)
+
+    def _unloaded(self, place: int, held: dict[str, int]) -> None:
+        if before := self._before:
+            more = {name: held.get(name, 0) - before.get(name, 0) for name in sorted({*held, *before})}
+            progress = self._turns[place]
+            ran = sum(result.skipped is None for result in progress.results.values())
+            changed = {name: count for name, count in more.items() if count}
+            self._leftovers.append(Leftover(progress.turn.variant, progress.turn.number, ran, changed))
+        self._held = held
 
     def _add(self, place: int, results: Iterable[CellResult]) -> None:
         progress = self._turns[place]
@@ -259,6 +274,7 @@ class Collector:
             logs=tuple(StepLog(turn.variant, turn.number, step, lines) for turn, step, lines in outside),
             reports=(*found, *self._reports),
             losses=tuple(self.losses),
+            leftovers=tuple(self._leftovers),
         )
         try:
             record.check()

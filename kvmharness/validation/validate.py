@@ -101,7 +101,8 @@ def _each_in_its_kernel(
             if not records or (isinstance(error, StepFailedError) and error.failed.type != ModuleError.__name__):
                 raise
             loss = Loss(name, 0, LOAD, type(error).__name__, str(error))
-            records.append(replace(records[0], results=(), dmesg=(), logs=(), reports=(), losses=(loss,)))
+            nothing = replace(records[0], results=(), dmesg=(), logs=(), reports=(), leftovers=())
+            records.append(replace(nothing, losses=(loss,)))
     return replace(
         records[0],
         results=tuple(result for record in records for result in record.results),
@@ -109,6 +110,7 @@ def _each_in_its_kernel(
         logs=tuple(log for record in records for log in record.logs),
         reports=tuple(report for record in records for report in record.reports),
         losses=tuple(loss for record in records for loss in record.losses),
+        leftovers=tuple(leftover for record in records for leftover in record.leftovers),
     )
 
 

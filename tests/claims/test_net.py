@@ -9,6 +9,7 @@ from kvmharness.claims import ClaimError
 from kvmharness.claims.evaluate import Results
 from kvmharness.claims.net import ROWS, Net
 from kvmharness.claims.waivers import Waived, parse_waivers
+from kvmharness.results.incidents import Leftover
 from kvmharness.results.record import CellError, Prediction, Probes
 from kvmharness.results.verdict import Outcome
 from tests.builders import NONE, record
@@ -22,7 +23,9 @@ def same(cells=CELLS, **options):
     """A series without effect: the variant's figures are those of the kernel without it."""
     run = record(cells, (NONE, P1), **options)
     twins = {(r.key, r.turn): r for r in run.results if r.variant == NONE}
-    return replace(run, results=tuple(replace(twins[r.key, r.turn], variant=r.variant) for r in run.results))
+    results = tuple(replace(twins[r.key, r.turn], variant=r.variant) for r in run.results)
+    leftovers = tuple(Leftover(name, 1, len(cells), {"pages": 4096}) for name in (NONE, P1))
+    return replace(run, results=results, leftovers=leftovers)
 
 
 def harmed(change, run=None, variant=P1, cell=A33):
@@ -87,6 +90,13 @@ def test_each_harm_is_told_by_its_row_and_by_no_other(harm, row):
     assert outcomes(run) == {row}
     (answer,) = [answer for answer in net(run).answers() if answer.name == row]
     assert answer.variants == (P1,)
+
+
+def test_memory_that_is_left_behind_is_a_leak():
+    run = same()
+    assert outcomes(replace(run, leftovers=(run.leftovers[0], Leftover(P1, 1, 20, {"pages": 20 * 4096})))) == {
+        "no-leak"
+    }
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from kvmharness.errors import ExitCode, UsageError
 from kvmharness.lab import jobrun
-from kvmharness.lab.events import Begin, Bye, Data, Dmesg, End, Failed, Hello, Output, encode
+from kvmharness.lab.events import Begin, Bye, Data, Dmesg, End, Failed, Hello, Memory, Output, encode
 from kvmharness.lab.job import Job, ProtocolError, StepFailedError
 from kvmharness.lab.jobrun import JobRun, decode
 from kvmharness.lab.steps import Call, Exec, Exited, Load, Unload
@@ -33,6 +33,7 @@ STREAM = (
     {"event": "output", "step": 2, "text": "said\n"},
     {"event": "end", "step": 2, "result": EXITED},
     {"event": "begin", "step": 3},
+    {"event": "memory", "step": 3, "held": {"pages": 4096}},
     {"event": "end", "step": 3, "result": ["kvm_intel", "kvm"]},
     {"event": "bye"},
 )
@@ -49,6 +50,7 @@ EVENTS = (
     Output(2, "said\n"),
     End(2, Exited(0, None, False)),
     Begin(3),
+    Memory(3, {"pages": 4096}),
     End(3, ("kvm_intel", "kvm")),
     Bye(),
 )
@@ -151,6 +153,8 @@ WRONG_ORDERS = {
     "data before its step": at(3, STREAM[4]),
     "data of the next step": changed(4, step=2),
     "data after its step": at(8, STREAM[4]),
+    "memory of a load": at(2, {"event": "memory", "step": 0, "held": {}}),
+    "memory that is no number": instead(13, {"event": "memory", "step": 3, "held": {"pages": "much"}}),
     "data of a program": at(9, {"event": "data", "step": 2, "data": {}}),
     "data of a load": at(2, {"event": "data", "step": 0, "data": {"result": {}}}),
     "output of a load": at(2, {"event": "output", "step": 0, "text": "x"}),

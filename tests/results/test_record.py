@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from kvmharness.cells.cell import Cell, Setup
 from kvmharness.errors import ExitCode
+from kvmharness.results.incidents import Leftover
 from kvmharness.results.record import (
     SCHEMA,
     UNITS,
@@ -46,6 +47,8 @@ variants = st.builds(
     oracle=st.none() | st.builds(OracleView, names, st.none() | st.dictionaries(names, counts, max_size=2), names),
 )
 
+leftovers = st.builds(Leftover, names, counts, counts, st.dictionaries(names, st.integers(-(2**63), 2**63), max_size=2))
+
 
 @st.composite
 def records(draw):
@@ -80,6 +83,7 @@ def records(draw):
         results=tuple(draw(st.lists(results, max_size=3))),
         dmesg=draw(lines),
         notes=draw(lines),
+        leftovers=tuple(draw(st.lists(leftovers, max_size=2))),
     )
 
 

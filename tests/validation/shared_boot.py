@@ -43,15 +43,17 @@ class SharedBoot:
 
     def record(self, name):
         """The part of the run that is about one series, as if there had been no other."""
-        ids = [variant.id for variant in self.built[name].variants]
+        ids = tuple(variant.id for variant in self.built[name].variants)
         ran = {variant.id.name: self._shared[_key(variant)].id.name for variant in self.built[name].variants}
-        results = [
-            replace(result, variant=own)
-            for own, shared in ran.items()
-            for result in self._record.results
-            if result.variant == shared
-        ]
-        return replace(self._record, variants=tuple(ids), results=tuple(results))
+
+        def of(entries):
+            """Those about its variants, by their names in the series."""
+            found = [(own, entry) for own, shared in ran.items() for entry in entries if entry.variant == shared]
+            return tuple(replace(entry, variant=own) for own, entry in found)
+
+        whole = self._record
+        parts = {part: of(getattr(whole, part)) for part in ("results", "logs", "reports", "losses", "leftovers")}
+        return replace(whole, variants=ids, **parts)
 
     def verdict(self, name):
         """What a validation of the series would answer."""

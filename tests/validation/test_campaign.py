@@ -15,7 +15,7 @@ from kvmharness.lab.inside.modules import ModuleError
 from kvmharness.lab.job import HangError, KernelPanicError, ProtocolError, StepFailedError
 from kvmharness.lab.steps import Call, Load, Unload
 from kvmharness.measure.clock import UNIT_EMULATED, UNIT_TSC
-from kvmharness.results.incidents import StepLog
+from kvmharness.results.incidents import Leftover, StepLog
 from kvmharness.results.journal import Journal
 from kvmharness.results.record import VariantId
 from kvmharness.results.store import load
@@ -163,6 +163,19 @@ def test_what_the_kernel_logged_belongs_to_the_step_that_it_came_in(when):
     assert record.logs == (StepLog("both", 1, when, record.dmesg),)
     (report,) = record.reports
     assert (report.variant, report.turn, report.step, report.place) == ("both", 1, when, "arch/x86/kvm/mmu.c:12")
+
+
+def test_what_the_kernel_holds_more_after_a_variant_than_before_it():
+    """The first load of a boot sets up things for good, so nothing is said of it."""
+
+    class Holding(FakeLoader):
+        held = iter(({"pages": 8, "kmalloc-4k": 1, "pid": 5}, {"pages": 8, "kmalloc-4k": 3}, {}, {"pages": 1}))
+
+        def memory(self):
+            return next(self.held) if self.variant != "probed" else {}
+
+    record, _ = run(FakeMachine(Holding()), ("none", "both", "none", "both"), (NO_EPT, ALONE))
+    assert record.leftovers == (Leftover("both", 1, 2, {"kmalloc-4k": 2, "pid": -5}),)
 
 
 def test_what_the_kernel_logged_while_a_cell_ran_is_the_cells():

@@ -47,6 +47,9 @@ DOWN = {
     FAULTS / "panics-at-load": ("modules-load-and-unload", "KVM panics when loaded"),
     FAULTS / "refuses-to-load": ("modules-load-and-unload", "No such device"),
 }
+# A leak of a page a VM is seen when there are some twenty.
+MANY = (*(f"a:{n}x1" for n in range(1, 11)), *(f"b:{n}x1" for n in range(1, 11)))
+LEAKS = {"vmcs12-leaked": "kmalloc-4k", "pio-page-leaked": "pages"}
 # Of each harmless series what it makes better.
 BETTER = {
     "comment-only": set(),
@@ -72,7 +75,7 @@ def better(verdict):
 
 def test_every_series_is_tried():
     down = {folder.name for folder in DOWN if folder.parent == SEEDED}
-    assert {path.name for path in SEEDED.iterdir()} == CAUGHT_BY.keys() | down
+    assert {path.name for path in SEEDED.iterdir()} == CAUGHT_BY.keys() | LEAKS.keys() | down
     assert {path.name for path in HARMLESS.iterdir()} == BETTER.keys() | {"more-previous-roots"}
 
 
@@ -104,17 +107,43 @@ def test_a_patch_that_needs_the_one_before_is_no_fault(boot):
     assert any("p2: it does not build" in line for line in boot.verdict("second-needs-first").untested)
 
 
-@pytest.mark.parametrize("folder", DOWN, ids=lambda folder: folder.name)
-def test_a_variant_that_takes_kvm_or_the_kernel_down_fails_the_series(folder):
+@pytest.fixture(scope="module")
+def lost():
+    """What takes the kernel down costs a boot, and the others go on."""
+    return SharedBoot({folder.name: folder for folder in DOWN}, ("b:1x1", "d:1/ept=0"))
+
+
+@pytest.mark.parametrize(("folder", "row", "said"), [(folder, *what) for folder, what in DOWN.items()])
+def test_a_variant_that_takes_kvm_or_the_kernel_down_fails_the_series(lost, folder, row, said):
     """Not an error of the tool, and not a lost machine: the series is what took the kernel, or itself, out."""
-    row, said = DOWN[folder]
-    built = prepare(load(str(folder)), debian(), ("none", "p1"))
-    found = validate(built, lambda kernel: emulated_host(kernel=kernel), select(("b:1x1", "d:1/ept=0")))
-    assert failing(found.verdict) == {row}
-    (answer,) = [claim for claim in found.verdict.claims if claim.name == row]
+    verdict = lost.verdict(folder.name)
+    assert failing(verdict) == {row}
+    (answer,) = [claim for claim in verdict.claims if claim.name == row]
     assert answer.variants == ("p1",)
     assert any(said in figure for figure in answer.figures)
-    assert {result.id for result in found.record.results if result.variant == "none"} == {"b:1x1", "d:1/ept=0"}
+    ran = {result.id for result in lost.record(folder.name).results if result.variant == "none"}
+    assert len(ran) == 2
+
+
+@pytest.fixture(scope="module")
+def many():
+    """Enough VMs for what each of them leaves behind to be seen, beside some that leave nothing."""
+    folders = [SEEDED / name for name in LEAKS] + [HARMLESS / "code-moved"]
+    return SharedBoot({folder.name: folder for folder in folders}, MANY)
+
+
+@pytest.mark.parametrize(("name", "place"), LEAKS.items())
+def test_a_leak_is_caught_and_its_place_is_told(many, name, place):
+    verdict = many.verdict(name)
+    assert failing(verdict) == {"no-leak"}
+    (answer,) = [claim for claim in verdict.claims if claim.name == "no-leak"]
+    assert answer.figures[0].endswith(f"left of 20 VMs, most of it in {place}")
+
+
+def test_what_leaks_nothing_is_not_said_to(many):
+    verdict = many.verdict("code-moved")
+    assert verdict.outcome is Outcome.PASS
+    assert all(claim.outcome is Outcome.PASS for claim in verdict.claims)
 
 
 def test_a_series_that_changes_what_the_kernel_shares_runs_in_kernels_of_its_own():

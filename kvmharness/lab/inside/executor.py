@@ -12,7 +12,7 @@ from collections.abc import Callable
 from importlib import import_module
 
 from kvmharness.errors import KvmHarnessError
-from kvmharness.lab.events import Begin, Bye, Data, Dmesg, End, Event, Failed, Hello, Output, encode
+from kvmharness.lab.events import Begin, Bye, Data, Dmesg, End, Event, Failed, Hello, Memory, Output, encode
 from kvmharness.lab.inside.kernellog import KernelLog
 from kvmharness.lab.inside.modules import Loader
 from kvmharness.lab.steps import Call, Load, Step, Unload, decode
@@ -79,7 +79,10 @@ class Executor:
         if isinstance(step, Load):
             return self._loader.load(step)
         if isinstance(step, Unload):
-            return self._loader.unload()
+            gone = self._loader.unload()
+            if held := self._loader.memory():
+                self._send(Memory(number, held))
+            return gone
         if isinstance(step, Call):
             return self._call(number, step)
         from kvmharness.lab.inside.execute import execute

@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 from kvmharness.errors import KvmHarnessError
+from kvmharness.lab.inside.memory import kernel_memory
 from kvmharness.lab.steps import Exec, Load
 from kvmharness.vendors.names import NAMES
 
@@ -38,6 +39,10 @@ class Loader:
         """
         raise ModuleError("KVM's modules stay as they are here")
 
+    def memory(self) -> dict[str, int]:
+        """What the kernel holds for itself, as far as that tells anything: nothing where others are at work, too."""
+        return {}
+
 
 class BusyboxLoader(Loader):
     """Loads what an image holds: a folder a variant, with the modules and ``order``, one file name a line."""
@@ -61,6 +66,10 @@ class BusyboxLoader(Loader):
                 _busybox("rmmod", name)
                 gone.append(name)
         return gone
+
+    def memory(self) -> dict[str, int]:
+        """See :func:`kvmharness.lab.inside.memory.kernel_memory`."""
+        return kernel_memory()
 
 
 def insertions(files: Sequence[str], params: Mapping[str, str]) -> list[tuple[str, str, list[str]]]:

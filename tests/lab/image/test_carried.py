@@ -15,7 +15,7 @@ OWN = {
     "hosts": "device facts",
     "kvm": "capabilities device errors exits lists memory resources state system value vcpu vcpu_state vm",
     "lab": "events inside steps",
-    "lab.inside": "agent execute executor frames kernellog modules port waiting",
+    "lab.inside": "agent execute executor frames kernellog memory modules port waiting",
     "lean": "dataclasses",
     "measure": "clock perf stats_fd",
     "vendors": "names naming svm vmx",

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from kvmharness.errors import ExitCode, GuestError
-from kvmharness.lab.events import MAX_EVENT_BYTES, Begin, Bye, Data, Dmesg, End, Failed, Hello, Output
+from kvmharness.lab.events import MAX_EVENT_BYTES, Begin, Bye, Data, Dmesg, End, Failed, Hello, Memory, Output
 from kvmharness.lab.inside.executor import Executor
 from kvmharness.lab.inside.modules import Loader, ModuleError
 from kvmharness.lab.job import Job, StepFailedError
@@ -111,6 +111,7 @@ def test_every_kind_of_step():
         End(0, ["kvm", "kvm_intel"]),
         Output(1, "x\n"),
         End(1, {"status": 7, "signal": None, "timed_out": False}),
+        Memory(2, {"pages": 1 << 20}),
         End(2, ["kvm_intel", "kvm"]),
         Bye(),
     ]
