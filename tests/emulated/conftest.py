@@ -13,13 +13,13 @@ from kvmharness.cells.turn import EXECUTE, PlannedTurn
 from kvmharness.lab.events import Data, Event
 from kvmharness.lab.job import Job, Machine
 from kvmharness.lab.kernels import build
-from kvmharness.lab.machines.emulator import emulated_host
 from kvmharness.lab.steps import Call, Load, Unload
 from kvmharness.oracle import oracles
 from kvmharness.results.record import CellResult, Record, VariantId
 from kvmharness.system.programs import MissingToolError
 from kvmharness.validation.campaign import Variant, run_in
 from kvmharness.validation.probing import surroundings_of
+from kvmharness.validation.snapshots import emulated_host
 from tests.emulated.scenarios import LENGTHS, outcome, planned
 
 USUAL = oracles.told(oracles.DEFAULT, None)  # the lab's kernel is 6.1 as released: it has the series

@@ -5,12 +5,12 @@ from dataclasses import replace
 from kvmharness.cells.matrix import select
 from kvmharness.lab.kernels import build
 from kvmharness.lab.kernels.source import debian
-from kvmharness.lab.machines.emulator import emulated_host
 from kvmharness.patches.series import load
 from kvmharness.results.verdict import Outcome
 from kvmharness.validation.campaign import Variant, run_in
 from kvmharness.validation.judges import judge
 from kvmharness.validation.prepare import prepare
+from kvmharness.validation.snapshots import emulated_host
 from kvmharness.validation.validate import builds
 
 

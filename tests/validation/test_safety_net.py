@@ -4,10 +4,10 @@ import pytest
 
 from kvmharness.cells.matrix import select
 from kvmharness.lab.kernels.source import debian
-from kvmharness.lab.machines.emulator import emulated_host
 from kvmharness.patches.series import load
 from kvmharness.results.verdict import Outcome
 from kvmharness.validation.prepare import prepare
+from kvmharness.validation.snapshots import emulated_host
 from kvmharness.validation.validate import validate
 from tests.folders import FAULTS, HARMLESS, SEEDED
 from tests.validation.shared_boot import SharedBoot, failing

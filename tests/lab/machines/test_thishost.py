@@ -11,12 +11,12 @@ from kvmharness.lab.image.initramfs import ImageParts
 from kvmharness.lab.image.interpreter import LIBRARY
 from kvmharness.lab.job import Job
 from kvmharness.lab.kernels.source import debian
-from kvmharness.lab.machines.emulator import emulated_host
 from kvmharness.lab.steps import Call
 from kvmharness.patches.series import load
 from kvmharness.validation.campaign import EMULATED_PLAN
 from kvmharness.validation.prepare import prepare
 from kvmharness.validation.probing import surroundings_of
+from kvmharness.validation.snapshots import emulated_host
 from tests.lab.machines.borrowing import SCENARIOS
 
 EMULATED = [pytest.mark.slow, pytest.mark.needs("emulated_vmx")]

@@ -12,7 +12,7 @@ from kvmharness.system.programs import Progress
 
 KIND = "snapshots"
 _UNTRUSTED = "untrusted"
-_KEPT = 8  # about 100 MB each
+_KEPT = 12  # of less than 100 MB each
 
 Differs = Callable[[Path], str]
 """Takes the folder of a saved host's files; says how a restored host differs from a booted one, or nothing."""
