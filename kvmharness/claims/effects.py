@@ -16,6 +16,7 @@ class Effect:
         variant: under which.
         before, after: the figure.
         unit: of it.
+        host: where, if there are several.
     """
 
     what: str
@@ -24,6 +25,12 @@ class Effect:
     before: float
     after: float
     unit: str
+    host: str = ""
+
+    @property
+    def where(self) -> str:
+        """The cell, on which host if there are several."""
+        return f"{self.host} {self.cell}".lstrip()
 
     @property
     def share(self) -> float:
@@ -32,32 +39,36 @@ class Effect:
 
 
 def effect_lines(effects: Iterable[Effect], order: Mapping[str, int]) -> tuple[str, ...]:
-    """A line for each figure: in how many cells it is lower with the whole series, the largest first, and since when.
+    """A line for each figure and each patch: which cells are lower since then, the largest gain first.
 
     Args:
         effects: of all variants.
         order: the variants that are judged, with how many of the patches each has.
     """
     last = max(order, key=lambda name: order[name], default="")
-    by_what: dict[str, list[Effect]] = {}
-    for effect in effects:
-        by_what.setdefault(effect.what, []).append(effect)
+    since: dict[tuple[str, str], str] = {}
+    ordered = sorted(effects, key=lambda each: order.get(each.variant, 0))
+    for effect in ordered:
+        since.setdefault((effect.what, effect.where), effect.variant)
+    groups: dict[tuple[str, str], list[Effect]] = {}
+    final = [each for each in ordered if each.variant == last]
+    figures = list(dict.fromkeys(each.what for each in final))
+    for effect in sorted(
+        final, key=lambda each: (figures.index(each.what), order.get(since[each.what, each.where], 0))
+    ):
+        groups.setdefault((effect.what, since[effect.what, effect.where]), []).append(effect)
     lines = []
-    for what, found in by_what.items():
-        final = sorted((each for each in found if each.variant == last), key=_size)
-        if not final:
-            continue
-        cells = {each.cell for each in final}
-        since = min((each.variant for each in found if each.cell in cells), key=lambda name: order.get(name, 0))
-        shown = ", ".join(f"{each.cell} {_amount(each.before)} -> {_amount(each.after)}" for each in final[:_SHOWN])
-        more = f" and {len(cells) - _SHOWN} more" if len(cells) > _SHOWN else ""
-        lines.append(f"{what} lower since {since}, {final[0].unit}: {shown}{more}")
+    for (what, first), found in groups.items():
+        found.sort(key=_size)
+        shown = ", ".join(f"{each.where} {_amount(each.before)} -> {_amount(each.after)}" for each in found[:_SHOWN])
+        more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        lines.append(f"{what} lower since {first}, {found[0].unit}: {shown}{more}")
     return tuple(lines)
 
 
 def _size(effect: Effect) -> tuple[float, float, str]:
     """For an order with the largest first."""
-    return -effect.share, effect.after - effect.before, effect.cell
+    return -effect.share, effect.after - effect.before, effect.where
 
 
 def _amount(figure: float) -> str:

@@ -67,7 +67,7 @@ def judge(
         judged |= subject.judged(record)
         net = Net(Results(record, judged), min(judged, key=lambda name: judged[name]), waived)
         by_host[host] = [*net.answers(), *evaluate(subject.claims, record, judged), _loading(record)]
-        effects += net.effects
+        effects += [replace(each, host=host) if len(records) > 1 else each for each in net.effects]
     answers = (*merged(by_host), *others)
     verdict = Verdict.of(
         subject.series,
