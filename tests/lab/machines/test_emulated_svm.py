@@ -31,16 +31,24 @@ def boot(host, kernel):
     return events
 
 
-@pytest.mark.parametrize(("host", "npt"), [("svm:epyc", True), ("svm:epyc-nonpt", False)])
-def test_kvm_amd_loads_with_nesting(kernel, host, npt):
-    events = boot(host, kernel)
-    facts = next(event.data for event in events if isinstance(event, Data))
+@pytest.fixture(scope="module")
+def epyc(kernel):
+    return boot("svm:epyc", kernel)
+
+
+@pytest.fixture(scope="module")
+def without_npt(kernel):
+    return boot("svm:epyc-nonpt", kernel)
+
+
+@pytest.mark.parametrize(("events", "npt"), [("epyc", True), ("without_npt", False)])
+def test_kvm_amd_loads_with_nesting(events, npt, request):
+    facts = next(event.data for event in request.getfixturevalue(events) if isinstance(event, Data))
     assert "svm" in facts["flags"]
     assert ("npt" in facts["flags"]) is npt
     assert facts["module_parameters"]["kvm_amd"]["nested"] == "1"
 
 
-def test_two_boots_are_the_same(kernel):
-    first = boot("svm", kernel)
-    assert any(isinstance(event, Output) and len(event.text.strip()) == 36 for event in first)
-    assert boot("svm", kernel) == first
+def test_two_boots_are_the_same(epyc, kernel):
+    assert any(isinstance(event, Output) and len(event.text.strip()) == 36 for event in epyc)
+    assert boot("svm:epyc", kernel) == epyc

@@ -38,7 +38,7 @@ def test_an_unknown_host_is_refused_before_a_kernel_is_built():
     [
         ("vmx:skylake", "kvmharness.lab=vmx:skylake tsc_early_khz=50000 clearcpuid=xsavec,xsaves"),
         ("vmx:penryn", "kvmharness.lab=vmx:penryn tsc_early_khz=50000"),
-        ("svm", "kvmharness.lab=svm:epyc"),
+        ("svm", "kvmharness.lab=svm:epyc tsc_early_khz=50000"),
     ],
 )
 def test_what_a_kernel_is_booted_with(host, line, monkeypatch, tmp_path):
