@@ -77,6 +77,7 @@ class FakeMachine:
 
     description = "Fake 1.0 skylake"
     identity = ""
+    at_once = 1
 
     def __init__(
         self,

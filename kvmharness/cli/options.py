@@ -33,6 +33,9 @@ class Parser(argparse.ArgumentParser):
             self._words_alone = False
 
 
+_JOBS_MAX = 64
+
+
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
     """Shows defaults where they say something."""
 
@@ -100,6 +103,13 @@ def add_host_option(
         parser.add_argument("--host", metavar="HOST", action="append", help=more)
     else:
         parser.add_argument("--host", metavar="HOST", default=default, help=choices)
+    if here:
+        parser.add_argument(
+            "--jobs",
+            metavar="N",
+            type=number(_JOBS_MAX),
+            help="how many emulated hosts may be at work at the same time; by default as many as there are cores",
+        )
     parser.add_argument(
         "--no-snapshot",
         dest="snapshot",

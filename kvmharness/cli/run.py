@@ -120,7 +120,7 @@ def read(options: argparse.Namespace) -> Request | Listing:
     if options.list:
         return Listing(cells)
     host, params, kernel = (
-        resolve(options.host, snapshot=options.snapshot),
+        resolve(options.host, snapshot=options.snapshot, jobs=options.jobs),
         dict(options.param),
         shared.kernel_choice(options),
     )

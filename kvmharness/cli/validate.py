@@ -107,7 +107,9 @@ def read(options: argparse.Namespace) -> Request:
     if options.claims_only and options.claims is None:
         raise UsageError("--claims-only without --claims", "Name the file with the claims: --claims FILE.")
     words, names = _apart(options.cells, options.variants)
-    hosts = dict.fromkeys(resolve(text, snapshot=options.snapshot) for text in options.host or [catalogue.first().spec])
+    hosts = dict.fromkeys(
+        resolve(text, snapshot=options.snapshot, jobs=options.jobs) for text in options.host or [catalogue.first().spec]
+    )
     reports = Reports.of(options, (options.series, options.claims))
     series = series_files.load(
         options.series,

@@ -92,6 +92,7 @@ class Machine(Protocol):
     Attributes:
         description: emulator, its version, CPU model: for records and error messages.
         identity: equal for two machines on which the same job gives the same; empty where that cannot be said.
+        at_once: how many jobs may be done at the same time, each by a machine of its own; 1 where there is only one.
     """
 
     @property
@@ -101,6 +102,11 @@ class Machine(Protocol):
 
     @property
     def identity(self) -> str:
+        """See the class."""
+        ...
+
+    @property
+    def at_once(self) -> int:
         """See the class."""
         ...
 

@@ -7,6 +7,7 @@ down: then what is left goes on in another boot.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from kvmharness import __version__
@@ -27,6 +28,7 @@ from kvmharness.results.record import OracleView, Prediction, Record, VariantId,
 from kvmharness.validation.collector import Clock, Collector, OnLoad, OnResult
 from kvmharness.validation.probing import surroundings_of
 from kvmharness.validation.resume import check_same
+from kvmharness.validation.sidebyside import side_by_side
 from kvmharness.validation.turns import Turn, schedule
 
 # In an emulator samples differ by whole timer ticks of its kernel only: short ones, so that most have none.
@@ -116,9 +118,11 @@ def run_in(
 ) -> Record:
     """Runs cells on each variant in turn, in one boot of an emulated host.
 
-    All turns are planned for the KVM of the first variant. One whose KVM turns out to offer guests something else is
-    asked what that is, and gets a boot of its own. So does what is left when a variant takes the kernel down: the cell
-    that was running then has an error for a result, and is not tried again.
+    Where a job always gives the same, each half of the turns is done by a host of its own, both at the same time if the
+    machine allows that; the record does not depend on whether. All turns are planned for the KVM
+    of the first variant. One whose KVM turns out to offer guests something else is asked what that is, and gets a boot
+    of its own. So does what is left when a variant takes the kernel down: the cell that was running then has an error
+    for a result, and is not tried again.
 
     Args:
         machine: the emulated host.
@@ -144,8 +148,8 @@ def run_in(
     header = _header(command, tuple(variant.id for variant in variants), host)
     collector = _collector(header, turns, keeping or Keeping(), on_result, on_load)
     boots = _Boots(machine, turns, by_name, plan, collector)
-    boots.until_done(collector.pending, there)
-    for name in dict.fromkeys(turns[place].variant for place in collector.differ):
+    boots.side_by_side(collector.pending, there)
+    for name in dict.fromkeys(turns[place].variant for place in sorted(collector.differ)):
         own = [place for place in collector.differ if turns[place].variant == name]
         boots.until_done(own, surroundings_of(machine, by_name[name].modules, [turns[place].params for place in own]))
     return collector.record()
@@ -181,6 +185,13 @@ class _Boots:
     by_name: Mapping[str, Variant]
     plan: Plan
     collector: Collector
+
+    def side_by_side(self, places: Sequence[int], there: Mapping[Params, Surroundings]) -> None:
+        """Does turns as :meth:`until_done`, several at the same time where their results cannot depend on that."""
+        numbers = sorted({turn.number for turn in self.turns})
+        half = numbers[len(numbers) // 2] if self.machine.identity else numbers[0]
+        parts = [[place for place in places if (self.turns[place].number < half) is first] for first in (True, False)]
+        side_by_side([partial(self.until_done, part, there) for part in parts if part], self.machine.at_once)
 
     def until_done(self, places: Iterable[int], there: Mapping[Params, Surroundings]) -> None:
         """Does turns, by their places, planned for what is there; each boot that is lost costs a cell or a turn."""

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from threading import RLock, local
 from typing import Any
 
 from kvmharness.cells.cell import Cell
@@ -68,6 +69,28 @@ class _Progress:
         return [self.results[key] for key in map(_key, self.turn.cells) if key in self.results]
 
 
+class _Job(local):
+    """The job that the thread is doing.
+
+    Attributes:
+        steps: its steps, each with the place of its turn.
+        now: the step that is going on.
+        cell: the id of the cell that is running.
+        before, held: what the kernel held before this variant, and after the last one.
+    """
+
+    def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """A new one."""
+        self.steps: list[tuple[Step, int]] = []
+        self.now: int | None = None
+        self.cell = ""
+        self.before: dict[str, int] = {}
+        self.held: dict[str, int] = {}
+
+
 class Collector:
     """Takes the events of jobs that are made of turns.
 
@@ -101,12 +124,9 @@ class Collector:
         self._header, self._clock = header, clock
         self._on_result, self._on_load, self._journal = on_result, on_load, journal or Journal()
         self._turns = [_Progress(turn) for turn in turns]
-        self._steps: list[tuple[Step, int]] = []  # of the job, each with the place of its turn
-        self._now: int | None = None  # the step that is going on
-        self._cell = ""  # the id of the cell that is running
+        self._lock = RLock()  # jobs may be done side by side, each in a thread of its own
+        self._job = _Job()
         self._reports: list[KernelReport] = []  # from consoles
-        self._before: dict[str, int] = {}  # what the kernel held before this variant, and
-        self._held: dict[str, int] = {}  # after the last one
         self._leftovers: list[Leftover] = list(earlier.leftovers if earlier else ())
         self._keep(earlier)
         self._journal.begin(replace(self.record(), results=earlier.results) if earlier else self.record())
@@ -143,16 +163,16 @@ class Collector:
             steps: what the job does for it.
         """
         self._turns[place].planned = planned
-        self._steps += [(step, place) for step in steps]
+        self._job.steps += [(step, place) for step in steps]
 
     def begin_job(self) -> None:
         """The turns that are added from now on are those of a new job, and so are the events that come."""
-        self._steps, self._now, self._cell, self._held = [], None, "", {}
+        self._job.begin()
 
     @property
     def steps(self) -> tuple[Step, ...]:
         """The steps of the job."""
-        return tuple(step for step, _ in self._steps)
+        return tuple(step for step, _ in self._job.steps)
 
     def take(self, event: Event) -> None:
         """Takes one event.
@@ -160,26 +180,30 @@ class Collector:
         Raises:
             UsageError: a result that nobody asked for, or none of a cell that was to run.
         """
+        with self._lock:
+            self._take(event)
+
+    def _take(self, event: Event) -> None:
         match event:
             case Begin(number):
-                self._now, self._cell = number, ""
-                if isinstance(step := self._steps[number][0], Load):
-                    self._before, self._held = self._held, {}
+                self._job.now, self._job.cell = number, ""
+                if isinstance(step := self._job.steps[number][0], Load):
+                    self._job.before, self._job.held = self._job.held, {}
                     self._on_load(step.variant)
             case Data(number, data):
-                self._data(self._steps[number][1], data)
+                self._data(self._job.steps[number][1], data)
             case Dmesg(number, lines):
-                self._turns[self._steps[number][1]].said.setdefault(self._doing(number), ())
-                self._turns[self._steps[number][1]].said[self._doing(number)] += lines
+                self._turns[self._job.steps[number][1]].said.setdefault(self._doing(number), ())
+                self._turns[self._job.steps[number][1]].said[self._doing(number)] += lines
             case Memory(number, held):
-                self._unloaded(self._steps[number][1], held)
+                self._unloaded(self._job.steps[number][1], held)
             case End(number):
-                self._ended(*self._steps[number])
-                self._now, self._cell = None, ""
+                self._ended(*self._job.steps[number])
+                self._job.now, self._job.cell = None, ""
 
     def _doing(self, number: int) -> str:
-        step, _ = self._steps[number]
-        return (self._cell or _CELLS) if isinstance(step, Call) else LOAD if isinstance(step, Load) else UNLOAD
+        step, _ = self._job.steps[number]
+        return (self._job.cell or _CELLS) if isinstance(step, Call) else LOAD if isinstance(step, Load) else UNLOAD
 
     def _planned(self, place: int) -> PlannedTurn:
         planned = self._turns[place].planned
@@ -192,7 +216,7 @@ class Collector:
 
     def _data(self, place: int, data: dict[str, Any]) -> None:
         if "begins" in data:
-            self._cell = self._planned(place).begins(data)
+            self._job.cell = self._planned(place).begins(data)
             return
         try:
             self._add(place, self._planned(place).take(data))
@@ -200,13 +224,13 @@ class Collector:
             self.differ.append(place)
 
     def _unloaded(self, place: int, held: dict[str, int]) -> None:
-        if before := self._before:
+        if before := self._job.before:
             more = {name: held.get(name, 0) - before.get(name, 0) for name in sorted({*held, *before})}
             progress = self._turns[place]
             ran = sum(result.skipped is None for result in progress.results.values())
             changed = {name: count for name, count in more.items() if count}
             self._leftovers.append(Leftover(progress.turn.variant, progress.turn.number, ran, changed))
-        self._held = held
+        self._job.held = held
 
     def _add(self, place: int, results: Iterable[CellResult]) -> None:
         progress = self._turns[place]
@@ -226,9 +250,13 @@ class Collector:
         The cell that was running gets the error for its result. A variant that does not load is not tried again with
         the same parameters.
         """
-        if self._now is None or (isinstance(error, StepFailedError) and error.failed.type != ModuleError.__name__):
+        with self._lock:
+            return self._lose(error)
+
+    def _lose(self, error: KvmHarnessError) -> str | None:
+        if self._job.now is None or (isinstance(error, StepFailedError) and error.failed.type != ModuleError.__name__):
             return None
-        place, doing = self._steps[self._now][1], self._doing(self._now)
+        place, doing = self._job.steps[self._job.now][1], self._doing(self._job.now)
         progress = self._turns[place]
         turn = progress.turn
         name = error.failed.type if isinstance(error, StepFailedError) else type(error).__name__
@@ -272,9 +300,9 @@ class Collector:
             results=tuple(result for each in self._turns for result in each.ordered()),
             dmesg=tuple(line for _, _, lines in said for line in lines),
             logs=tuple(StepLog(turn.variant, turn.number, step, lines) for turn, step, lines in outside),
-            reports=(*found, *self._reports),
-            losses=tuple(self.losses),
-            leftovers=tuple(self._leftovers),
+            reports=(*found, *sorted(self._reports, key=lambda report: report.turn)),
+            losses=tuple(sorted(self.losses, key=lambda loss: loss.turn)),
+            leftovers=tuple(sorted(self._leftovers, key=lambda left: left.turn)),
         )
         try:
             record.check()

@@ -3,6 +3,7 @@
 What was typed is resolved here, once. Nobody else asks which of the two a host is: they ask the host.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,10 +136,12 @@ class Emulated(Host):
     Attributes:
         entry: of the catalogue.
         snapshot: whether its machines may be restored for a job in the place of a boot.
+        jobs: how many of its machines may be at work at the same time; as many as there are cores when None.
     """
 
     entry: EmulatedHost
     snapshot: bool = True
+    jobs: int | None = None
 
     turns = 1  # every turn is the same
 
@@ -225,30 +228,32 @@ class Emulated(Host):
         """
         from kvmharness.validation.snapshots import emulated_host
 
-        return emulated_host(self.entry.name, kernel, snapshot=self.snapshot)
+        at_once = self.jobs or len(os.sched_getaffinity(0))
+        return emulated_host(self.entry.name, kernel, snapshot=self.snapshot, at_once=at_once)
 
 
-def resolve(text: str, *, snapshot: bool = True) -> Host:
+def resolve(text: str, *, snapshot: bool = True, jobs: int | None = None) -> Host:
     """The host that the user means.
 
     Args:
         text: its name.
         snapshot: whether an emulated one may start from a snapshot.
+        jobs: how many emulated ones may be at work at the same time; as many as there are cores when None.
 
     Raises:
         UsageError: there is none.
     """
-    return ThisMachine() if text == HERE else emulated(text, snapshot=snapshot)
+    return ThisMachine() if text == HERE else emulated(text, snapshot=snapshot, jobs=jobs)
 
 
-def emulated(text: str, *, snapshot: bool = True) -> Emulated:
+def emulated(text: str, *, snapshot: bool = True, jobs: int | None = None) -> Emulated:
     """The emulated host that the user means; as :func:`resolve`.
 
     Raises:
         UsageError: there is none.
     """
     if entry := catalogue.find(text):
-        return Emulated(entry, snapshot)
+        return Emulated(entry, snapshot, jobs)
     raise UsageError(f"no host is called {text!r}", f"Choose {catalogue.choices()}.")
 
 

@@ -53,6 +53,7 @@ def emulated_host(
     progress: Progress = silent,
     say: Progress = say,
     snapshot: bool = True,
+    at_once: int = 1,
 ) -> Machine:
     """A machine to run jobs on; as :func:`kvmharness.lab.machines.emulator.emulated_host`, but faster.
 
@@ -60,15 +61,14 @@ def emulated_host(
         name, kernel, parts, progress: as there.
         say: takes what is being done about snapshots, and once why there is none.
         snapshot: whether jobs start from a snapshot.
+        at_once: how many jobs may be done at the same time.
 
     Raises:
         As there.
     """
     made = kernel or build.kernel(progress=progress)
     machine = emulator.emulated_host(name, made, parts=parts)
-    if not snapshot:
-        return machine
-    return Snapshotted(cast(EmulatedMachine, machine), made.modules, say)
+    return Snapshotted(cast(EmulatedMachine, machine), made.modules, say, snapshot, at_once)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +79,15 @@ class Snapshotted:
         machine: what is saved, or booted.
         modules: KVM's, for the cells that a snapshot is checked with.
         say: takes what is being done, and once why there is no snapshot.
+        snapshot: whether it is to be restored.
+        at_once: see :class:`Machine`.
     """
 
     machine: EmulatedMachine
     modules: Path
     say: Progress = field(default=say, compare=False)
+    snapshot: bool = True
+    at_once: int = 1
 
     @property
     def description(self) -> str:
@@ -97,6 +101,9 @@ class Snapshotted:
 
     def run(self, job: Job, on_event: OnEvent) -> None:
         """See :class:`Machine`."""
+        if not self.snapshot:
+            self.machine.run(job, on_event)
+            return
         try:
             self._run_restored(job, on_event)
         except (NoSnapshotError, DamagedError) as error:

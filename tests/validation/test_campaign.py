@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier, Lock
 
 import pytest
 from hypothesis import given
@@ -31,6 +32,9 @@ NO_EPT, ALONE = Cell(Setup.NO_EPT, 3, 3), Cell(Setup.L1_ALONE, 2, guest_cr3s=0)
 NO_TDP_MMU = with_params(NO_EPT, {"kvm.tdp_mmu": "N"})
 NONE = Variant(VariantId("none", "6.1 without the series", oracle=builders.view("none")), Path("/modules/none"))
 BOTH = Variant(VariantId("both", "6.1", oracle=builders.view("both")), Path("/modules/both"))
+
+
+ONE_AT_A_TIME = Lock()
 
 
 def run(machine, order, cells, **options):
@@ -82,6 +86,56 @@ def test_one_boot_does_all_turns():
         ("a:3x3/tdp_mmu=N", "both", 1),
     ]
     assert heard == [(result.id, i + 1, 4) for i, result in enumerate(record.results)]
+
+
+class Repeating(FakeMachine):
+    """One on which the same job gives the same, so that another one may do a part of it."""
+
+    identity = "one that repeats"
+
+
+@pytest.fixture
+def asked(monkeypatch, tmp_path):
+    """What a machine is may be kept, as it is for one that repeats."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("kvmharness.validation.probing.modules_id", str)
+
+
+@pytest.mark.parametrize(
+    ("order", "parts"),
+    [
+        (("none",), [["none"]]),
+        (("none", "both"), [["none"], ["both"]]),
+        (("none", "both", "both"), [["none"], ["both", "both"]]),
+        (("none", "both", "both", "none"), [["none", "both"], ["both", "none"]]),
+    ],
+)
+def test_where_runs_repeat_each_half_of_the_turns_has_a_host_of_its_own(order, parts, asked):
+    machine = Repeating()
+    record, _ = run(machine, order, (NO_EPT, ALONE))
+    loads = [[step.variant for step in job.steps if isinstance(step, Load)] for job in machine.jobs]
+    assert loads == parts
+    whole, _ = run(FakeMachine(), order, (NO_EPT, ALONE))
+    assert record.results == whole.results
+
+
+def test_two_hosts_at_work_at_the_same_time_make_the_same_record(asked, monkeypatch):
+    met = Barrier(2, timeout=30)  # passed when both jobs are going on
+
+    class Two(Repeating):
+        at_once = 2
+
+        def run(self, job, on_event):
+            if any(isinstance(step, Call) and step.function == EXECUTE for step in job.steps):
+                met.wait()
+            with ONE_AT_A_TIME:  # what the fake machine patches is the process's own
+                super().run(job, on_event)
+
+    both, heard = run(Two(), ("none", "both", "both"), (NO_EPT, ALONE))
+    alone, _ = run(Repeating(), ("none", "both", "both"), (NO_EPT, ALONE))
+    assert not met.broken
+    assert replace(both, when=alone.when) == alone
+    assert [number for _, number, _ in heard] == [1, 2, 3, 4, 5, 6]
 
 
 def test_the_first_turn_has_the_facts_that_cells_are_labelled_by():

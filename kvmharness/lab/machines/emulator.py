@@ -65,6 +65,7 @@ class EmulatedMachine(ABC):
 
     program: ClassVar[str]
     memory_file: ClassVar[str] = ""
+    at_once: ClassVar[int] = 1
 
     @abstractmethod
     def command(self, folder: Path) -> list[str]:

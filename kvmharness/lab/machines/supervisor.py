@@ -9,7 +9,8 @@ import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import IO
 
@@ -18,6 +19,9 @@ from kvmharness.lab.inside.frames import Decoder
 from kvmharness.lab.job import AGENT_ENDED, HangError, Job, KernelPanicError, OnEvent, ProtocolError
 from kvmharness.lab.jobrun import JobRun
 from kvmharness.system.programs import die_with_parent, find
+
+STOPPED: ContextVar[Callable[[], bool]] = ContextVar("STOPPED", default=lambda: False)
+"""Says, in a thread that runs an emulator, whether that is to be stopped: Ctrl-C reaches the main thread only."""
 
 _LOOKED_AT = 40  # lines that are searched for a panic each time
 _POLL_S = 0.1
@@ -161,6 +165,8 @@ def _watch(stdout: IO[bytes], console: Console, name: str, run: JobRun, limits: 
                     run.take(event)
                 if run.complete or not chunk:
                     return bytes(decoder.noise)
+            if STOPPED.get()():
+                raise LostMachineError(f"{name} was stopped; {run.progress}")
             console.read()
             now = time.monotonic()
             if console.panic():

@@ -17,6 +17,8 @@ class ThisKernel:
     A job that loads or unloads modules fails on it.
     """
 
+    at_once = 1
+
     @property
     def description(self) -> str:
         """For records and messages."""
