@@ -1,4 +1,4 @@
-"""Memory that is left behind: a page a VM is seen, what one load borrows and the next gives back is none."""
+"""Memory that is left behind: a page a VM is seen, what one load borrows is none."""
 
 import pytest
 
@@ -25,27 +25,24 @@ def test_a_page_a_vm_is_seen_and_where_it_is():
     assert finding.line == "p1: 72 KiB left of 20 VMs, most of it in kmalloc-4k"
 
 
-@pytest.mark.parametrize(("vms", "leaked"), [(4, 16 * PAGE), (40, 20 * PAGE), (0, 0)])
+@pytest.mark.parametrize(("vms", "leaked"), [(20, 16 * PAGE), (40, 20 * PAGE)])
 def test_less_is_within_what_loads_differ_by(vms, leaked):
-    outcome = Outcome.PASS if vms else Outcome.SKIPPED
-    assert found(left("p1", vms, pages=leaked)).outcome is outcome
-    if vms:
-        assert found(left("p1", vms, pages=leaked + 1)).outcome is Outcome.FAIL
+    assert found(left("p1", vms, pages=leaked)).outcome is Outcome.PASS
+    assert found(left("p1", vms, pages=leaked + 1)).outcome is Outcome.FAIL
 
 
-def test_what_one_load_borrows_and_another_gives_back():
-    assert found(left("p1", 20, pages=40 * PAGE), left("p1", 20, pages=-40 * PAGE)).outcome is Outcome.PASS
+def test_what_one_load_borrows_is_no_leak():
+    assert found(left("p1", 20, pages=40 * PAGE), left("p1", 20, pages=PAGE)).outcome is Outcome.PASS
 
 
 def test_what_the_kernel_without_the_series_leaves_behind_is_not_the_series_fault():
     loads = left("none", 30, pages=30 * PAGE), left("p1", 20, pages=20 * PAGE)
     assert found(*loads).outcome is Outcome.PASS
-    assert found(left("none", 30, pages=-30 * PAGE), loads[1]).outcome is Outcome.FAIL
-    few = left("none", 1, pages=10 * PAGE)
-    assert found(few, loads[1]).outcome is Outcome.FAIL  # that is what it differs by, and none a VM
+    assert found(left("none", 30, pages=16 * PAGE), loads[1]).outcome is Outcome.FAIL  # that is nothing
 
 
-def test_a_variant_whose_memory_nobody_looked_at_is_said_to_be_so():
-    finding = found(left("none", 10, pages=0))
+@pytest.mark.parametrize("loads", [[], [left("p1", 15, pages=80 * PAGE)]])
+def test_loads_that_say_nothing(loads):
+    finding = found(left("none", 20, pages=0), *loads)
     assert finding.outcome is Outcome.SKIPPED
-    assert "memory was not looked at" in finding.line
+    assert "for 16 VMs or more" in finding.line

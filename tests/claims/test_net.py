@@ -24,7 +24,7 @@ def same(cells=CELLS, **options):
     run = record(cells, (NONE, P1), **options)
     twins = {(r.key, r.turn): r for r in run.results if r.variant == NONE}
     results = tuple(replace(twins[r.key, r.turn], variant=r.variant) for r in run.results)
-    leftovers = tuple(Leftover(name, 1, len(cells), {"pages": 4096}) for name in (NONE, P1))
+    leftovers = tuple(Leftover(name, 1, 20, {"pages": 4096}) for name in (NONE, P1))
     return replace(run, results=results, leftovers=leftovers)
 
 
