@@ -12,6 +12,7 @@ from kvmharness.cells.judge import blank
 from kvmharness.cells.turn import DiffersError, PlannedTurn
 from kvmharness.errors import KvmHarnessError, LostMachineError, UsageError
 from kvmharness.lab.events import Begin, Data, Dmesg, End, Event, Memory
+from kvmharness.lab.inside.memory import LOGGED
 from kvmharness.lab.inside.modules import ModuleError
 from kvmharness.lab.job import ProtocolError, StepFailedError
 from kvmharness.lab.steps import Call, Load, Step
@@ -193,8 +194,9 @@ class Collector:
             case Data(number, data):
                 self._data(self._job.steps[number][1], data)
             case Dmesg(number, lines):
-                self._turns[self._job.steps[number][1]].said.setdefault(self._doing(number), ())
-                self._turns[self._job.steps[number][1]].said[self._doing(number)] += lines
+                said, doing = self._turns[self._job.steps[number][1]].said, self._doing(number)
+                if new := tuple(line for line in lines if not line.endswith(LOGGED)):
+                    said[doing] = (*said.get(doing, ()), *new)
             case Memory(number, held):
                 self._unloaded(self._job.steps[number][1], held)
             case End(number):

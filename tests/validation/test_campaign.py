@@ -248,6 +248,15 @@ def test_what_the_kernel_logged_while_a_cell_ran_is_the_cells():
     assert record.logs == ()
 
 
+def test_what_the_kernel_says_of_our_own_doing_is_left_out():
+    def say(variant):
+        machine.log.lines += ["python3 (28): drop_caches: 3", "kvm: something else"]
+
+    machine = FakeMachine(FakeLoader(on_unload=say))
+    record, _ = run(machine, ("none",), (NO_EPT,))
+    assert record.dmesg == ("kvm: something else",)
+
+
 def test_a_variant_that_does_not_load_is_lost_and_the_others_go_on():
     def refuse(variant):
         if variant == "both":
