@@ -56,7 +56,7 @@ BETTER = {
     "code-moved": set(),
     "field-of-a-vm": set(),
     "second-needs-first": {"time"},
-    "host-cr3-shadowed": {"exits", "time"},
+    "host-cr3-shadowed": {"exits (VMWRITE)", "time"},
     "host-fields-not-dirty": {"time"},
 }
 
