@@ -8,6 +8,7 @@ line by line.
 import re
 from collections.abc import Mapping
 from functools import cache
+from threading import RLock
 from typing import Any
 
 from kvmharness.guest.image import Image, Line
@@ -17,6 +18,8 @@ _NAME = re.compile(r"(?<![\w.$])[A-Za-z_]\w*")
 _STRING = re.compile(r'("(?:[^"\\]|\\.)*")')
 _WORD_BYTES = 8
 _ENGINES_TRIED = 64
+# Two threads in Keystone at the same time take the process down.
+_ALONE = RLock()
 
 
 def assemble(program: Program, values: Mapping[str, int], origin: int) -> Image:
@@ -37,7 +40,8 @@ def assemble(program: Program, values: Mapping[str, int], origin: int) -> Image:
     words = [*labels, *hidden, "__end"]
     table = "".join(f"\n.quad {name}" for name in words)
     # The words stand behind a label of their own, so that the code's size is one of the addresses.
-    raw = _keystone(program, f"{text}\n__end:{table}\n", origin, values, labels)
+    with _ALONE:
+        raw = _keystone(program, f"{text}\n__end:{table}\n", origin, values, labels)
     addresses = dict(zip(words, _words(raw, len(words)), strict=True))
     code = raw[: addresses["__end"] - origin]
     return Image(
@@ -59,7 +63,8 @@ def encode(text: str, bits: int = 64, address: int = 0) -> bytes:
     import keystone  # type: ignore[import-untyped, unused-ignore]
 
     try:
-        return bytes(_engine(bits).asm(text, address, True)[0] or b"")
+        with _ALONE:
+            return bytes(_engine(bits).asm(text, address, True)[0] or b"")
     except keystone.KsError as e:
         raise AssembleError(str(e), "<inline>", text=text) from e
 

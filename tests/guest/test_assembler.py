@@ -145,3 +145,23 @@ def test_encode_gives_plain_bytes():
     assert encode("mov eax, 0x1") == bytes.fromhex("b801000000")
     with pytest.raises(AssembleError):
         encode("no such thing")
+
+
+THREADS = """
+from threading import Thread
+from kvmharness.guest.assembler import encode
+wrong = []
+def work():
+    for _ in range(400):
+        if encode("mov eax, 0x10; add rax, rbx; ret").hex() != "b8100000004801d8c3":
+            wrong.append(1)
+threads = [Thread(target=work) for _ in range(8)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+print(len(wrong))
+"""
+
+
+def test_threads_assemble_one_after_the_other():
+    done = subprocess.run([sys.executable, "-c", THREADS], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "0\n")
