@@ -127,13 +127,26 @@ class Snapshotted:
         if identity in _given_up:
             raise _given_up[identity]
         try:
-            return kept(self.machine, self._differs, self.say)
+            return kept(self.machine, self._differs, _once(self.say))
         except NoSnapshotError as error:
             _given_up[identity] = error
             raise
 
     def _differs(self, state: Path) -> str:
         return difference(self.machine, state, self.modules)
+
+
+def _once(say: Progress) -> Progress:
+    """Says a line once, however its seconds grow: a log is no place for a clock."""
+    told: set[str] = set()
+
+    def tell(line: str) -> None:
+        form = line.rstrip("0123456789 s")
+        if form not in told:
+            told.add(form)
+            say(line)
+
+    return tell
 
 
 def difference(machine: EmulatedMachine, state: Path, modules: Path) -> str:

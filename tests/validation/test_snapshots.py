@@ -156,7 +156,7 @@ def test_a_machine_that_is_lost_is_not_booted_in_its_place(run):
 def test_ctrl_c_while_one_is_saved_leaves_nothing_behind(run, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(Machine(save_error=KeyboardInterrupt()))
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 class Compared(FakeMachine):
@@ -199,3 +199,11 @@ def test_hosts_that_give_the_same_do_not_differ():
 def test_one_figure_that_differs_is_named(more, name):
     said = difference(Compared(changed(**more)), Path("state"), Path("modules"))
     assert re.search(rf": {name} of a:3x3 is \S+ booted and \S+ restored$", said)
+
+
+def test_what_is_waited_for_is_said_once():
+    said = []
+    tell = snapshots._once(said.append)
+    for line in ("waiting for another, 1 s", "waiting for another, 2 s", "saving", "waiting for another, 13 s"):
+        tell(line)
+    assert said == ["waiting for another, 1 s", "saving"]
