@@ -86,12 +86,17 @@ class PlannedTurn:
     def take(self, data: dict[str, Any]) -> Iterator[CellResult]:
         """What the host under test emitted; gives the results that are known by now, in the cells' order.
 
+        That a cell begins gives none: see :meth:`begins`.
+
         Raises:
             DiffersError: nothing was run.
             UsageError: it is no result of this turn's, or not in its form.
         """
         if "differs" in data:
             raise DiffersError(f"this KVM is not the one that the cells were planned for: {data['differs']}")
+        if "begins" in data:
+            self.begins(data)
+            return
         try:
             raw = Raw.read(data)
         except ShapeError as e:

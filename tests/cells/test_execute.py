@@ -38,6 +38,13 @@ def raws(planned):
     return json.loads(json.dumps(emitted))
 
 
+@pytest.mark.needs("kvm")
+def test_each_pass_of_a_cell_is_told_before_it_begins():
+    """What the kernel says, or dies of, is that cell's."""
+    said = [(raw.get("begins", raw.get("cell")), raw.get("doing", "done")) for raw in raws(turn(ALONE, TWO))]
+    assert said == [(0, "counting"), (1, "counting"), (0, "timing"), (0, "done"), (1, "timing"), (1, "done")]
+
+
 def run(*cells, **options):
     planned = turn(*cells, **options)
     results = [result for raw in raws(planned) for result in planned.take(raw)]

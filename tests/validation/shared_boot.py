@@ -11,7 +11,7 @@ from kvmharness.validation.campaign import Variant, run_in
 from kvmharness.validation.judges import judge
 from kvmharness.validation.prepare import prepare
 from kvmharness.validation.snapshots import emulated_host
-from kvmharness.validation.validate import builds
+from kvmharness.validation.validate import builds, order
 
 
 class SharedBoot:
@@ -22,9 +22,10 @@ class SharedBoot:
         cells: to run under each variant.
         host: the emulated host.
         names: of the variants to make of each; all without names.
+        turns: how often each of them is loaded.
     """
 
-    def __init__(self, specs, cells, host="vmx", names=()):
+    def __init__(self, specs, cells, host="vmx", names=(), turns=1):
         kernel = build.kernel(debian())
         self.built = {name: prepare(load(str(spec)), kernel, names) for name, spec in specs.items()}
         self._shared = {}  # the same modules, seen by the oracle in the same way -> the variant that runs
@@ -35,7 +36,7 @@ class SharedBoot:
         self._record = run_in(
             emulated_host(host, kernel),
             tuple(self._shared.values()),
-            tuple(variant.id.name for variant in self._shared.values()),
+            order([variant.id.name for variant in self._shared.values()], turns),
             select(cells),
             command=(),
             on_result=lambda result, done, total: None,
