@@ -36,11 +36,11 @@ def surroundings_of(machine: Machine, modules: Path, groups: Iterable[Params]) -
     """
     wanted = tuple(dict.fromkeys(groups))
     if not machine.identity:
-        return dict(zip(wanted, _ask(machine, modules, wanted), strict=True))
+        return dict(zip(wanted, ask(machine, modules, wanted), strict=True))
     key = cache.digest(_code(), machine.identity, modules_id(modules), wanted)
 
     def make(target: Path) -> None:
-        target.write_text(json.dumps([answer.to_json() for answer in _ask(machine, modules, wanted)]))
+        target.write_text(json.dumps([answer.to_json() for answer in ask(machine, modules, wanted)]))
 
     path = cache.file_entry("surroundings", key, make)
     cache.keep_newest("surroundings", _KEPT)
@@ -53,7 +53,12 @@ def _code() -> str:
     return cache.digest(*(Path(each.__code__.co_filename).read_bytes() for each in asked))
 
 
-def _ask(machine: Machine, modules: Path, groups: Sequence[Params]) -> list[Surroundings]:
+def ask(machine: Machine, modules: Path, groups: Sequence[Params]) -> list[Surroundings]:
+    """The same without the cache, for each group.
+
+    Raises:
+        As :func:`surroundings_of`.
+    """
     steps: list[Step] = []
     for group in groups:
         steps += [Load("probed", dict(group)), Call(PROBE, required=True), Unload()]

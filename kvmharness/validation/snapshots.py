@@ -26,7 +26,7 @@ from kvmharness.lab.steps import Call, Load, Unload
 from kvmharness.results.record import CellResult
 from kvmharness.system.programs import Progress, silent
 from kvmharness.validation.campaign import EMULATED_PLAN
-from kvmharness.validation.probing import surroundings_of
+from kvmharness.validation.probing import ask
 
 # Nested, so that everything that is measured has a part in it; each host of the catalogue can run some of them.
 _CANARIES = ("a:3x3", "a:3x3/novpid", "d:5")
@@ -160,7 +160,7 @@ def difference(machine: EmulatedMachine, state: Path, modules: Path) -> str:
     Raises:
         LostMachineError, StepFailedError: the cells did not run.
     """
-    there = surroundings_of(machine, modules, [()])[()]
+    (there,) = ask(machine, modules, [()])  # not from the cache: who waits for that may be who waits for the snapshot
     booted = _results(there, modules, machine.run)
     restored = _results(there, modules, lambda job, take: machine.run_restored(state, job, take))
     if not any(one.samples for one in booted):

@@ -1,6 +1,7 @@
 """When a job is done by a restored host and when by a booted one, with a machine that is made up."""
 
 import re
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from kvmharness.lab.events import Bye
 from kvmharness.lab.job import Job
 from kvmharness.lab.machines.snapshot.state import DamagedError, NoSnapshotError
 from kvmharness.system.programs import DiskFullError
-from kvmharness.validation import snapshots
+from kvmharness.validation import probing, snapshots
 from kvmharness.validation.snapshots import Snapshotted, difference
 from tests.machines import FakeMachine, raw
 
@@ -207,3 +208,33 @@ def test_what_is_waited_for_is_said_once():
     for line in ("waiting for another, 1 s", "waiting for another, 2 s", "saving", "waiting for another, 13 s"):
         tell(line)
     assert said == ["waiting for another, 1 s", "saving"]
+
+
+class Fresh(Compared):
+    """A host that has never been saved nor asked what it is."""
+
+    identity = saved_identity = "fresh"
+    host = catalogue.first()
+
+    def cannot_be_saved(self):
+        return ""
+
+    def save(self, folder):
+        (folder / "state").mkdir()
+
+
+def test_who_asks_what_a_fresh_host_is_does_not_wait_for_itself(monkeypatch, tmp_path):
+    """The host must be saved before it can answer, and what it is must be known before what is saved is trusted."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(probing, "modules_id", lambda folder: "the modules")
+    another_process(monkeypatch)
+    answers = []
+
+    def ask():
+        machine = Snapshotted(Fresh(changed()), Path("modules"), lambda line: None)
+        answers.append(probing.surroundings_of(machine, Path("modules"), [()]))
+
+    waiting = threading.Thread(target=ask, daemon=True)
+    waiting.start()
+    waiting.join(30)
+    assert [list(answer) for answer in answers] == [[()]]
