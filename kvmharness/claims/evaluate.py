@@ -28,7 +28,8 @@ def evaluate(claims: Iterable[Claim], record: Record, judged: Collection[str] | 
         record: the figures.
         judged: the variants that a pattern may mean; others are reached by their whole name only. All without.
     """
-    return [answer(claim.name, claim.text, findings(claim, Results(record, judged))) for claim in claims]
+    results = Results(record, judged)
+    return [answer(claim.name, claim.text, findings(claim, results)) for claim in claims]
 
 
 class Results:

@@ -265,7 +265,8 @@ class Collector:
         if doing == _CELLS:  # before the first cell said so
             doing = progress.remaining()[0].id
         console = error.console if isinstance(error, LostMachineError) else ()
-        found = [words for words in reports(console) if words.kind != "panic"] or reports(console)
+        every = reports(console)
+        found = [words for words in every if words.kind != "panic"] or every
         why = f"the kernel went down: {found[-1].headline} {found[-1].rip}".rstrip() if found else str(error)
         loss = Loss(turn.variant, turn.number, doing, name, why)
         self.losses.append(loss)

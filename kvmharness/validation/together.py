@@ -14,7 +14,7 @@ from kvmharness.results.verdict import ClaimResult, Outcome, Verdict
 from kvmharness.validation.campaign import Keeping
 from kvmharness.validation.judges import judge, merged
 from kvmharness.validation.prepare import Built
-from kvmharness.validation.validate import MachineFor, validate
+from kvmharness.validation.validate import MachineFor, builds, measure
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def validate_on(
     lost: dict[str, LostMachineError | StepFailedError] = {}
     for part in parts:
         try:
-            found = validate(
+            record = measure(
                 part.built,
                 part.machine_for,
                 part.cells,
@@ -97,8 +97,8 @@ def validate_on(
             if journal.path is not None and journal.path.exists():
                 records[part.host] = _named(load(journal.path), part.host)
             continue
-        others[part.host] = list(found.others)
-        records[part.host] = _named(found.record, part.host)
+        others[part.host] = [builds(part.built)]
+        records[part.host] = _named(record, part.host)
     verdict = judge(parts[0].built.subject, records, (*merged(others), *_answered(lost)), command=command)
     return Together(replace(verdict, untested=(*verdict.untested, *untested)), records)
 

@@ -5,6 +5,7 @@ Nothing here knows which emulator runs or what a series claims; it puts the piec
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from kvmharness.cells.cell import Cell
 from kvmharness.cells.passes import Plan
@@ -31,16 +32,36 @@ class Validation:
         verdict: the claims, answered.
         record: the run.
         built: what was run.
-        others: the claims that were answered on the way: whether variants build.
     """
 
     verdict: Verdict
     record: Record
     built: Built
-    others: tuple[ClaimResult, ...] = ()
 
 
 def validate(
+    built: Built,
+    machine_for: MachineFor,
+    cells: Sequence[Cell],
+    *,
+    command: Sequence[str] = (),
+    **how: Any,
+) -> Validation:
+    """Runs every variant, interleaved, and answers the claims.
+
+    Args:
+        built: what :func:`prepare` returned.
+        machine_for, cells, command: see :func:`measure`.
+        how: its other arguments.
+
+    Raises:
+        As :func:`measure`.
+    """
+    record = measure(built, machine_for, cells, command=command, **how)
+    return Validation(judge(built.subject, {"": record}, (builds(built),), command=command), record, built)
+
+
+def measure(
     built: Built,
     machine_for: MachineFor,
     cells: Sequence[Cell],
@@ -50,8 +71,8 @@ def validate(
     command: Sequence[str] = (),
     on_result: OnResult = lambda result, done, total: None,
     keeping: Keeping | None = None,
-) -> Validation:
-    """Runs every variant, interleaved, and answers the claims.
+) -> Record:
+    """Runs every variant, interleaved.
 
     Args:
         built: what :func:`prepare` returned.
@@ -82,11 +103,8 @@ def validate(
 
     names = [variant.id.name for variant in built.variants]
     if built.one_boot:
-        record = run(order(names, turns), built.kernels[names[0]])
-    else:
-        record = _each_in_its_kernel(built, names, run)
-    others = (builds(built),)
-    return Validation(judge(built.subject, {"": record}, others, command=command), record, built, others)
+        return run(order(names, turns), built.kernels[names[0]])
+    return _each_in_its_kernel(built, names, run)
 
 
 def _each_in_its_kernel(
