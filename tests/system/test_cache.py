@@ -14,20 +14,13 @@ import pytest
 from kvmharness.errors import ExitCode
 from kvmharness.system import cache
 from kvmharness.system.programs import DiskFullError
+from tests.leftovers import is_empty_soon
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     return tmp_path / "kvmharness"
-
-
-def is_empty_soon(folder):
-    """Leftovers are deleted by another process."""
-    deadline = time.monotonic() + 20
-    while list(folder.iterdir()) and time.monotonic() < deadline:
-        time.sleep(0.005)
-    return list(folder.iterdir()) == []
 
 
 def write(text):

@@ -17,6 +17,7 @@ from kvmharness.lab.machines.snapshot.state import DamagedError, NoSnapshotError
 from kvmharness.system.programs import DiskFullError
 from kvmharness.validation import probing, snapshots
 from kvmharness.validation.snapshots import Snapshotted, difference
+from tests.leftovers import is_empty_soon
 from tests.machines import FakeMachine, raw
 
 JOB = Job(())
@@ -157,6 +158,7 @@ def test_a_machine_that_is_lost_is_not_booted_in_its_place(run):
 def test_ctrl_c_while_one_is_saved_leaves_nothing_behind(run, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(Machine(save_error=KeyboardInterrupt()))
+    assert is_empty_soon(tmp_path / "kvmharness" / "snapshots")
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
