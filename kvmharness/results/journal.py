@@ -6,6 +6,7 @@ such a file as a record that was cut short; a run that goes to its end leaves no
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Self
 
@@ -47,9 +48,7 @@ class Journal:
         """
         if self.path is None or self._file is not None:
             return
-        document = header.to_json()
-        results = document["results"]
-        lines = [{"journal": document | {"results": []}}, *(results if isinstance(results, list) else [])]
+        lines = [{"journal": replace(header, results=()).to_json()}, *(result.to_json() for result in header.results)]
         write_whole(self.path, b"".join(_line(line) for line in lines))
         try:
             self._file = self.path.open("ab")

@@ -25,7 +25,7 @@ from kvmharness.measure.clock import UNIT_EMULATED, UNIT_TSC
 from kvmharness.oracle import oracles
 from kvmharness.results.journal import Journal
 from kvmharness.results.record import OracleView, Prediction, Record, VariantId, When
-from kvmharness.validation.collector import Clock, Collector, OnLoad, OnResult
+from kvmharness.validation.collector import Clock, Collector, OnResult
 from kvmharness.validation.probing import surroundings_of
 from kvmharness.validation.resume import check_same
 from kvmharness.validation.sidebyside import side_by_side
@@ -113,7 +113,6 @@ def run_in(
     *,
     command: Sequence[str],
     on_result: OnResult,
-    on_load: OnLoad = lambda name: None,
     keeping: Keeping | None = None,
 ) -> Record:
     """Runs cells on each variant in turn, in one boot of an emulated host.
@@ -132,7 +131,6 @@ def run_in(
         plan: how long each pass is.
         command: how to make this run again, for the record.
         on_result: takes each result as it arrives.
-        on_load: takes the name of each variant that is about to be loaded.
         keeping: see the class.
 
     Raises:
@@ -146,7 +144,7 @@ def run_in(
     first = there[turns[0].params]
     host = first.for_record() | ({"emulator": machine.description} if first.facts.emulated else {})
     header = _header(command, tuple(variant.id for variant in variants), host)
-    collector = _collector(header, turns, keeping or Keeping(), on_result, on_load)
+    collector = _collector(header, turns, keeping or Keeping(), on_result)
     boots = _Boots(machine, turns, by_name, plan, collector)
     boots.side_by_side(collector.pending, there)
     for name in dict.fromkeys(turns[place].variant for place in sorted(collector.differ)):
@@ -168,12 +166,10 @@ def _header(command: Sequence[str], variants: tuple[VariantId, ...], host: Mappi
     )
 
 
-def _collector(
-    header: Record, turns: Sequence[Turn], keeping: Keeping, on_result: OnResult, on_load: OnLoad = lambda name: None
-) -> Collector:
+def _collector(header: Record, turns: Sequence[Turn], keeping: Keeping, on_result: OnResult) -> Collector:
     if keeping.earlier is not None:
         check_same(keeping.earlier, header)
-    return Collector(header, turns, Clock(), on_result, on_load, journal=keeping.journal, earlier=keeping.earlier)
+    return Collector(header, turns, Clock(), on_result, journal=keeping.journal, earlier=keeping.earlier)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,9 +25,6 @@ from kvmharness.validation.turns import Turn
 OnResult = Callable[[CellResult, int, int], None]
 """Takes each result as it arrives, how many there are by now, and how many there will be."""
 
-OnLoad = Callable[[str], None]
-"""Takes a variant's name."""
-
 _CELLS = "before the first cell"
 
 
@@ -100,7 +97,6 @@ class Collector:
         turns: all of the run, whose index in this list is their place.
         clock: started with the run.
         on_result: takes each result.
-        on_load: takes the name of each variant that is about to be loaded.
         journal: is written as results come.
         earlier: a record that has some of the results.
 
@@ -115,36 +111,35 @@ class Collector:
         turns: Sequence[Turn],
         clock: Clock,
         on_result: OnResult,
-        on_load: OnLoad = lambda name: None,
         *,
         journal: Journal | None = None,
         earlier: Record | None = None,
     ) -> None:
         self.differ: list[int] = []
-        self.losses: list[Loss] = list(earlier.losses if earlier else ())
+        self.losses: list[Loss] = []
         self._header, self._clock = header, clock
-        self._on_result, self._on_load, self._journal = on_result, on_load, journal or Journal()
+        self._on_result, self._journal = on_result, journal or Journal()
         self._turns = [_Progress(turn) for turn in turns]
         self._lock = RLock()  # jobs may be done side by side, each in a thread of its own
         self._job = _Job()
         self._reports: list[KernelReport] = []  # from consoles
-        self._leftovers: list[Leftover] = list(earlier.leftovers if earlier else ())
-        self._keep(earlier)
-        self._journal.begin(replace(self.record(), results=earlier.results) if earlier else self.record())
+        self._leftovers: list[Leftover] = []
+        if earlier is not None:
+            self._keep(earlier)
+        header = self.record()
+        # Of several kernels each has a collector of its own, and the first one's header is for all of them.
+        self._journal.begin(header if earlier is None else replace(header, results=earlier.results))
 
-    def _keep(self, earlier: Record | None) -> None:
-        """Takes over the results of a run that was cut short, but not those of cells that went down with it."""
+    def _keep(self, earlier: Record) -> None:
+        """Takes over the results of a run that was cut short, and what the kernel said during each."""
         there = {
             (each.turn.variant, each.turn.number, _key(cell)): each for each in self._turns for cell in each.turn.cells
         }
-        for result in earlier.results if earlier else ():
+        for result in earlier.results:
             if progress := there.get((result.variant, result.turn, result.key)):
                 progress.results[result.key] = result
-        by_turn = {(each.turn.variant, each.turn.number): each for each in reversed(self._turns)}
-        for log in earlier.logs if earlier else ():
-            if progress := by_turn.get((log.variant, log.turn)):
-                progress.said[log.step] = (*progress.said.get(log.step, ()), *log.lines)
-        self._reports += earlier.reports if earlier else ()
+                if result.dmesg:
+                    progress.said[result.id] = result.dmesg
 
     @property
     def pending(self) -> list[int]:
@@ -188,9 +183,8 @@ class Collector:
         match event:
             case Begin(number):
                 self._job.now, self._job.cell = number, ""
-                if isinstance(step := self._job.steps[number][0], Load):
+                if isinstance(self._job.steps[number][0], Load):
                     self._job.before, self._job.held = self._job.held, {}
-                    self._on_load(step.variant)
             case Data(number, data):
                 self._data(self._job.steps[number][1], data)
             case Dmesg(number, lines):
@@ -315,7 +309,7 @@ class Collector:
 
 
 def _key(cell: Cell) -> CellKey:
-    return cell.id, tuple(sorted(dict(cell.params).items()))
+    return cell.id, tuple(sorted(cell.params))
 
 
 def _report(variant: str, turn: int, step: str, words: Words) -> KernelReport:

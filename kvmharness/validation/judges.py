@@ -25,7 +25,6 @@ class Subject:
         patches: titles of its patches, in order.
         prefixes: the variants that are judged, each with how many of the patches it has; 0 is the kernel without.
         claims, waivers: what it brings.
-        titles: of the patches, by the name of the variant that is the patch alone.
         left_out: variants that did not run, and why.
     """
 
@@ -34,7 +33,6 @@ class Subject:
     prefixes: Mapping[str, int]
     claims: tuple[Claim, ...] = ()
     waivers: tuple[Waiver, ...] = ()
-    titles: Mapping[str, str] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
 
     def judged(self, record: Record) -> dict[str, int]:
@@ -74,7 +72,7 @@ def judge(
         answers,
         tuple(dict.fromkeys(variant.name for record in records.values() for variant in record.variants)),
         tuple(command),
-        titles=dict(subject.titles),
+        titles={f"p{number}": title for number, title in enumerate(subject.patches, 1)},
         broken=_broken(subject, answers, judged or subject.prefixes),
         effects=effect_lines(effects, judged),
         waived=waived.lines(),

@@ -68,7 +68,6 @@ class Built:
             self.plan.prefixes,
             self.claims,
             self.waivers,
-            {f"p{number}": title for number, title in enumerate(self.plan.patches, 1)},
             {**self.plan.left_out, **alone},
         )
 

@@ -1,7 +1,5 @@
 """Whether a record that was cut short is of the run that is to go on."""
 
-from collections.abc import Iterable
-
 from kvmharness.errors import UsageError
 from kvmharness.results.record import Record
 
@@ -25,14 +23,10 @@ def check_same(earlier: Record, now: Record) -> None:
     ours = {variant.name: (variant.source, variant.patches, variant.build_id) for variant in now.variants}
     theirs = {variant.name: (variant.source, variant.patches, variant.build_id) for variant in earlier.variants}
     if ours.keys() != theirs.keys():
-        raise UsageError(f"the record to resume has variants {_names(theirs)}, this run {_names(ours)}", hint)
+        raise UsageError(f"the record to resume has variants {', '.join(theirs)}, this run {', '.join(ours)}", hint)
     for name, what in ours.items():
         if theirs[name] != what:
             raise UsageError(f"variant {name} of the record to resume was built from something else", hint)
     for fact in _FACTS:
         if earlier.host.get(fact) != now.host.get(fact):
             raise UsageError(f"the record to resume is of another host: {fact} differs", hint)
-
-
-def _names(names: Iterable[str]) -> str:
-    return ", ".join(names)

@@ -5,50 +5,23 @@ from pathlib import Path
 from threading import Barrier, Lock
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from kvmharness.cells.cell import Cell, Setup, with_params
+from kvmharness.cells.cell import Cell, with_params
 from kvmharness.cells.passes import Plan
 from kvmharness.cells.turn import EXECUTE
-from kvmharness.errors import ExitCode, GuestError, KvmHarnessError, UsageError
-from kvmharness.lab.inside.modules import ModuleError
-from kvmharness.lab.job import HangError, KernelPanicError, ProtocolError, StepFailedError
+from kvmharness.errors import ExitCode, GuestError, KvmHarnessError
+from kvmharness.lab.job import ProtocolError, StepFailedError
 from kvmharness.lab.steps import Call, Load, Unload
 from kvmharness.measure.clock import UNIT_EMULATED, UNIT_TSC
 from kvmharness.results.incidents import Leftover, StepLog
-from kvmharness.results.journal import Journal
-from kvmharness.results.record import VariantId
-from kvmharness.results.store import load
 from kvmharness.validation import campaign
-from kvmharness.validation.campaign import Keeping, Variant, run_here, run_in
-from kvmharness.validation.probing import PROBE
+from kvmharness.validation.campaign import run_here
 from kvmharness.validation.turns import Turn, schedule
-from tests import builders
 from tests.machines import FakeLoader, FakeMachine, raw
 from tests.surroundings import skylake
-
-NO_EPT, ALONE = Cell(Setup.NO_EPT, 3, 3), Cell(Setup.L1_ALONE, 2, guest_cr3s=0)
-NO_TDP_MMU = with_params(NO_EPT, {"kvm.tdp_mmu": "N"})
-NONE = Variant(VariantId("none", "6.1 without the series", oracle=builders.view("none")), Path("/modules/none"))
-BOTH = Variant(VariantId("both", "6.1", oracle=builders.view("both")), Path("/modules/both"))
-
+from tests.validation.campaigns import ALONE, NO_EPT, NO_TDP_MMU, run
 
 ONE_AT_A_TIME = Lock()
-
-
-def run(machine, order, cells, **options):
-    heard = []
-    record = run_in(
-        machine,
-        (NONE, BOTH),
-        order,
-        cells,
-        command=("kvmharness", "validate"),
-        on_result=lambda result, number, total: heard.append((result.id, number, total)),
-        **options,
-    )
-    return record, heard
 
 
 def test_turns_follow_the_order():
@@ -198,9 +171,10 @@ def test_the_record():
     assert replace(again, when=record.when) == record
 
 
-def test_each_load_is_told():
-    loads = []
-    run(FakeMachine(), ("none", "both", "none"), (NO_EPT,), on_load=loads.append)
+def test_each_turn_loads_its_variant():
+    machine = FakeMachine()
+    run(machine, ("none", "both", "none"), (NO_EPT,))
+    loads = [step.variant for job in machine.jobs for step in job.steps if isinstance(step, Load)]
     assert loads == ["none", "both", "none"]
 
 
@@ -255,164 +229,6 @@ def test_what_the_kernel_says_of_our_own_doing_is_left_out():
     machine = FakeMachine(FakeLoader(on_unload=say))
     record, _ = run(machine, ("none",), (NO_EPT,))
     assert record.dmesg == ("kvm: something else",)
-
-
-def test_a_variant_that_does_not_load_is_lost_and_the_others_go_on():
-    def refuse(variant):
-        if variant == "both":
-            raise ModuleError("insmod: failed")
-
-    record, _ = run(FakeMachine(FakeLoader(on_load=refuse)), ("none", "both", "both", "none"), (NO_EPT,))
-    assert [(result.variant, result.turn) for result in record.results] == [("none", 0), ("none", 3)]
-    (loss,) = record.losses
-    assert (loss.variant, loss.turn, loss.step, loss.type) == ("both", 1, "load", "ModuleError")
-
-
-OOPS = ("[    1.5] Oops: 0000 [#1] PREEMPT", "[    1.6] RIP: 0010:bad+0x1/0x9")
-
-
-def panics(variant, cell, passing="counting"):
-    """Takes the host down in that cell of that variant."""
-
-    def dies_in(*now):
-        if now == (variant, cell, passing):
-            raise KernelPanicError("panicked", console=OOPS)
-
-    return dies_in
-
-
-@pytest.mark.parametrize("passing", ["counting", "timing"])
-def test_a_cell_that_takes_the_host_down_costs_a_boot_and_nothing_else(passing):
-    machine = FakeMachine(dies_in=panics("both", "a:3x3", passing))
-    record, heard = run(machine, ("none", "both", "none"), (NO_EPT, ALONE))
-    assert [(r.id, r.variant, r.turn, r.error and r.error.type) for r in record.results] == [
-        ("a:3x3", "none", 0, None),
-        ("d:2", "none", 0, None),
-        ("a:3x3", "both", 1, "KernelPanicError"),
-        ("d:2", "both", 1, None),
-        ("a:3x3", "none", 2, None),
-        ("d:2", "none", 2, None),
-    ]
-    assert len(machine.jobs) == 2
-    assert [step.variant for step in machine.jobs[1].steps if isinstance(step, Load)] == ["both", "none"]
-    assert [(loss.variant, loss.step) for loss in record.losses] == [("both", "a:3x3")]
-    (report,) = record.reports
-    assert (report.step, report.kind, report.rip) == ("a:3x3", "oops", "bad+0x1/0x9")
-    assert heard[-1][1:] == (6, 6)
-
-
-def test_a_variant_that_dies_everywhere_costs_three_boots():
-    cells = tuple(Cell(Setup.NO_EPT, 1, n) for n in range(1, 9))
-
-    def dies_in(variant, cell, doing):
-        if variant == "both":
-            raise HangError("silent")
-
-    machine = FakeMachine(dies_in=dies_in)
-    record, _ = run(machine, ("none", "both", "none"), cells)
-    assert [loss.step for loss in record.losses] == [cell.id for cell in cells[:3]]
-    assert sum(result.variant == "none" for result in record.results) == 16
-    assert len(machine.jobs) == 4
-
-
-@given(st.sets(st.tuples(st.sampled_from(["none", "both"]), st.sampled_from(["a:3x3", "d:2"])), max_size=2))
-def test_wherever_it_dies_every_cell_has_one_result(deaths):
-    def dies_in(variant, cell, doing):
-        if (variant, cell) in deaths:
-            raise KernelPanicError("panicked")
-
-    record, _ = run(FakeMachine(dies_in=dies_in), ("none", "both"), (NO_EPT, ALONE))
-    found = {(result.variant, result.id): result.error is not None for result in record.results}
-    assert found == {(v, c): (v, c) in deaths for v in ("none", "both") for c in ("a:3x3", "d:2")}
-
-
-def test_a_boot_that_is_lost_before_anything_began_is_nobodys():
-    machine = FakeMachine()
-    asks = machine.run
-
-    def run_once(job, on_event):
-        if not _probes(job):
-            raise KernelPanicError("panicked")
-        asks(job, on_event)
-
-    machine.run = run_once
-    with pytest.raises(KernelPanicError):
-        run(machine, ("none",), (NO_EPT,))
-
-
-def _probes(job):
-    return any(isinstance(step, Call) and step.function == PROBE for step in job.steps)
-
-
-class TestJournal:
-    """What is left of a run that was cut short."""
-
-    def cut(self, tmp_path, after):
-        """A journal of a run of four results that ended after some."""
-        heard = []
-
-        def interrupt(result, done, total):
-            heard.append(result)
-            if done == after:
-                raise KeyboardInterrupt
-
-        with Journal(tmp_path / "r.json") as journal, pytest.raises(KeyboardInterrupt):
-            run_in(
-                FakeMachine(),
-                (NONE, BOTH),
-                ("none", "both"),
-                (NO_EPT, ALONE),
-                command=("kvmharness",),
-                on_result=interrupt,
-                keeping=Keeping(journal),
-            )
-        return journal.path
-
-    @pytest.mark.parametrize("after", [1, 2, 3])
-    def test_every_result_is_there_and_it_says_that_it_was_cut_short(self, tmp_path, after):
-        record = load(self.cut(tmp_path, after))
-        assert (len(record.results), record.partial) == (after, "the run was cut short")
-
-    def test_half_a_line_is_no_result(self, tmp_path):
-        path = self.cut(tmp_path, 3)
-        path.write_bytes(path.read_bytes()[:-40])
-        assert len(load(path).results) == 2
-
-    @pytest.mark.parametrize("after", [1, 2, 3])
-    def test_it_goes_on_where_it_was_cut(self, tmp_path, after):
-        earlier = load(self.cut(tmp_path, after))
-        machine = FakeMachine()
-        resumed, _ = run(machine, ("none", "both"), (NO_EPT, ALONE), keeping=Keeping(earlier=earlier))
-        whole, _ = run(FakeMachine(), ("none", "both"), (NO_EPT, ALONE))
-        assert resumed.results == whole.results
-        asked = [cell["id"] for step in machine.jobs[0].steps if isinstance(step, Call) for cell in step.args["cells"]]
-        assert len(asked) == 4 - after
-
-    @pytest.mark.parametrize(
-        ("change", "said"),
-        [
-            (lambda r: replace(r, partial=""), "is complete"),
-            (lambda r: replace(r, variants=r.variants[:1]), "has variants none, this run none, both"),
-            (
-                lambda r: replace(r, variants=(r.variants[0], replace(r.variants[1], build_id="x"))),
-                "variant both of the",
-            ),
-            (lambda r: replace(r, host={**r.host, "cpu_model": "other"}), "another host: cpu_model differs"),
-        ],
-    )
-    def test_another_runs_record_is_refused(self, tmp_path, change, said):
-        earlier = change(load(self.cut(tmp_path, 1)))
-        with pytest.raises(UsageError, match=said):
-            run(FakeMachine(), ("none", "both"), (NO_EPT, ALONE), keeping=Keeping(earlier=earlier))
-
-    def test_the_whole_console_stands_beside_it(self, tmp_path):
-        machine = FakeMachine(dies_in=panics("both", "d:2"))
-        with Journal(tmp_path / "r.json") as journal:
-            run(machine, ("none", "both"), (NO_EPT, ALONE), keeping=Keeping(journal))
-        assert journal.console.read_text().splitlines() == [
-            "=== both, turn 1, d:2",
-            *OOPS,
-        ]
 
 
 def test_a_bug_inside_shows_its_traceback():
