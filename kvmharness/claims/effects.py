@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from kvmharness.results.verdict import listed
+
 _SHOWN = 3  # cells that are named
 
 
@@ -60,9 +62,8 @@ def effect_lines(effects: Iterable[Effect], order: Mapping[str, int]) -> tuple[s
     lines = []
     for (what, first), found in groups.items():
         found.sort(key=_size)
-        shown = ", ".join(f"{each.where} {_amount(each.before)} -> {_amount(each.after)}" for each in found[:_SHOWN])
-        more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-        lines.append(f"{what} lower since {first}, {found[0].unit}: {shown}{more}")
+        gains = [f"{each.where} {_amount(each.before)} -> {_amount(each.after)}" for each in found]
+        lines.append(f"{what} lower since {first}, {found[0].unit}: {listed(gains, _SHOWN)}")
     return tuple(lines)
 
 

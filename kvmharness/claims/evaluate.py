@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from kvmharness.cells.labels import cell_of, label
 from kvmharness.cells.language import WILDCARDS
-from kvmharness.claims.findings import Finding, answer
+from kvmharness.claims.findings import Finding, answer, shown
 from kvmharness.claims.metrics import SURVIVING, Missing, expand, telling, value
 from kvmharness.claims.vocabulary import Check, Claim
 from kvmharness.measure.clock import UNIT_EMULATED
@@ -139,7 +139,7 @@ def _judged(claim: Claim, cell: str, result: CellResult, metric: str) -> Finding
         unit += "" if claim.check is Check.EXACTLY else " at most"
     detail = f"; first: {telling(result.dmesg)[0]}" if metric == "dmesg" and total else ""
     detail = f"; {result.error.type}: {result.error.message}" if metric == "errors" and result.error else detail
-    line = f"{where} {_shown(seen)}, {unit} {_shown(wanted)}{detail}"
+    line = f"{where} {shown(seen)}, {unit} {shown(wanted)}{detail}"
     return Finding(Outcome.PASS if good else Outcome.FAIL, cell, line, result.variant)
 
 
@@ -194,11 +194,11 @@ def _pair(
         wanted = f"at least {float(claim.at_least):.1%} lower" if claim.at_least else "lower"
     elif claim.check is Check.NOT_HIGHER:
         good = y <= x + claim.tolerance
-        wanted = "no more" + (f" than {_shown(claim.tolerance)} above" if claim.tolerance else "")
+        wanted = "no more" + (f" than {shown(claim.tolerance)} above" if claim.tolerance else "")
     else:
         good = abs(y - x) <= claim.tolerance
-        wanted = "equal" if not claim.tolerance else f"equal to within {_shown(claim.tolerance)}"
-    line = f"{where} {_shown(x)} -> {_shown(y)}, claimed {wanted}"
+        wanted = "equal" if not claim.tolerance else f"equal to within {shown(claim.tolerance)}"
+    line = f"{where} {shown(x)} -> {shown(y)}, claimed {wanted}"
     return Finding(Outcome.PASS if good else Outcome.FAIL, cell, line, after)
 
 
@@ -215,7 +215,7 @@ def _time(claim: Claim, results: Results) -> Iterator[Finding]:
                 why = _failed(cell, before, after, lost) if lost.error else untimed
                 yield Finding(Outcome.INCONCLUSIVE, cell, why, after)
                 continue
-            runs[cell, before, after] = _ticks(a), _ticks(b)
+            runs[cell, before, after] = ticks(a), ticks(b)
     tolerance = float(claim.tolerance) or (0.0 if results.exact else stats.TOLERANCE)
     compared = judge_times(runs, results.record, tolerance)
     for (cell, before, after), comparison in compared.items():
@@ -251,7 +251,8 @@ def not_higher(comparison: stats.Comparison, tolerance: float) -> Outcome:
     return Outcome.PASS if comparison.interval.high <= tolerance else Outcome.INCONCLUSIVE
 
 
-def _ticks(turns: list[CellResult]) -> list[tuple[float, ...]]:
+def ticks(turns: list[CellResult]) -> list[tuple[float, ...]]:
+    """The samples of each turn."""
     return [result.ticks_per_round_trip for result in turns]
 
 
@@ -259,7 +260,3 @@ def _scaled(claim: Claim, metric: str, total: int, result: CellResult) -> Fracti
     """A figure as the claim speaks of it. What is no event of a round trip is never divided."""
     whole = not claim.per_round_trip or metric in SURVIVING or not result.round_trips
     return Fraction(total) if whole else Fraction(total, result.round_trips)
-
-
-def _shown(number: Fraction) -> str:
-    return str(number) if number.denominator == 1 else f"{float(number):.4g}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from fractions import Fraction
 
 from kvmharness.results.verdict import ClaimResult, Outcome
 
@@ -41,14 +42,19 @@ def answer(name: str, text: str, findings: Iterable[Finding], *, figures: Iterab
     extra = figures if outcome is Outcome.PASS else ()
     every = (*(f.line for f in left_out), *extra, *(f.line for f in deciding))
     lines = list(dict.fromkeys(filter(None, every)))
-    shown = lines[:_SHOWN]
+    first = lines[:_SHOWN]
     if len(lines) > _SHOWN:
-        shown.append(f"... and {len(lines) - _SHOWN} more")
+        first.append(f"... and {len(lines) - _SHOWN} more")
     return ClaimResult(
         name,
         text,
         outcome,
-        tuple(shown),
+        tuple(first),
         cells=tuple(dict.fromkeys(finding.cell for finding in deciding if finding.cell)),
         variants=tuple(dict.fromkeys(finding.variant for finding in deciding if finding.variant)),
     )
+
+
+def shown(number: Fraction) -> str:
+    """A count as findings print it: exact when whole."""
+    return str(number) if number.denominator == 1 else f"{float(number):.4g}"

@@ -12,8 +12,8 @@ from fractions import Fraction
 
 from kvmharness.cells.judge import PollutedError
 from kvmharness.claims.effects import Effect
-from kvmharness.claims.evaluate import Results, judge_times, not_higher
-from kvmharness.claims.findings import Finding, answer
+from kvmharness.claims.evaluate import Results, judge_times, not_higher, ticks
+from kvmharness.claims.findings import Finding, answer, shown
 from kvmharness.claims.leaks import leaks
 from kvmharness.claims.metrics import Missing, expand, telling, value
 from kvmharness.claims.waivers import Waived
@@ -251,7 +251,7 @@ def _compared(
             return Finding(outcome, cell, f"{metric}: {lost.why}", variant)
     a, b = figures
     if min(b) > max(a) + room:  # in every turn
-        line = f"{cell} {variant}: {metric} {_shown(max(a))} -> {_shown(min(b))} per round trip"
+        line = f"{cell} {variant}: {metric} {shown(max(a))} -> {shown(min(b))} per round trip"
         return Finding(Outcome.FAIL, cell, line, variant)
     if max(b) < min(a) - room:
         _, _, which = metric.partition(".")
@@ -269,10 +269,7 @@ def _times(net: Net) -> Iterator[Finding]:
     """Time per round trip; all comparisons share their noise floor and the correction for their number."""
     pairs = list(net.pairs())
     timed = [pair for pair in pairs if all(result.samples for result in (*pair[2], *pair[3]))]
-    runs = {
-        (cell, variant): ([r.ticks_per_round_trip for r in before], [r.ticks_per_round_trip for r in after])
-        for cell, variant, before, after in timed
-    }
+    runs = {(cell, variant): (ticks(before), ticks(after)) for cell, variant, before, after in timed}
     tolerance = TIME_EMULATED if net.results.exact else stats.TOLERANCE
     unit = net.results.record.unit
     for (cell, variant), found in judge_times(runs, net.results.record, tolerance).items():
@@ -298,10 +295,6 @@ def _mmu_work(results: Sequence[CellResult]) -> list[str]:
 
 def _leaks(net: Net) -> Iterator[Finding]:
     yield from leaks(net.results.record.leftovers, net.base, net.variants)
-
-
-def _shown(number: Fraction) -> str:
-    return str(number) if number.denominator == 1 else f"{float(number):.4g}"
 
 
 # In the order of causes. What costs root loads costs time, too.

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from kvmharness.results.record import Record
+from kvmharness.results.verdict import listed
 from kvmharness.vendors.names import NAMES
 
 
@@ -14,7 +15,7 @@ def untested(records: Sequence[Record], left_out: Mapping[str, str]) -> tuple[st
         left_out: variants that were not run, and why.
     """
     lines = [*_machines(records), *_vendors(records), *_parameters(records)]
-    lines += [f"Only Linux {_listed(sorted({str(record.host.get('kernel_release')) for record in records}))}."]
+    lines += [f"Only Linux {listed(sorted({str(record.host.get('kernel_release')) for record in records}))}."]
     lines += ["Only VMs with one vCPU, in a steady state; not the kernel's selftests, and not kvm-unit-tests."]
     for record in records:
         lines += _skipped(record)
@@ -27,10 +28,10 @@ def _machines(records: Sequence[Record]) -> list[str]:
     silicon = sorted({str(record.host.get("cpu_model")) for record in records if not record.host.get("emulator")})
     if not silicon:
         return [
-            f"Not on silicon: emulated hosts only ({_listed(emulated)}), where time is counted in instructions and a "
+            f"Not on silicon: emulated hosts only ({listed(emulated)}), where time is counted in instructions and a "
             "missing flush of the hardware's TLB may not show."
         ]
-    return [f"Only on {_listed([*silicon, *emulated])}."]
+    return [f"Only on {listed([*silicon, *emulated])}."]
 
 
 def _vendors(records: Sequence[Record]) -> list[str]:
@@ -43,7 +44,7 @@ def _parameters(records: Sequence[Record]) -> list[str]:
     varied = sorted(
         {f"{name}={value}" for record in records for result in record.results for name, value in result.params.items()}
     )
-    return [f"KVM's module parameters only at their defaults{' and with ' + _listed(varied) if varied else ''}."]
+    return [f"KVM's module parameters only at their defaults{' and with ' + listed(varied) if varied else ''}."]
 
 
 def _skipped(record: Record) -> list[str]:
@@ -51,9 +52,4 @@ def _skipped(record: Record) -> list[str]:
     for result in record.results:
         if result.skipped:
             why.setdefault(result.skipped, set()).add(result.id)
-    return [f"Not {len(cells)} of the cells ({_listed(sorted(cells))}): {reason}." for reason, cells in why.items()]
-
-
-def _listed(names: Sequence[str], limit: int = 6) -> str:
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
+    return [f"Not {len(cells)} of the cells ({listed(sorted(cells))}): {reason}." for reason, cells in why.items()]

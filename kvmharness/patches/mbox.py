@@ -8,7 +8,7 @@ import email.policy
 import gzip
 import re
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from email.header import decode_header
 from email.message import Message
@@ -161,12 +161,17 @@ def _mails(name: str, content: bytes) -> list[_Mail | _Ignored]:
 
 
 def _unpacked(name: str, content: bytes) -> bytes:
-    if content.startswith(_GZIP):
-        try:
-            with gzip.open(BytesIO(content)) as file:
-                content = file.read(LARGEST + 1)
-        except (OSError, EOFError, zlib.error) as e:
-            raise PatchError(f"{name}: cannot decompress it: {e}") from e
+    stream = BytesIO(content)
+    try:
+        with gzip.open(stream) if content.startswith(_GZIP) else stream as file:
+            return limited(name, file.read)
+    except (OSError, EOFError, zlib.error) as e:
+        raise PatchError(f"{name}: cannot decompress it: {e}") from e
+
+
+def limited(name: str, read: Callable[[int], bytes]) -> bytes:
+    """All that *read* gives of some mails, asked for so many bytes. Raises: PatchError, more than :data:`LARGEST`."""
+    content = read(LARGEST + 1)
     if len(content) > LARGEST:
         raise PatchError(f"{name}: more than {LARGEST >> 20} MiB", "A series of patches is much smaller.")
     return content

@@ -1,18 +1,17 @@
 """Files and streams that others wrote, read up to a size."""
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from kvmharness.patches.diff import PatchError
-from kvmharness.patches.mbox import LARGEST
+from kvmharness.patches.mbox import limited
 
 
 def read_file(path: Path) -> bytes:
     """What stands in a file or comes out of a pipe. Raises: PatchError, it cannot be read, or is too large."""
     try:
         with path.open("rb") as file:
-            return _limited(str(path), file.read)
+            return limited(str(path), file.read)
     except OSError as e:
         raise PatchError(f"cannot read {path}: {e.strerror} (errno {e.errno})") from e
 
@@ -25,13 +24,6 @@ def read_standard_input() -> bytes:
             "Write b4 am -o - MESSAGE-ID | kvmharness validate -, for example.",
         )
     try:
-        return _limited("standard input", sys.stdin.buffer.read)
+        return limited("standard input", sys.stdin.buffer.read)
     except OSError as e:
         raise PatchError(f"cannot read the standard input: {e.strerror} (errno {e.errno})") from e
-
-
-def _limited(name: str, read: Callable[[int], bytes]) -> bytes:
-    content = read(LARGEST + 1)
-    if len(content) > LARGEST:
-        raise PatchError(f"{name}: more than {LARGEST >> 20} MiB", "A series of patches is much smaller.")
-    return content

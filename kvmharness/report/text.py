@@ -10,7 +10,7 @@ from kvmharness.cells.cell import Cell
 from kvmharness.report import words
 from kvmharness.report.rows import LOADS, Row, rows
 from kvmharness.results.record import Record
-from kvmharness.results.verdict import Outcome, Verdict
+from kvmharness.results.verdict import Outcome, Verdict, listed
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -159,11 +159,9 @@ def _exits_below(all_rows: Sequence[Row]) -> list[str]:
     return [f"exits: {profile}: {_listing(group)}" for profile, group in profiles.items()]
 
 
-def _listing(group: Iterable[Row], limit: int = 6) -> str:
+def _listing(group: Iterable[Row]) -> str:
     """The cells' ids, each once; a long list is cut."""
-    ids = list(dict.fromkeys(row.id for row in group))
-    more = f" and {len(ids) - limit} more" if len(ids) > limit else ""
-    return ", ".join(ids[:limit]) + more
+    return listed(list(dict.fromkeys(row.id for row in group)))
 
 
 def _print_rich(record: Record, console: "Console") -> None:

@@ -4,12 +4,10 @@ import json
 import os
 from collections.abc import Sequence
 
-from kvmharness.results.jsonread import Fields, ShapeError, list_of, or_none, parse
+from kvmharness.results.jsonread import Fields, list_of, or_none, parse
 from kvmharness.results.record import Record, RecordError
-from kvmharness.results.store import JOURNAL, from_bytes
+from kvmharness.results.store import JOURNAL, from_bytes, read_with
 from kvmharness.results.verdict import Verdict
-
-_HINT = "give a file that `run --json` or `validate --json` wrote; if it was cut off or edited, run again"
 
 
 def written(records: Sequence[Record], verdict: Verdict | None) -> str:
@@ -27,19 +25,7 @@ def load_all(path: str | os.PathLike[str]) -> tuple[Record, ...]:
     Raises:
         RecordError: the file cannot be read, or holds no record; names the place.
     """
-    shown = os.fspath(path)
-    try:
-        with open(shown, "rb") as file:
-            found = _read(file.read())
-    except OSError as error:
-        raise RecordError(
-            f"cannot read record {shown}: {error.strerror}", "check the name and its permissions"
-        ) from None
-    except (RecordError, ShapeError) as error:
-        raise RecordError(f"cannot read record {shown}: {error}", error.hint or _HINT) from None
-    if not found:
-        raise RecordError(f"cannot read record {shown}: there is none in it", _HINT)
-    return found
+    return read_with(_read, path)
 
 
 def by_host(records: Sequence[Record]) -> dict[str, Record]:
@@ -78,9 +64,12 @@ def _read(data: bytes) -> tuple[Record, ...]:
     with Fields(document) as top:
         top.take("verdict", or_none(lambda value, where: Verdict.from_json(value)))
         if "record" in top:  # as `validate --json -` prints it
-            only = top.take("record", or_none(_record))
-            return (only,) if only else ()
-        return top.take("records", list_of(_record))
+            found = tuple(filter(None, [top.take("record", or_none(_record))]))
+        else:
+            found = top.take("records", list_of(_record))
+    if not found:
+        raise RecordError("there is none in it")
+    return found
 
 
 def _record(value: object, where: str) -> Record:

@@ -1,32 +1,45 @@
 """Records in files: written whole or not at all (temporary name, fsync, rename), or growing as a journal."""
 
 import os
+from collections.abc import Callable
+from typing import TypeVar
 
 from kvmharness.results.jsonread import ShapeError, an_object, parse
 from kvmharness.results.record import Record, RecordError
 from kvmharness.system.files import write_whole
 
 JOURNAL = b'{"journal": '  # how a record begins that is still growing: see kvmharness.results.journal
+_HINT = "give a file that `run --json` or `validate --json` wrote; if it was cut off or edited, run again"
 CUT_SHORT = "the run was cut short"
+
+T = TypeVar("T")
 
 
 def load(path: str | os.PathLike[str]) -> Record:
     """Read the record in the file *path*.
 
     Raises:
-        RecordError: the file cannot be read, is not JSON (cut off, say), or is not a record this version knows.
+        RecordError: as :func:`read_with`.
     """
-    shown = os.fspath(path)
+    return read_with(from_bytes, path)
+
+
+def read_with(read: Callable[[bytes], T], path: str | os.PathLike[str]) -> T:
+    """What *read* makes of the file *path*.
+
+    Raises:
+        RecordError: the file cannot be read, is not JSON (cut off, say), or is not what this version knows.
+    """
+    name = os.fspath(path)
     try:
-        with open(shown, "rb") as file:
-            return from_bytes(file.read())
+        with open(name, "rb") as file:
+            return read(file.read())
     except OSError as error:
         raise RecordError(
-            f"cannot read record {shown}: {error.strerror}", "check the name and its permissions"
+            f"cannot read record {name}: {error.strerror}", "check the name and its permissions"
         ) from None
     except (RecordError, ShapeError) as error:
-        hint = error.hint or "give a file that 'kvmharness run --json' wrote; if it was cut off or edited, run again"
-        raise RecordError(f"cannot read record {shown}: {error}", hint) from None
+        raise RecordError(f"cannot read record {name}: {error}", error.hint or _HINT) from None
 
 
 def from_bytes(data: bytes) -> Record:

@@ -8,6 +8,8 @@ from typing import Any
 from kvmharness.errors import ExitCode
 from kvmharness.results.jsonread import Fields, ShapeError, list_of, text, text_map, texts
 
+_NAMED = 4  # claims in the headline, of each outcome
+
 
 class Outcome(Enum):
     """Answer to one claim, or to all of them."""
@@ -107,9 +109,9 @@ class Verdict:
         told = [f"{holding} hold{'s' if holding == 1 else ''}"]
         for outcome, words in ((Outcome.INCONCLUSIVE, "undecided"), (Outcome.SKIPPED, "not checked")):
             if names[outcome]:
-                told.append(f"{len(names[outcome])} {words}: {_listed(names[outcome])}")
+                told.append(f"{len(names[outcome])} {words}: {listed(names[outcome], _NAMED)}")
         if self.broken or names[Outcome.FAIL]:
-            told.insert(0, self.broken or f"fails: {_listed(names[Outcome.FAIL])}")
+            told.insert(0, self.broken or f"fails: {listed(names[Outcome.FAIL], _NAMED)}")
         return f"{self.series}: {self.outcome.value} ({'; '.join(told)})"
 
     @property
@@ -163,7 +165,8 @@ class Verdict:
             return verdict
 
 
-def _listed(names: Sequence[str], limit: int = 4) -> str:
+def listed(names: Sequence[str], limit: int = 6) -> str:
+    """The first so many names, and how many more there are."""
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(names[:limit]) + more
 

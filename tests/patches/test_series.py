@@ -114,7 +114,7 @@ def test_a_standard_input_that_is_no_series(monkeypatch):
     stdin(monkeypatch, b"")
     with pytest.raises(PatchError, match="standard input: no patch in it"):
         load("-")
-    monkeypatch.setattr("kvmharness.patches.reading.LARGEST", 10)
+    monkeypatch.setattr("kvmharness.patches.mbox.LARGEST", 10)
     stdin(monkeypatch, b"x" * 11)
     with pytest.raises(PatchError, match="standard input: more than"):
         load("-")
