@@ -7,7 +7,6 @@ happens: a panic, the end of the job's time, Ctrl-C, an exception of the event h
 import os
 import selectors
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
@@ -18,7 +17,7 @@ from kvmharness.errors import LostMachineError
 from kvmharness.lab.inside.frames import Decoder
 from kvmharness.lab.job import AGENT_ENDED, HangError, Job, KernelPanicError, OnEvent, ProtocolError
 from kvmharness.lab.jobrun import JobRun
-from kvmharness.system.programs import die_with_parent, find
+from kvmharness.lab.machines.process import LOG, started
 
 STOPPED: ContextVar[Callable[[], bool]] = ContextVar("STOPPED", default=lambda: False)
 """Says, in a thread that runs an emulator, whether that is to be stopped: Ctrl-C reaches the main thread only."""
@@ -29,7 +28,6 @@ _PANIC = "Kernel panic - not syncing"
 # The last line of a panic; it may not come, when the console itself is what broke.
 _PANIC_END = "---[ end Kernel panic"
 _PANIC_WAIT_S = 3.0
-_STOP_WAIT_S = 5.0
 
 
 class Console:
@@ -101,33 +99,18 @@ def supervise(
         StepFailedError, ProtocolError, KernelPanicError, HangError, LostMachineError, MissingToolError.
     """
     console = Console(console_path)
-    command = [*die_with_parent(), find(argv[0]), *argv[1:]]
-    with (folder / "emulator.log").open("wb") as log:
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
-            env={**os.environ, **(env or {})},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            # Ctrl-C is for us; we stop the emulator ourselves.
-            start_new_session=True,
-        )
     run = JobRun(job, on_event)
-    try:
+    with started(argv, folder, env or {}) as process:
         assert process.stdout is not None
-        noise = _watch(process.stdout, console, name, run, _Limits(job.timeout_s, job.silence_s))
-    except ProtocolError as error:
-        console.read()
-        error.console = console.whole
-        raise
-    finally:
-        _stop(process)
-        if process.stdout is not None:
-            process.stdout.close()
+        try:
+            noise = _watch(process.stdout, console, name, run, _Limits(job.timeout_s, job.silence_s))
+        except ProtocolError as error:
+            console.read()
+            error.console = console.whole
+            raise
     console.read()
     if not run.complete:
-        _raise_lost(name, process.returncode, console, noise + (folder / "emulator.log").read_bytes())
+        _raise_lost(name, process.returncode, console, noise + (folder / LOG).read_bytes())
 
 
 class _Limits:
@@ -199,10 +182,3 @@ def _raise_lost(name: str, status: int | None, console: Console, said: bytes) ->
     raise LostMachineError(
         f"{name} {how} before the job was done", "\n".join(["it printed:", *text[-8:]]) if text else "", console.whole
     )
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Make sure that the emulator is gone: it has nothing worth saving."""
-    if process.poll() is None:
-        process.kill()
-    process.wait(_STOP_WAIT_S)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kvmharness.errors import LostMachineError
-from kvmharness.lab.machines.snapshot.process import SAVE_TIMEOUT_S, last_words, started
+from kvmharness.lab.machines.process import SAVE_TIMEOUT_S, last_words, started
 from kvmharness.lab.machines.snapshot.state import NoSnapshotError
 from kvmharness.system import cache, packages
 from kvmharness.system.programs import run

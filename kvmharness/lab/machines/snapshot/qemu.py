@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from kvmharness.errors import LostMachineError
-from kvmharness.lab.machines.snapshot.process import SAVE_TIMEOUT_S, last_words, started
+from kvmharness.lab.machines.process import SAVE_TIMEOUT_S, last_words, started
 from kvmharness.lab.machines.snapshot.state import STATE, NoSnapshotError
 
 MEMORY = "ram"
@@ -68,7 +68,7 @@ def save(command: Sequence[str], folder: Path) -> None:
         NoSnapshotError: the stream is not of the form that is known.
     """
     (folder / STATE).mkdir()
-    with started(command, folder, {}) as process:
+    with started(command, folder, {}, stdin=subprocess.PIPE) as process:
         qmp = _Qmp(process, folder)
         qmp.wait_for(lambda said: "QMP" in said)
         qmp.ask("qmp_capabilities")

@@ -1,4 +1,4 @@
-"""An emulator that is started to save a host, and gone afterwards whatever happens."""
+"""An emulator that is started, and gone afterwards whatever happens: it has nothing worth saving by itself."""
 
 import os
 import subprocess
@@ -11,20 +11,31 @@ from kvmharness.system.programs import die_with_parent, find
 SAVE_TIMEOUT_S = 180.0
 """Wall seconds until a host is saved, several times what it takes on an idle machine."""
 
+LOG = "emulator.log"
+_STOP_WAIT_S = 5.0
+
 
 @contextmanager
-def started(argv: Sequence[str], folder: Path, environment: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """An emulator at work in *folder*, with pipes to its standard input and output.
+def started(
+    argv: Sequence[str], folder: Path, environment: Mapping[str, str], *, stdin: int = subprocess.DEVNULL
+) -> Iterator[subprocess.Popen[bytes]]:
+    """An emulator at work in *folder*, with a pipe from its standard output; the rest that it says is in :data:`LOG`.
+
+    Args:
+        argv: its command.
+        folder: where it is started.
+        environment: what it has of that besides ours.
+        stdin: what is its standard input.
 
     Raises:
         MissingToolError: it is not installed.
     """
-    with (folder / "emulator.log").open("wb") as log:
+    with (folder / LOG).open("wb") as log:
         process = subprocess.Popen(
             [*die_with_parent(), find(argv[0]), *argv[1:]],
             cwd=folder,
             env={**os.environ, **environment},
-            stdin=subprocess.PIPE,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=log,
             # Ctrl-C is for us; we stop the emulator ourselves.
@@ -35,7 +46,7 @@ def started(argv: Sequence[str], folder: Path, environment: Mapping[str, str]) -
     finally:
         if process.poll() is None:
             process.kill()
-        process.wait()
+        process.wait(_STOP_WAIT_S)
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
                 pipe.close()
@@ -43,7 +54,5 @@ def started(argv: Sequence[str], folder: Path, environment: Mapping[str, str]) -
 
 def last_words(folder: Path) -> str:
     """What a dead emulator said, and its guest's console, for a message."""
-    texts = [
-        path.read_text(errors="replace") for path in (folder / "emulator.log", folder / "console") if path.exists()
-    ]
+    texts = [path.read_text(errors="replace") for path in (folder / LOG, folder / "console") if path.exists()]
     return "\n".join(line for text in texts for line in text.splitlines()[-8:] if line.strip())
