@@ -72,7 +72,10 @@ def unpack(archive: memoryview, root: str = "/") -> None:
         path = os.path.join(root, name)
         if S_ISDIR(mode):
             os.makedirs(path, exist_ok=True)
-        elif S_ISLNK(mode):
+            continue
+        if os.path.lexists(path):
+            os.unlink(path)  # not written over: it may be a program that is running
+        if S_ISLNK(mode):
             os.symlink(data.tobytes(), path)
         else:
             number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode & 0o777)

@@ -3,6 +3,7 @@
 import json
 import mmap
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -53,6 +54,20 @@ def test_what_was_there_is_replaced(archive, tmp_path):
     (tmp_path / "job/job.json").write_bytes(b"much longer than what comes")
     waiting.unpack(memoryview(archive.to_bytes()), str(tmp_path))
     assert (tmp_path / "job/job.json").read_bytes() == b"[]"
+
+
+def test_a_program_that_is_running_and_a_link_are_replaced_too(archive, tmp_path):
+    """As /bin/busybox is, which everything in the host began with."""
+    (tmp_path / "bin").mkdir()
+    shutil.copy("/bin/sleep", tmp_path / "bin/test")
+    os.symlink("elsewhere", tmp_path / "bin/link")
+    with subprocess.Popen([tmp_path / "bin/test", "60"]) as running:
+        try:
+            waiting.unpack(memoryview(archive.to_bytes()), str(tmp_path))
+        finally:
+            running.kill()
+    assert (tmp_path / "bin/test").read_bytes() == b"#!/bin/sh\n"
+    assert os.readlink(tmp_path / "bin/link") == "test"
 
 
 class Saved(Exception):
