@@ -51,8 +51,7 @@ def build(kvm: Kvm, blueprint: Blueprint, cpuid: Any, run_loop: bytes | None) ->
         vm.set_tss_addr(TSS_GPA)
         vm.set_nr_mmu_pages(_SHADOW_PAGES)
         memory = vm.add_memory(blueprint.gpa, blueprint.size_bytes)
-        for gpa, data in blueprint.pages.items():
-            memory.write(gpa, data)
+        memory.fill(blueprint.pages.items())
         vcpu = vm.create_vcpu()
         vcpu.set_struct("KVM_SET_CPUID2", cpuid)
         if blueprint.msrs:

@@ -7,6 +7,8 @@ runs ends the next one at once.
 Source: api.rst, "KVM_SET_SIGNAL_MASK"; timer_create(2), SIGEV_THREAD_ID.
 """
 
+from _thread import get_native_id
+from functools import cache
 from types import TracebackType
 from typing import Any, Self
 
@@ -33,6 +35,39 @@ class GuestHungError(GuestError):
         self.state = state
 
 
+# Each phase of a guest has a watchdog; what the kernel only reads is made once.
+@cache
+def _own() -> Any:
+    """The ``sigset_t`` of the signal alone."""
+    signals = ffi.new("sigset_t *")
+    lib.sigemptyset(signals)
+    lib.sigaddset(signals, SIGNAL)
+    return signals
+
+
+@cache
+def _event(thread: int) -> Any:
+    """The ``struct sigevent`` that sends the signal to a thread."""
+    event = ffi.new("struct sigevent *")
+    event.sigev_notify = lib.SIGEV_THREAD_ID
+    event.sigev_signo = SIGNAL
+    event._sigev_un._tid = thread
+    return event
+
+
+@cache
+def _after(timeout_s: float) -> Any:
+    """A ``struct itimerspec`` that is over once."""
+    when = ffi.new("struct itimerspec *")
+    when.it_value.tv_sec, when.it_value.tv_nsec = divmod(max(1, int(timeout_s * _NS_PER_S)), _NS_PER_S)
+    return when
+
+
+@cache
+def _at_once() -> Any:
+    return ffi.new("struct timespec *")
+
+
 class Watchdog:
     """A time limit on what a vCPU does inside the ``with`` block. Not reentrant: one at a time for a vCPU.
 
@@ -51,13 +86,10 @@ class Watchdog:
             raise ValueError(f"a timeout of {timeout_s:g} s: it must be more than nothing")
         self._loop, self._timeout_s = loop, timeout_s
         self._timer: Any = None
-        self._mine = ffi.new("sigset_t *")
         self._before = ffi.new("sigset_t *")
 
     def __enter__(self) -> Self:
-        lib.sigemptyset(self._mine)
-        lib.sigaddset(self._mine, SIGNAL)
-        lib.pthread_sigmask(lib.SIG_BLOCK, self._mine, self._before)
+        lib.pthread_sigmask(lib.SIG_BLOCK, _own(), self._before)
         try:
             self._arm()
         except BaseException:
@@ -74,17 +106,11 @@ class Watchdog:
 
     def _arm(self) -> None:
         self._loop.vcpu.set_signal_mask(ffi.cast("uint64_t *", self._before)[0])
-        event = ffi.new("struct sigevent *")
-        event.sigev_notify = lib.SIGEV_THREAD_ID
-        event.sigev_signo = SIGNAL
-        event._sigev_un._tid = lib.syscall(lib.SYS_gettid)
         timer = ffi.new("timer_t *")
-        if lib.timer_create(lib.CLOCK_MONOTONIC, event, timer) < 0:
+        if lib.timer_create(lib.CLOCK_MONOTONIC, _event(get_native_id()), timer) < 0:
             raise SystemCallError("timer_create", ffi.errno)
         self._timer = timer[0]
-        when = ffi.new("struct itimerspec *")
-        when.it_value.tv_sec, when.it_value.tv_nsec = divmod(max(1, int(self._timeout_s * _NS_PER_S)), _NS_PER_S)
-        if lib.timer_settime(self._timer, 0, when, ffi.NULL) < 0:
+        if lib.timer_settime(self._timer, 0, _after(self._timeout_s), ffi.NULL) < 0:
             raise SystemCallError("timer_settime", ffi.errno)
 
     def _disarm(self) -> None:
@@ -96,7 +122,7 @@ class Watchdog:
 
     def _take_pending(self) -> bool:
         """Whether the signal has come; it is gone afterwards."""
-        return bool(lib.sigtimedwait(self._mine, ffi.NULL, ffi.new("struct timespec *")) == SIGNAL)
+        return bool(lib.sigtimedwait(_own(), ffi.NULL, _at_once()) == SIGNAL)
 
     def _interrupted(self) -> None:
         """KVM_RUN ended with EINTR: by the timer, or by a signal that is somebody else's business."""

@@ -5,6 +5,7 @@ Source: api.rst, "The kvm_run structure".
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from kvmharness.abi.binding import ffi
@@ -267,6 +268,7 @@ Exit = (
 """Any of them."""
 
 _HLT = HltExit()
+_io_exit = lru_cache(64)(IoExit)  # a guest's doorbells are few, and ring often
 _DIRECTIONS = (IoDirection.IN, IoDirection.OUT)
 _UNION_BYTES = 256
 _EMULATION_HAS_BYTES = 1 << 0  # KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES
@@ -283,7 +285,7 @@ def _io(run: Any) -> IoExit:
     data = b""
     if io.direction:
         data = bytes(ffi.buffer(ffi.cast(_char_pointer, run) + io.data_offset, size * count))
-    return IoExit(_DIRECTIONS[io.direction], size, io.port, count, data)
+    return _io_exit(_DIRECTIONS[io.direction], size, io.port, count, data)
 
 
 def _mmio(run: Any) -> MmioExit:

@@ -1,5 +1,7 @@
 """Guest memory: an anonymous mapping of this process, seen by the guest through one memslot."""
 
+from collections.abc import Iterable
+
 from kvmharness.abi.binding import lib
 from kvmharness.abi.constants import PAGE_BYTES
 from kvmharness.kvm.resources import Mapping
@@ -53,6 +55,16 @@ class Memory(Mapping):
         """
         start = self._offset(gpa, len(data))
         self._open_view()[start : start + len(data)] = data
+
+    def fill(self, pieces: Iterable[tuple[int, bytes]]) -> None:
+        """Writes pieces, each at its guest physical address: faster than one by one. Raises: ValueError, as write()."""
+        view, base, size = self._open_view(), self.gpa, self.size_bytes
+        for gpa, data in pieces:
+            start = gpa - base
+            end = start + len(data)
+            if start < 0 or end > size:
+                self._offset(gpa, len(data))  # says so
+            view[start:end] = data
 
     def read(self, gpa: int, length: int) -> bytes:
         """Reads bytes at a guest physical address.

@@ -1,6 +1,7 @@
 """A virtual processor: its fd, the page it shares with the kernel, and KVM_RUN."""
 
 from errno import EFAULT, EINTR
+from functools import cache
 from typing import Any
 
 from kvmharness.abi.binding import IOCTLS, VCPU, Fd, ffi, ioctl, ioctl_error, ioctl_value, lib
@@ -14,6 +15,13 @@ _KVM_RUN = IOCTLS["KVM_RUN"]
 _RUN_NUMBER = _KVM_RUN.number
 _PROT, _SHARED = lib.PROT_READ | lib.PROT_WRITE, lib.MAP_SHARED
 _run_pointer = ffi.typeof("struct kvm_run *")
+
+
+@cache
+def _signal_mask(signals: int) -> Any:
+    """A ``struct kvm_signal_mask *``, which the kernel only reads: a guest's watchdog asks for the same each time."""
+    mask = signals.to_bytes(8, "little")
+    return ffi.new(IOCTLS["KVM_SET_SIGNAL_MASK"].pointer, {"len": len(mask), "sigset": mask})
 
 
 class Vcpu(VcpuState, Owner):
@@ -116,8 +124,7 @@ class Vcpu(VcpuState, Owner):
         if signals is None:
             ioctl(self.handle, op, ffi.cast(op.pointer, 0))
             return
-        mask = signals.to_bytes(8, "little")
-        ioctl(self.handle, op, ffi.new(op.pointer, {"len": len(mask), "sigset": mask}))
+        ioctl(self.handle, op, _signal_mask(signals))
 
     def get_stats_fd(self) -> int:
         """An fd to read this vCPU's statistics from. The vCPU owns it: the same one each time."""

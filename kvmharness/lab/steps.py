@@ -34,9 +34,11 @@ class Unload:
 
     Attributes:
         required: see :class:`Load`.
+        memory: whether what the kernel holds for itself is read afterwards, which takes longer than the rest of it.
     """
 
     required: bool = True
+    memory: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -275,16 +275,16 @@ def _tracepoint_id(event: str, root: str) -> int | str:
     """The number the kernel gave this tracepoint when its module was loaded, or why it is not known."""
     subsystem, _, name = event.partition(":")
     for tracefs in _TRACEFS:
+        event_id = _read_int(f"{root}{tracefs}/events/{subsystem}/{name}/id")
+        if event_id is not None:
+            return event_id
         try:
             os.listdir(f"{root}{tracefs}/events")
         except PermissionError:
             return f"{tracefs} can only be read by root: run as root"
         except OSError:
             continue
-        event_id = _read_int(f"{root}{tracefs}/events/{subsystem}/{name}/id")
-        if event_id is None:
-            return f"no {tracefs}/events/{subsystem}/{name}: `modprobe {subsystem}`, or the kernel lacks the event"
-        return event_id
+        return f"no {tracefs}/events/{subsystem}/{name}: `modprobe {subsystem}`, or the kernel lacks the event"
     return "tracefs is not mounted, so the event's number is unknown: `mount -t tracefs nodev /sys/kernel/tracing`"
 
 
@@ -313,7 +313,7 @@ def _named(errno: int) -> str:
 
 def _read_int(path: str) -> int | None:
     try:
-        with open(path, encoding="ascii") as file:
+        with open(path, "rb", 0) as file:
             return int(file.read())
     except (OSError, ValueError):
         return None

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from functools import cache
 from itertools import pairwise
+from operator import sub
 from struct import Struct
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from kvmharness.abi.binding import Fd
 from kvmharness.abi.constants import (
@@ -66,19 +67,24 @@ Values = dict[str, int | list[int]]
 class StatsFd:
     """The statistics of one VM or one vCPU. Owns nothing: the fd belongs to who got it from KVM.
 
-    Attributes:
-        id: what the kernel calls it, for example ``kvm-1234`` or ``kvm-1234/vcpu-0``.
-        descriptors: in the kernel's order.
-
     Raises:
         StatsError: the kernel's description does not make sense.
     """
 
     def __init__(self, fd: Fd | int) -> None:
         self._fd = fd
-        self.id, self.descriptors, self._data_offset = _describe(self)
-        self._values = 1 + max((d.offset // _VALUE_BYTES + d.size - 1 for d in self.descriptors), default=-1)
-        self._unpack = Struct(f"={self._values}Q").unpack
+        self._blocks = _blocks(self.pread(_HEADER.size, 0))
+        self._layout = _layout(self.pread(self._blocks.desc_bytes, self._blocks.desc_offset), self._blocks.stride)
+
+    @property
+    def id(self) -> str:
+        """What the kernel calls it, for example ``kvm-1234`` or ``kvm-1234/vcpu-0``."""
+        return _text(self.pread(self._blocks.stride - _DESCRIPTOR.size, self._blocks.id_offset))
+
+    @property
+    def descriptors(self) -> tuple[StatDescriptor, ...]:
+        """In the kernel's order."""
+        return self._layout.descriptors
 
     def read(self) -> Values:
         """All values, by name; a histogram is a list. One system call.
@@ -86,17 +92,19 @@ class StatsFd:
         Raises:
             StatsError: the fd is closed.
         """
-        words = self._unpack(self.pread(self._values * _VALUE_BYTES, self._data_offset))
-        found: Values = {}
-        for d in self.descriptors:
+        layout = self._layout
+        words = layout.values.unpack(self.pread(layout.values.size, self._blocks.data_offset))
+        found: Values = dict(zip(layout.scalars, map(words.__getitem__, layout.scalars.values()), strict=True))
+        for d in layout.histograms:
             first = d.offset // _VALUE_BYTES
-            found[d.name] = words[first] if d.size == 1 else list(words[first : first + d.size])
+            found[d.name] = list(words[first : first + d.size])
         return found
 
     def delta(self, before: Mapping[str, int | list[int]], after: Mapping[str, int | list[int]]) -> dict[str, int]:
         """What happened between two reads: differences of what can be subtracted, so no peaks and no histograms."""
-        kept = (d.name for d in self.descriptors if d.type not in _NOT_DIFFERENCES and d.size == 1)
-        return {name: _scalar(after[name]) - _scalar(before[name]) for name in kept}
+        kept = self._layout.differences
+        values: Any = (map(each.__getitem__, kept) for each in (after, before))
+        return dict(zip(kept, map(sub, *values), strict=True))
 
     def pread(self, length: int, offset: int) -> bytes:
         """Exactly so many bytes.
@@ -114,25 +122,50 @@ class StatsFd:
         return data
 
 
-def _scalar(value: int | list[int]) -> int:
-    assert isinstance(value, int)
-    return value
+@dataclass(frozen=True, slots=True)
+class _Blocks:
+    """Where the parts of a statistics file are, in bytes; those of a descriptor are its `stride`."""
+
+    id_offset: int
+    desc_offset: int
+    desc_bytes: int
+    stride: int
+    data_offset: int
 
 
-def _describe(fd: StatsFd) -> tuple[str, tuple[StatDescriptor, ...], int]:
-    _flags, name_size, count, id_offset, desc_offset, data_offset = _HEADER.unpack(fd.pread(_HEADER.size, 0))
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """What the values mean: the place of each that stands alone, the histograms, and what can be subtracted."""
+
+    descriptors: tuple[StatDescriptor, ...]
+    values: Struct
+    scalars: Mapping[str, int]
+    histograms: tuple[StatDescriptor, ...]
+    differences: tuple[str, ...]
+
+
+# All VMs of a kernel have the same statistics, and so have all vCPUs: taken apart once, not once a cell.
+@cache
+def _blocks(header: bytes) -> _Blocks:
+    _flags, name_size, count, id_offset, desc_offset, data_offset = _HEADER.unpack(header)
     stride = _DESCRIPTOR.size + name_size
     _check_blocks(id_offset, name_size, desc_offset, count * stride, data_offset)
-    descriptors = _descriptors(fd.pread(count * stride, desc_offset), stride)
-    return _text(fd.pread(name_size, id_offset)), descriptors, data_offset
+    return _Blocks(id_offset, desc_offset, count * stride, stride, data_offset)
 
 
 @cache
-def _descriptors(table: bytes, stride: int) -> tuple[StatDescriptor, ...]:
-    """All VMs of a kernel have the same ones, and so have all vCPUs: taken apart once, not once a cell."""
+def _layout(table: bytes, stride: int) -> _Layout:
     descriptors = tuple(_descriptor(table[at : at + stride]) for at in range(0, len(table), stride))
     _check_values(descriptors)
-    return descriptors
+    words = max((d.offset // _VALUE_BYTES + d.size for d in descriptors), default=0)
+    alone = [d for d in descriptors if d.size == 1]
+    return _Layout(
+        descriptors,
+        Struct(f"={words}Q"),
+        {d.name: d.offset // _VALUE_BYTES for d in alone},
+        tuple(d for d in descriptors if d.size != 1),
+        tuple(d.name for d in alone if d.type not in _NOT_DIFFERENCES),
+    )
 
 
 def _check_blocks(id_offset: int, id_bytes: int, desc_offset: int, desc_bytes: int, data_offset: int) -> None:

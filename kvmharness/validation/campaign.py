@@ -210,7 +210,9 @@ class _Boots:
         for place in places:
             turn, cells = self.turns[place], self.collector.remaining(place)
             planned = _planned(turn, cells, there[turn.params], self.plan, self.by_name[turn.variant].id)
-            steps: tuple[Step, ...] = (Load(turn.variant, dict(turn.params)), _call(planned), Unload())
+            # What one variant leaves behind is held against what another one does.
+            unload = Unload(memory=len({turn.variant for turn in self.turns}) > 1)
+            steps: tuple[Step, ...] = (Load(turn.variant, dict(turn.params)), _call(planned), unload)
             self.collector.expect(place, planned, steps)
         chosen = [self.turns[place] for place in places]
         modules = {turn.variant: self.by_name[turn.variant].modules for turn in chosen}

@@ -117,6 +117,14 @@ def test_memory_is_addressed_by_gpa(memory):
     assert (memory.size, memory.slot, memory.gpa) == (0x3000, 2, 0x100000)
 
 
+def test_many_pieces_are_written_at_once(memory):
+    memory.fill([(0x100000, b"ab"), (0x102FFE, b"yz")])
+    assert (memory.read(0x100000, 3), memory.read(0x102FFD, 3)) == (b"ab\0", b"\0yz")
+    for gpa in (0xFFFFF, 0x102FFF):
+        with pytest.raises(ValueError, match="outside"):
+            memory.fill([(gpa, b"ab")])
+
+
 def test_words_are_little_endian(memory):
     memory.write_u64(0x100008, 0x1122334455667788)
     assert memory.read(0x100008, 8) == bytes.fromhex("8877665544332211")

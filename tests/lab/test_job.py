@@ -19,7 +19,7 @@ plain = st.recursive(
 texts = st.dictionaries(words, words, max_size=3)
 steps = st.one_of(
     st.builds(Load, words, texts, st.booleans()),
-    st.builds(Unload, st.booleans()),
+    st.builds(Unload, st.booleans(), st.booleans()),
     st.builds(Call, words, st.dictionaries(words, plain, max_size=3), st.booleans()),
     st.builds(
         Exec,
@@ -60,7 +60,7 @@ def test_the_encoding_of_steps():
         b'[{"do": "load", "variant": "p1", "params": {"kvm.tdp_mmu": "N"}, "required": true},'
         b' {"do": "exec", "argv": ["/x", "-y"], "timeout_s": 2.5, "env": {}, "required": false}]'
     ) == (Load("p1", {"kvm.tdp_mmu": "N"}), Exec(("/x", "-y"), 2.5))
-    assert encode([Unload()]) == b'[{"do": "unload", "required": true}]'
+    assert encode([Unload()]) == b'[{"do": "unload", "memory": false, "required": true}]'
 
 
 @given(st.lists(steps, max_size=4))

@@ -51,6 +51,7 @@ def test_one_boot_does_all_turns():
         Load("both", {}),
         Load("both", {"kvm.tdp_mmu": "N"}),
     ]
+    assert all(step.memory for step in job.steps if isinstance(step, Unload))
     assert job.modules == {"none": Path("/modules/none"), "both": Path("/modules/both")}
     assert [(result.id, result.variant, result.turn) for result in record.results] == [
         ("a:3x3", "none", 0),
@@ -204,6 +205,12 @@ def test_what_the_kernel_holds_more_after_a_variant_than_before_it():
 
     record, _ = run(FakeMachine(Holding()), ("none", "both", "none", "both"), (NO_EPT, ALONE))
     assert record.leftovers == (Leftover("both", 1, 2, {"kmalloc-4k": 2, "pid": -5}),)
+
+
+def test_one_variant_alone_is_not_asked_what_it_leaves_behind():
+    machine = FakeMachine()
+    run(machine, ("none", "none"), (NO_EPT,))
+    assert not any(step.memory for step in machine.jobs[-1].steps if isinstance(step, Unload))
 
 
 def test_what_the_kernel_logged_while_a_cell_ran_is_the_cells():

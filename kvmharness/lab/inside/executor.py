@@ -80,7 +80,7 @@ class Executor:
             return self._loader.load(step)
         if isinstance(step, Unload):
             gone = self._loader.unload()
-            if held := self._loader.memory():
+            if step.memory and (held := self._loader.memory()):
                 self._send(Memory(number, held))
             return gone
         if isinstance(step, Call):

@@ -37,10 +37,12 @@ def kernel_memory(root: str = "") -> dict[str, int]:
 
 def _settle(root: str) -> None:
     time.sleep(_SETTLES_S)
-    _write(f"{root}/proc/sys/vm/drop_caches", "3")
-    for name in os.listdir(f"{root}/sys/kernel/slab"):
-        _write(f"{root}/sys/kernel/slab/{name}/shrink", "1")  # else objects that a CPU keeps ready look used
-    _write(f"{root}/proc/sys/vm/compact_memory", "1")
+    _write(f"{root}/proc/sys/vm/drop_caches", b"3")
+    with os.scandir(f"{root}/sys/kernel/slab") as entries:
+        caches = [entry.path for entry in entries if not entry.is_symlink()]  # one more name of another cache
+    for path in caches:
+        _write(f"{path}/shrink", b"1")  # else objects that a CPU keeps ready look used
+    _write(f"{root}/proc/sys/vm/compact_memory", b"1")
 
 
 def _slabs(root: str) -> dict[str, int]:
@@ -52,15 +54,25 @@ def _slabs(root: str) -> dict[str, int]:
     return found
 
 
+# Files of /sys are read and written as they are: to open them as text costs several times as much in an emulator, and
+# there are two of each cache.
 def _reclaimable(root: str, name: str) -> bool:
     try:
-        with open(f"{root}/sys/kernel/slab/{name}/reclaim_account") as file:
-            return file.read().strip() == "1"
+        number = os.open(f"{root}/sys/kernel/slab/{name}/reclaim_account", os.O_RDONLY)
     except FileNotFoundError:  # its folder goes before the cache itself
         return False
+    try:
+        return os.read(number, 8).strip() == b"1"
+    finally:
+        os.close(number)
 
 
-def _write(path: str, text: str) -> None:
-    if os.path.exists(path):  # the folder of a module's cache may be going away
-        with open(path, "w") as file:
-            file.write(text)
+def _write(path: str, text: bytes) -> None:
+    try:
+        number = os.open(path, os.O_WRONLY)
+    except FileNotFoundError:  # the folder of a module's cache may be going away
+        return
+    try:
+        os.write(number, text)
+    finally:
+        os.close(number)

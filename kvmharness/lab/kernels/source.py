@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 from dataclasses import dataclass
+from functools import cache as cache_results
 from pathlib import Path
 
 from kvmharness.errors import UsageError
@@ -47,8 +48,8 @@ class Source:
     def identity(self) -> str:
         """Changes when the source does: a tarball's hash; for a tree the names, sizes and times of its files."""
         if self.path.is_file():
-            with self.path.open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
+            stat = self.path.stat()
+            return _hash(self.path, stat.st_size, stat.st_mtime_ns)
         facts = ((name, stat.st_size, stat.st_mtime_ns) for name, stat in _walk(self.path))
         return cache.digest(*sorted(facts))
 
@@ -147,6 +148,13 @@ def _top_folder(tarball: Path) -> str:
         first = process.stdout.readline()
         process.kill()
     return first.strip().removeprefix("./").partition("/")[0]
+
+
+@cache_results
+def _hash(path: Path, _size_bytes: int, _changed_ns: int) -> str:
+    """Of a file; it has a hundred megabytes, and is asked for several times in a run."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _walk(tree: Path) -> list[tuple[str, os.stat_result]]:

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache as cache_results
 from importlib import import_module
 from pathlib import Path
 from typing import ClassVar, cast
@@ -80,9 +81,8 @@ class EmulatedMachine(ABC):
     @property
     def description(self) -> str:
         """Emulator, version, CPU model."""
-        command = [find(self.program), self.version_option]
-        said = subprocess.run(command, capture_output=True, text=True, check=False)
-        return f"{self.host.emulator.title} {self.version(said.stdout + said.stderr)} {self.host.model}"
+        said = _said(find(self.program), self.version_option)
+        return f"{self.host.emulator.title} {self.version(said)} {self.host.model}"
 
     @property
     def identity(self) -> str:
@@ -177,6 +177,13 @@ class EmulatedMachine(ABC):
         """Writes an :data:`INITRAMFS` whose agent waits, and has the host saved by this OUT."""
         told = waiting_agent(port, byte, own_modules())
         write_waiting_initramfs(folder / INITRAMFS, self.parts, told)
+
+
+@cache_results
+def _said(program: str, option: str) -> str:
+    """What a program says when it is asked for its version."""
+    said = subprocess.run([program, option], capture_output=True, text=True, check=False)
+    return said.stdout + said.stderr
 
 
 def _file_facts(program: str) -> list[object]:

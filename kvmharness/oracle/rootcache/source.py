@@ -150,13 +150,15 @@ def _refuse_changes(read: ReadSource, before: ReadSource) -> None:
         ours, theirs = read(path), before(path)
         if ours == theirs:
             continue
+        changed, unchanged = CSource(path, ours), CSource(path, theirs)
         for name in names:
-            if CSource(path, ours).bodies(name) != CSource(path, theirs).bodies(name):
+            if changed.bodies(name) != unchanged.bodies(name):
                 raise NotDescribedError(f"the series changes {name}() in {path}, on which the model depends")
     for path in _CALLERS:
         ours, theirs = read(path), before(path)
         if ours == theirs:
             continue
+        changed, unchanged = CSource(path, ours), CSource(path, theirs)
         for name in _CALLED:
-            if CSource(path, ours).mentions(name) != CSource(path, theirs).mentions(name):
+            if changed.mentions(name) != unchanged.mentions(name):
                 raise NotDescribedError(f"the series changes who calls {name}() in {path}, on which the model depends")

@@ -106,7 +106,7 @@ def test_a_call_emits_prints_and_returns():
 
 
 def test_every_kind_of_step():
-    steps = (Load("stock"), Exec(("/bin/sh", "-c", "echo $A; exit 7"), env={"A": "x"}), Unload())
+    steps = (Load("stock"), Exec(("/bin/sh", "-c", "echo $A; exit 7"), env={"A": "x"}), Unload(memory=True))
     assert [event for event in events_of(*steps) if not isinstance(event, Begin)] == [
         End(0, ["kvm", "kvm_intel"]),
         Output(1, "x\n"),
@@ -115,6 +115,10 @@ def test_every_kind_of_step():
         End(2, ["kvm_intel", "kvm"]),
         Bye(),
     ]
+
+
+def test_memory_is_read_only_for_who_asks():
+    assert [type(event) for event in events_of(Unload())] == [Begin, End, Bye]
 
 
 def test_the_tools_own_error_has_an_exit_code_and_no_traceback():

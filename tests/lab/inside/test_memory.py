@@ -43,6 +43,7 @@ def root(tmp_path, monkeypatch):
         (tmp_path / "sys/kernel/slab" / name / "reclaim_account").write_text(reclaimable)
         (tmp_path / "sys/kernel/slab" / name / "shrink").touch()
     (tmp_path / "sys/kernel/slab/going").mkdir()
+    (tmp_path / "sys/kernel/slab/inode").symlink_to("dentry")
     (tmp_path / "proc/sys/vm/drop_caches").touch()
     return tmp_path
 
@@ -52,8 +53,11 @@ def test_what_is_neither_free_nor_of_processes_nor_to_be_given_back(root):
     assert kernel_memory(str(root)) == {"pages": 10000 * 1024 - 50 * 4096, "kmalloc-4k": 40960, "kvm_vcpu": 9000}
 
 
-def test_everything_is_taken_from_the_kernel_first(root):
+def test_everything_is_taken_from_the_kernel_first(root, monkeypatch):
+    written, write = [], memory._write
+    monkeypatch.setattr(memory, "_write", lambda path, text: (written.append(path), write(path, text)))
     kernel_memory(str(root))
+    assert not any("inode" in path for path in written)  # one more name of the same cache
     assert (root / "proc/sys/vm/drop_caches").read_text() == "3"
     assert (root / "sys/kernel/slab/dentry/shrink").read_text() == "1"
 
