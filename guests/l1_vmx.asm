@@ -7,27 +7,7 @@
 # exits: io out DOORBELL at ring_ready, ring_begin, ring_end, ring_done, ring_fail
 # source: SDM Vol. 3, 25.8 Virtual-Machine Control Structure initialization; 32.2 Conventions; 31 VMX Instructions
 entry:              mov     r13, PROBE_GVA
-                    mov     qword ptr [rdi + MAIL_OPERAND], VMXON_REGION
-                    vmxon   [rdi + MAIL_OPERAND]
-                    mov     eax, ERROR_VMXON_FAILED     # leaves the flags alone
-                    jbe     fail                        # CF: VMfailInvalid, ZF: VMfailValid
-                    mov     qword ptr [rdi + MAIL_OPERAND], VMCS_REGION
-                    vmclear [rdi + MAIL_OPERAND]
-                    mov     eax, ERROR_VMCLEAR_FAILED
-                    jbe     fail
-                    vmptrld [rdi + MAIL_OPERAND]
-                    mov     eax, ERROR_VMPTRLD_FAILED
-                    jbe     fail
-
-                    mov     rsi, VMCS_TABLE             # the whole VMCS12, computed outside, HOST_RSP and HOST_RIP included
-next_field:         mov     edx, [rsi]
-                    cmp     edx, VMCS_TABLE_END
-                    je      vmcs_written
-                    mov     rax, [rsi + 0x8]
-                    vmwrite rdx, rax
-                    jbe     field_refused
-                    add     rsi, 0x10
-                    jmp     next_field
+                    .include "vmx_start.inc"
 vmcs_written:       xor     r11d, r11d                  # 0 until the first entry has been made
                     jmp     ready
 
@@ -85,15 +65,7 @@ no_hypercall:       mov     ecx, FIELD_VM_EXIT_REASON
                     mov     [rdi + MAIL_GUEST_RIP], rax
                     mov     eax, ERROR_UNEXPECTED_EXIT
                     jmp     fail
-field_refused:      mov     [rdi + MAIL_SEEN], rdx      # the field that could not be written
-                    mov     eax, ERROR_VMWRITE_FAILED
-                    jmp     instruction_refused
-entry_refused:      mov     eax, ERROR_ENTRY_REFUSED
-instruction_refused:
-                    mov     ecx, FIELD_VM_INSTRUCTION_ERROR
-                    vmread  rdx, rcx
-                    mov     [rdi + MAIL_INSTRUCTION_ERROR], rdx
-                    jmp     fail
+                    .include "vmx_refused.inc"
 
                     .include "phases.inc"
                     .include "exceptions.inc"

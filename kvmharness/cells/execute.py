@@ -10,13 +10,13 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
+from kvmharness.cells.surroundings import differs
 from kvmharness.errors import KvmHarnessError
 from kvmharness.guest.blueprint import Blueprint
 from kvmharness.guest.build import Guest, build
 from kvmharness.guest.session import Session
 from kvmharness.guest.stops import GuestFailedError
-from kvmharness.hosts.facts import module_parameters
-from kvmharness.kvm.capabilities import capabilities, cpuid_table
+from kvmharness.kvm.capabilities import cpuid_table
 from kvmharness.kvm.system import Kvm
 from kvmharness.measure.perf import Counters, open_counters, spec_from_json
 from kvmharness.measure.stats_fd import StatsFd
@@ -52,20 +52,13 @@ def execute(
     """
     specs = [spec_from_json(spec) for spec in counters]
     with Kvm.open() as kvm:
-        if differs := _differs(kvm, offered, parameters):
-            emit({"differs": differs})
+        if what := differs(kvm, offered, parameters):
+            emit({"differs": what})
             return
         cpuid, code = cpuid_table(bytes.fromhex(offered["cpuid"])), bytes.fromhex(run_loop) or None
         for first in range(0, len(cells), _GROUP):
             attempts = [_Attempt(number, cells[number]) for number in range(first, min(first + _GROUP, len(cells)))]
             _run(attempts, lambda blueprint: build(kvm, blueprint, cpuid, code), specs, emit)
-
-
-def _differs(kvm: Kvm, offered: Mapping[str, Any], parameters: Mapping[str, str]) -> str:
-    """In what this KVM is not the one that the cells were planned for; empty when it is."""
-    here = capabilities(kvm).to_json()
-    wrong = [name for name, value in here.items() if offered[name] != value]
-    return ", ".join(wrong if module_parameters() == dict(parameters) else ["parameters", *wrong])
 
 
 class _Attempt:

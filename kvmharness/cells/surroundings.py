@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from kvmharness.hosts.facts import HostFacts, facts
+from kvmharness.hosts.facts import HostFacts, facts, module_parameters
 from kvmharness.kvm.capabilities import Capabilities, capabilities
 from kvmharness.kvm.system import Kvm
 from kvmharness.lean.dataclasses import dataclass
@@ -49,6 +49,13 @@ def surroundings() -> Surroundings:
     here = facts()
     with Kvm.open() as kvm:
         return Surroundings(here, capabilities(kvm), tsc_facts(emulator=here.emulated or "").problem)
+
+
+def differs(kvm: Kvm, offered: Mapping[str, Any], parameters: Mapping[str, str]) -> str:
+    """In what this KVM is not the one that something was planned for; empty when it is."""
+    here = capabilities(kvm).to_json()
+    wrong = [name for name, value in here.items() if offered[name] != value]
+    return ", ".join(wrong if module_parameters() == dict(parameters) else ["parameters", *wrong])
 
 
 def probe(emit: Callable[[dict[str, Any]], None]) -> None:

@@ -15,7 +15,7 @@ from kvmharness.kvm.vm import Vm
 from kvmharness.lean.dataclasses import dataclass
 
 # By default KVM keeps 64 for so small a guest: with a dozen roots to shadow, each round trip would recycle some.
-_SHADOW_PAGES = 1024
+SHADOW_PAGES = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,19 +49,20 @@ def build(kvm: Kvm, blueprint: Blueprint, cpuid: Any, run_loop: bytes | None) ->
     with kvm.create_vm() as vm:
         # Every vCPU starts in real mode, for which KVM needs a TSS of its own on Intel without unrestricted guest.
         vm.set_tss_addr(TSS_GPA)
-        vm.set_nr_mmu_pages(_SHADOW_PAGES)
+        vm.set_nr_mmu_pages(SHADOW_PAGES)
         memory = vm.add_memory(blueprint.gpa, blueprint.size_bytes)
         memory.fill(blueprint.pages.items())
         vcpu = vm.create_vcpu()
         vcpu.set_struct("KVM_SET_CPUID2", cpuid)
         if blueprint.msrs:
             vcpu.set_msrs(blueprint.msrs)
-        _set_state(vcpu, "KVM_SET_SREGS", blueprint.sregs)
-        _set_state(vcpu, "KVM_SET_REGS", blueprint.regs)
+        set_state(vcpu, "KVM_SET_SREGS", blueprint.sregs)
+        set_state(vcpu, "KVM_SET_REGS", blueprint.regs)
         yield Guest(vm, vcpu, memory, RunLoop(vcpu, run_loop))
 
 
-def _set_state(vcpu: Vcpu, ioctl: str, state: bytes) -> None:
+def set_state(vcpu: Vcpu, ioctl: str, state: bytes) -> None:
+    """One of a vCPU's SET ioctls, with its struct as bytes."""
     struct = ffi.new(IOCTLS[ioctl].pointer)
     ffi.memmove(struct, state, len(state))
     vcpu.set_struct(ioctl, struct)

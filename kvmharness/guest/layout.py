@@ -6,6 +6,9 @@ of this file to the assembler, so a number is written once.
 
 from enum import IntEnum, IntFlag
 
+from kvmharness.x86.registers import Rflags
+from kvmharness.x86.segments import DATA_SELECTOR, USER_CODE_SELECTOR, USER_DATA_SELECTOR
+
 PAGE_BYTES = 0x1000
 MEMORY_BYTES = 0x400000
 
@@ -16,8 +19,9 @@ class Place(IntEnum):
     DESCRIPTORS = 0x1000  # GDT, TSS, IDT of L1
     MAILBOX = 0x2000  # parameters in, first error out: class Mailbox
     STACK_TOP = 0x4000  # of L1; grows down into the page below
-    # 0x5000 to 0x7fff and 0x9000 to 0xffff are the vendor's, for its L1: see kvmharness.vendors
+    # 0x5000 to 0x7fff and 0x9000 to 0xcfff are the vendor's, for its L1: see kvmharness.vendors
     REAL_MODE_CODE = 0x8000
+    L2_DESCRIPTORS = 0xD000  # IDT of an L2 that has one of its own
     L1_CODE = 0x10000
     L2_CODE = 0x20000
     ROWS = 0x30000  # the operand rows: class Row
@@ -28,6 +32,7 @@ class Place(IntEnum):
 
 # Both levels read their probe here: a 512 GiB slot of its own, so that the identity map below is shared by all roots.
 PROBE_GVA = 0x80_0000_0000
+USER_GVA = PROBE_GVA + 0x40_0000  # where code at CPL 3 finds the first page of its level's program
 
 ROWS_MAX = (Place.SAMPLES - Place.ROWS) // 64
 SAMPLES_MAX = (Place.TABLES - Place.SAMPLES) // 8
@@ -57,6 +62,8 @@ class Mailbox(IntEnum):
     STACK_SECOND = 0xA0  # RIP, or CS
     CR2 = 0xA8
     EXIT_INFO2 = 0xB0  # on SVM, whose EXITINFO1 is the qualification
+    L1_ROW = 0xB8  # scratch: the row at which L1 stands while L2 runs
+    LAUNCHED = 0xC0  # scratch: not 0 once VMLAUNCH has succeeded
 
 
 class Row(IntEnum):
@@ -70,6 +77,29 @@ class Row(IntEnum):
     GUEST_TAG = 0x28  # what L2 must read there
     ACTIONS = 0x30  # class Action
     BYTES = 0x40
+
+
+class Act(IntEnum):
+    """Byte offsets in a row of a litmus test: what is to be done, then what came of it."""
+
+    CODE = 0x00  # gpa of the code that does it
+    A = 0x08
+    B = 0x10
+    C = 0x18
+    VALUE = 0x20  # out, as STATUS says
+    STATUS = 0x28  # out: class Status; 0 until the row is done
+    DETAIL = 0x30
+    ADDRESS = 0x38
+    BYTES = 0x40
+
+
+class Status(IntEnum):
+    """What came of a row; an exception has its vector in the low byte."""
+
+    DONE = 0x100  # VALUE: what was read
+    EXCEPTION = 0x200  # DETAIL: error code, or RIP where the vector has none; ADDRESS: CR2
+    REFUSED = 0x400  # an instruction of VMX failed; VALUE: the VM-instruction error
+    EXIT = 0x800  # of L2; VALUE: reason, DETAIL: qualification or EXITINFO1, ADDRESS: gpa or EXITINFO2
 
 
 class Flag(IntFlag):
@@ -120,11 +150,15 @@ class Error(IntEnum):
 
 def symbols() -> dict[str, int]:
     """The names of this file, for guest sources."""
-    names = {"PROBE_GVA": PROBE_GVA, "MEMORY_BYTES": MEMORY_BYTES}
+    names = {"PROBE_GVA": PROBE_GVA, "USER_GVA": USER_GVA, "MEMORY_BYTES": MEMORY_BYTES}
+    names |= {"RFLAGS_FIXED": int(Rflags.FIXED), "DATA_SELECTOR": DATA_SELECTOR}
+    names |= {"USER_CODE_SELECTOR": USER_CODE_SELECTOR, "USER_DATA_SELECTOR": USER_DATA_SELECTOR}
     names |= {place.name: place.value for place in Place}
     for prefix, members in (
         ("MAIL", Mailbox),
         ("ROW", Row),
+        ("ACT", Act),
+        ("STATUS", Status),
         ("FLAG", Flag),
         ("ACTION", Action),
         ("PORT", Port),

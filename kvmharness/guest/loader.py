@@ -74,9 +74,7 @@ def long_mode(
     Raises:
         UsageError: the contract cannot be read.
     """
-    vectors = image.symbols.get("exception_vectors")
-    handlers = {} if vectors is None else {v: vectors + _EXCEPTION_STUB_BYTES * v for v in range(_VECTORS)}
-    descriptors = {_GDT: gdt(_TSS), _TSS: tss(rsp0=Place.STACK_TOP), _IDT: idt(handlers, vectors=_VECTORS)}
+    descriptors = {_GDT: gdt(_TSS), _TSS: tss(rsp0=Place.STACK_TOP), _IDT: exceptions(image)}
     sregs = _struct("struct kvm_sregs *", offered.sregs)
     for name, segment in long_mode_segments(_TSS).items():
         setattr(sregs, name, segment.kvm_fields())
@@ -84,6 +82,13 @@ def long_mode(
     sregs.idt.base, sregs.idt.limit = TABLES.idt_base, TABLES.idt_limit
     sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer = int(LONG_MODE_CR0), cr3, cr4, int(LONG_MODE_EFER)
     return _blueprint(image, offered, {**pages, **descriptors}, sregs, msrs)
+
+
+def exceptions(image: Image) -> bytes:
+    """The IDT that leads to a program's ``exception_vectors``; empty gates if it has none."""
+    vectors = image.symbols.get("exception_vectors")
+    handlers = {} if vectors is None else {v: vectors + _EXCEPTION_STUB_BYTES * v for v in range(_VECTORS)}
+    return idt(handlers, vectors=_VECTORS)
 
 
 def real_mode(image: Image, offered: Capabilities) -> Blueprint:

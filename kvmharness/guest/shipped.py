@@ -23,6 +23,11 @@ _ORIGINS = {
     "l2": Place.L2_CODE,
     "l1_svm": Place.L1_CODE,
     "l2_svm": Place.L2_CODE,
+    "litmus_l1": Place.L1_CODE,
+    "litmus_vmx": Place.L1_CODE,
+    "litmus_l2": Place.L2_CODE,
+    "litmus_svm": Place.L1_CODE,
+    "litmus_l2_svm": Place.L2_CODE,
     "run_loop": 0,  # host code without absolute addresses: runs wherever it is mapped
 }
 

@@ -9,14 +9,15 @@ from kvmharness.guest.layout import MEMORY_BYTES, PAGE_BYTES, PROBE_GVA, Place
 from kvmharness.lean.dataclasses import dataclass
 from kvmharness.vendors.vendor import Range
 from kvmharness.x86.paging import PAGE_2M, PageTables
+from kvmharness.x86.radix import RadixTables
 
 _L2_PAGES = 16  # pages a row of L2's tagged pages takes, so roots stop at this number
 _HOST_TAG = 0x4C31 << 48  # "L1"
 _GUEST_TAG = 0x4C32 << 48  # "L2"
 
 
-NestedSpace = Callable[[int, Sequence[Range]], tuple[bytes, int]]
-"""Makes tables for a place from ranges: their bytes, and the value that selects them."""
+NestedSpace = Callable[[int, Sequence[Range]], tuple[RadixTables, int]]
+"""Makes tables for a place from ranges, and the value that selects them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ class _Placer:
         assert nested_space is not None
         probes = [Range(_l2_probe_gpa(root), _l2_target_gpa(root, index), PAGE_BYTES) for root in range(guest_roots)]
         tables, selector = nested_space(self._next, [Range(0, 0, PAGE_2M), *probes])
-        self.pages[self._take(len(tables))] = tables
+        self.pages[self._take(len(tables.image))] = tables.image
         return selector
 
     def _take(self, length_bytes: int) -> int:

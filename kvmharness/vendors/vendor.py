@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 from kvmharness.lean.dataclasses import dataclass
 from kvmharness.vendors.naming import VendorNames
 from kvmharness.x86.cpuid import Feature
+from kvmharness.x86.radix import RadixTables
 from kvmharness.x86.vmcs12 import DescriptorTables
 
 
@@ -84,7 +85,7 @@ class Vendor(Protocol):
         """CR4 of L1, with PCIDs enabled or not."""
         ...
 
-    def nested_space(self, base_gpa: int, ranges: Sequence[Range]) -> tuple[bytes, int]:
+    def nested_space(self, base_gpa: int, ranges: Sequence[Range]) -> tuple[RadixTables, int]:
         """The tables, placed at *base_gpa*, that map L2's physical space to L1's, and the value that selects them."""
         ...
 

@@ -57,6 +57,24 @@ class RadixTables(ABC):
             raise ValueError(f"{self.name}: {address:#x} is not mapped")
         return self.base_gpa + entry
 
+    def entry_gpa(self, address: int, level: int) -> int:
+        """Physical address of the entry of one level on the way to `address`; 1 is the lowest.
+
+        Raises:
+            ValueError: the way does not lead there.
+        """
+        table = 0
+        for upper in range(LEVELS, level, -1):
+            value = self._read(self._entry(table, address, upper))
+            if not value or self._is_leaf(value, upper):
+                raise ValueError(f"{self.name}: {address:#x} has no entry of level {level}")
+            table = self._target(value) - self.base_gpa
+        return self.base_gpa + self._entry(table, address, level)
+
+    def word_at(self, gpa: int) -> int:
+        """The entry at a physical address inside these tables."""
+        return self._read(gpa - self.base_gpa)
+
     def leaf(self, address: int) -> int:
         """The 8-byte entry that maps `address`."""
         return self._read(self.leaf_gpa(address) - self.base_gpa)

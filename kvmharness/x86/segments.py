@@ -1,6 +1,7 @@
 """Segments and descriptor tables of long-mode guests, for KVM_SET_SREGS, for the VMCS and as bytes in memory.
 
-Every guest here is flat 64-bit at CPL 0 with one GDT: null, code, data, and a 64-bit TSS, which takes two slots.
+Every guest here is flat 64-bit at CPL 0 with one GDT: null, code, data, a 64-bit TSS, which takes two slots, and data and
+code for CPL 3.
 Source: SDM vol. 3A, "Segment Descriptors", "64-Bit Task State Segment", "64-Bit Mode IDT".
 """
 
@@ -11,8 +12,10 @@ from kvmharness.lean.dataclasses import dataclass
 CODE_SELECTOR = 0x08
 DATA_SELECTOR = 0x10
 TSS_SELECTOR = 0x18
+USER_DATA_SELECTOR = 0x2B  # RPL 3
+USER_CODE_SELECTOR = 0x33
 
-GDT_BYTES = 5 * 8
+GDT_BYTES = 7 * 8
 TSS_BYTES = 0x68
 IDT_GATE_BYTES = 16
 
@@ -91,6 +94,8 @@ class Segment:
 
 CODE64 = Segment(0, 0xFFFF_FFFF, CODE_SELECTOR, _CODE_EXECUTE_READ_ACCESSED, l=1, g=1)
 DATA = Segment(0, 0xFFFF_FFFF, DATA_SELECTOR, _DATA_READ_WRITE_ACCESSED, db=1, g=1)
+USER_CODE64 = Segment(0, 0xFFFF_FFFF, USER_CODE_SELECTOR, _CODE_EXECUTE_READ_ACCESSED, dpl=3, l=1, g=1)
+USER_DATA = Segment(0, 0xFFFF_FFFF, USER_DATA_SELECTOR, _DATA_READ_WRITE_ACCESSED, dpl=3, db=1, g=1)
 NULL_LDT = Segment(0, 0, 0, _LDT, present=0, s=0, unusable=1)
 
 
@@ -100,13 +105,14 @@ def tss_segment(base: int, *, busy: bool = True) -> Segment:
 
 
 def gdt(tss_base: int, *, busy: bool = True) -> bytes:
-    """The GDT that matches the selectors above, 40 bytes.
+    """The GDT that matches the selectors above, 56 bytes.
 
     Args:
         tss_base: linear address of the TSS.
         busy: whether TR is loaded from outside (KVM_SET_SREGS), so that the guest must not LTR again.
     """
-    return bytes(8) + CODE64.descriptor + DATA.descriptor + tss_segment(tss_base, busy=busy).descriptor
+    kernel = CODE64.descriptor + DATA.descriptor + tss_segment(tss_base, busy=busy).descriptor
+    return bytes(8) + kernel + USER_DATA.descriptor + USER_CODE64.descriptor
 
 
 def tss(*, rsp0: int = 0, ist: tuple[int, ...] = ()) -> bytes:

@@ -31,7 +31,7 @@ def test_tss_descriptor_scatters_the_base(busy, kind):
 
 def test_gdt_matches_the_selectors():
     table = gdt(0x3000)
-    assert len(table) == segments.GDT_BYTES == 40
+    assert len(table) == segments.GDT_BYTES == 56
     assert table[:8] == bytes(8)
     assert table[segments.CODE_SELECTOR :][:8] == CODE64.descriptor
     assert table[segments.DATA_SELECTOR :][:8] == DATA.descriptor

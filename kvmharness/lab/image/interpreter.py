@@ -34,7 +34,10 @@ PYTHON = "/bin/python3"
 LIBRARY = f"{HOME}/lib/python{sys.version_info.major}.{sys.version_info.minor}"
 
 # What of this package runs inside; whatever else a job calls is named by its packages.
-_INSIDE = ("kvmharness.lab.inside", "kvmharness.cells.execute", "kvmharness.cells.surroundings")
+_INSIDE = (
+    *("kvmharness.lab.inside", "kvmharness.cells.execute", "kvmharness.cells.surroundings"),
+    "kvmharness.litmus.execute",
+)
 # A byte-code file's header: magic, flags 0b01 (checked by hash, and never compared), no hash.
 _PYC_HEADER = MAGIC_NUMBER + (1).to_bytes(4, "little") + bytes(8)
 _LDD_LINE = re.compile(r"(?:(?P<name>\S+) => )?(?P<path>/\S+) \(0x")

@@ -5,7 +5,7 @@ from enum import IntEnum
 from kvmharness.vendors.vendor import FirstEntry
 from kvmharness.x86.msr import Msr
 from kvmharness.x86.registers import LONG_MODE_EFER, Efer
-from kvmharness.x86.svm import SvmExit, Vmcb, vmcb
+from kvmharness.x86.svm import INVALID, SvmExit, Vmcb, vmcb
 from kvmharness.x86.vmcs12 import GuestState
 
 ASID = 1  # constant, as a VPID is
@@ -16,10 +16,14 @@ class Region(IntEnum):
 
     VMCB = 0xA000  # of L2
     HOST_SAVE_AREA = 0xB000  # the processor's
+    L2_RESET = 0xC000  # CS and SS of the VMCB without their bases, for after an exit in the middle of a row
 
 
 # VMCB fields that the guest code names itself: everything else is in the VMCB from the beginning.
-_VMCB = ("CR3", "RIP", "RAX", "N_CR3", "EXITCODE", "EXITINFO1", "EXITINFO2")
+_VMCB = (
+    *("CR3", "RIP", "RAX", "N_CR3", "EXITCODE", "EXITINFO1", "EXITINFO2"),
+    *("TLB_CONTROL", "CS", "SS", "CPL", "RFLAGS", "RSP"),
+)
 
 
 def symbols() -> dict[str, int]:
@@ -28,6 +32,7 @@ def symbols() -> dict[str, int]:
     names |= {f"VMCB_{name}": int(Vmcb[name]) for name in _VMCB}
     return names | {
         "EXIT_VMMCALL": int(SvmExit.VMMCALL),
+        "EXIT_INVALID": INVALID,
         "MSR_EFER": int(Msr.EFER),
         "MSR_VM_HSAVE_PA": int(Msr.VM_HSAVE_PA),
         "EFER_SVME": int(Efer.SVME),

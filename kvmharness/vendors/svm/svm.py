@@ -9,6 +9,7 @@ from kvmharness.vendors.svm.names import NAMES
 from kvmharness.vendors.vendor import FirstEntry, L2Exit, Range
 from kvmharness.x86.cpuid import Feature
 from kvmharness.x86.paging import KERNEL, PageTables, Pte
+from kvmharness.x86.radix import RadixTables
 from kvmharness.x86.registers import LONG_MODE_CR4, Cr4
 from kvmharness.x86.svm import INVALID, SvmExit, describe_svm_exit
 
@@ -42,7 +43,7 @@ class _Svm:
         """CR4 of L1, and of L2, which needs nothing else."""
         return int(LONG_MODE_CR4) | (Cr4.PCIDE if pcid else 0)
 
-    def nested_space(self, base_gpa: int, ranges: Sequence[Range]) -> tuple[bytes, int]:
+    def nested_space(self, base_gpa: int, ranges: Sequence[Range]) -> tuple[RadixTables, int]:
         """Ordinary page tables, and the N_CR3 that selects them.
 
         Every access of L2 counts as one of user mode, and the walk of L2's own tables as a write. Source: APM vol. 2,
@@ -51,7 +52,7 @@ class _Svm:
         tables = PageTables(base_gpa)
         for each in ranges:
             tables.map(each.gpa, each.target, each.page_bytes, KERNEL | Pte.US, page_bytes=each.page_bytes)
-        return tables.image, tables.root_gpa
+        return tables, tables.root_gpa
 
     def pages(self, entry: FirstEntry) -> dict[int, bytes]:
         """The VMCB. A CR3 of L1 is not in it: L1 moves to it itself."""

@@ -25,12 +25,14 @@ class Region(IntEnum):
     VMCS_REGION = 0x6000
     VMCS_TABLE = 0x7000  # pairs (field encoding, value) of 8 bytes each, up to the end mark
     INVEPT_DESCRIPTOR = 0x9000
+    L2_RESET = 0xC000  # pairs likewise: what L2 goes on with after an exit in the middle of a row
 
 
 # VMCS fields that the guest code names itself; everything else comes to it as the field table.
 _FIELDS = (
     *("HOST_CR3", "GUEST_CR3", "EPT_POINTER", "GUEST_RIP"),
     *("VM_EXIT_REASON", "EXIT_QUALIFICATION", "VM_INSTRUCTION_ERROR", "VM_EXIT_INTR_INFO"),
+    "GUEST_PHYSICAL_ADDRESS",
 )
 
 
@@ -51,12 +53,26 @@ def pages(entry: FirstEntry, *, cr4: int) -> dict[int, bytes]:
     Raises:
         MissingControlError: the vCPU's VMX lacks EPT or VPID.
     """
+    loaded = fields(entry, cr4=cr4)
+    # An exception in L2 is always a mistake: let L1 see it rather than L2 run through L1's handlers.
+    loaded[Field.EXCEPTION_BITMAP] = 0xFFFF_FFFF
+    return region_pages(VmxCaps.from_msrs(entry.capabilities), loaded)
+
+
+def fields(entry: FirstEntry, *, cr4: int) -> dict[Field, int]:
+    """The VMCS12 to start with, in which every exception of L2's is its own.
+
+    Raises:
+        MissingControlError: as :func:`pages`.
+    """
     caps = VmxCaps.from_msrs(entry.capabilities)
     guest = GuestState(rip=entry.l2_entry, rsp=0, cr3=entry.guest_cr3, tables=entry.tables, cr4=cr4)
     host = HostState(rip=entry.l1["vm_exit"], rsp=entry.stack_top, cr3=entry.host_cr3, tables=entry.tables, cr4=cr4)
-    fields = dict(vmcs12(caps, guest=guest, host=host, eptp=entry.nested or None, vpid=VPID if entry.tagged else 0))
-    # An exception in L2 is always a mistake: let L1 see it rather than L2 run through L1's handlers.
-    fields[Field.EXCEPTION_BITMAP] = 0xFFFF_FFFF
+    return dict(vmcs12(caps, guest=guest, host=host, eptp=entry.nested or None, vpid=VPID if entry.tagged else 0))
+
+
+def region_pages(caps: VmxCaps, fields: dict[Field, int]) -> dict[int, bytes]:
+    """gpa -> bytes of both regions, and of the table of fields."""
     region = caps.revision.to_bytes(4, "little")
     return {
         Region.VMXON_REGION: region,

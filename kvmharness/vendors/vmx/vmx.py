@@ -10,6 +10,7 @@ from kvmharness.vendors.vmx.names import NAMES
 from kvmharness.x86.cpuid import Feature
 from kvmharness.x86.ept import EptTables
 from kvmharness.x86.msr import FeatureControl, Msr
+from kvmharness.x86.radix import RadixTables
 from kvmharness.x86.registers import Cr4
 from kvmharness.x86.vmcs12 import VMX_CR4
 from kvmharness.x86.vmx_exits import ENTRY_FAILURE, VmxExit, describe_exit
@@ -51,12 +52,12 @@ class _Vmx:
         """CR4 of L1, and of L2, which the fixed bits force to be alike."""
         return int(VMX_CR4) | (Cr4.PCIDE if pcid else 0)
 
-    def nested_space(self, base_gpa: int, ranges: Sequence[Range]) -> tuple[bytes, int]:
+    def nested_space(self, base_gpa: int, ranges: Sequence[Range]) -> tuple[RadixTables, int]:
         """EPT tables, and their EPTP."""
         tables = EptTables(base_gpa)
         for each in ranges:
             tables.map(each.gpa, each.target, each.page_bytes, page_bytes=each.page_bytes)
-        return tables.image, tables.eptp().value
+        return tables, tables.eptp().value
 
     def pages(self, entry: FirstEntry) -> dict[int, bytes]:
         """VMXON region, VMCS region, and the whole VMCS12 as a table of fields for L1 to write.

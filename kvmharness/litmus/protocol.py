@@ -1,0 +1,9 @@
+"""What a litmus guest rings its doorbell for, and the tags of what userspace answers. Also carried into emulated hosts."""
+
+END = 0x10  # the last row is done
+SWITCH = 0x11  # the other vCPU's turn
+HOST = 0x12  # the host's next step
+
+DATA_SLOT = 1
+MOVED = 0x100_0000  # in the tags of the memory that a memslot is moved to
+MMIO = 0x200_0000  # in what a read from where there is no memory gives, with the page's number

@@ -1,0 +1,79 @@
+"""What a vendor's L1 needs to run litmus tests: its programs, and the rows and words in which the vendors differ."""
+
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
+
+from kvmharness.vendors.vendor import FirstEntry
+
+Words = tuple[str, int, int, int]
+"""A row of the guest program: label of the code, and its operands A, B and C."""
+
+
+class Entry(NamedTuple):
+    """With what L1 enters L2.
+
+    Attributes:
+        guest_cr3: of L2.
+        nested: EPTP or N_CR3; 0 for none.
+        tag: VPID or ASID; 0 for none.
+        host_cr3, host_cr0, host_cr4, host_efer: what L1 goes on with after the exit.
+        flush: "", "all", "one" or "keepglobal": what the entry flushes, where entries can be told.
+    """
+
+    guest_cr3: int
+    nested: int
+    tag: int
+    host_cr3: int
+    host_cr0: int
+    host_cr4: int
+    host_efer: int
+    flush: str = ""
+
+
+class LitmusVendor(Protocol):
+    """See the module.
+
+    Attributes:
+        l1_program, l2_program: the guest programs.
+        asids: translations are tagged by an ASID alone, by SVM's rules; else by VPID and EPTP, by VMX's.
+        efer: bits of EFER that every level has besides the usual ones.
+    """
+
+    l1_program: str
+    l2_program: str
+    asids: bool
+    efer: int
+
+    def pages(self, entry: FirstEntry, *, cr4: int, l2_idt: int) -> dict[int, bytes]:
+        """gpa -> bytes of whatever L1 needs to enter an L2 that takes its own exceptions, by an IDT of its own.
+
+        Raises:
+            HostRequirementError: the vCPU's virtualization lacks what is asked for.
+        """
+        ...
+
+    def nested_word(self, gpa: int, rights: str, *, large: bool) -> int:
+        """An entry of a nested table that maps a page, with some of the rights r, w, x; 0 without any."""
+        ...
+
+    def entry_rows(self, entry: Entry, before: Entry | None, capabilities: Mapping[int, int]) -> tuple[Words, ...]:
+        """What L1 does so that its next entry is this one.
+
+        Args:
+            entry: as it is to be.
+            before: as the last one was; None for the first.
+            capabilities: of the vCPU's virtualization.
+        """
+        ...
+
+    def nested_fault(self, reason: int, detail: int, address: int) -> tuple[int, str] | None:
+        """The gpa that a nested translation did not allow, and which right was lacking; None for any other exit."""
+        ...
+
+    def entry_refused(self, reason: int) -> str:
+        """What an exit says about an entry that was refused late; empty for any other exit."""
+        ...
+
+    def accessed(self, word: int) -> str:
+        """Which of A and D a nested entry has."""
+        ...

@@ -1,0 +1,98 @@
+"""VMX for litmus tests."""
+
+from collections.abc import Mapping
+
+from kvmharness.vendors.litmus import Entry, Words
+from kvmharness.vendors.vendor import FirstEntry
+from kvmharness.vendors.vmx import l1
+from kvmharness.vendors.vmx.l1 import Region
+from kvmharness.x86.ept import Epte, MemoryType
+from kvmharness.x86.registers import Rflags
+from kvmharness.x86.segments import CODE64, DATA
+from kvmharness.x86.vmcs import Field
+from kvmharness.x86.vmx_exits import ENTRY_FAILURE, VmxExit
+from kvmharness.x86.vmx_controls import Proc, Proc2, VmxCaps, adjust
+
+_RIGHTS = {"r": Epte.R, "w": Epte.W, "x": Epte.X}
+_MEMORY_TYPE_SHIFT = 3
+
+
+class _VmxLitmus:
+    """See :class:`kvmharness.vendors.litmus.LitmusVendor`."""
+
+    l1_program = "litmus_vmx"
+    l2_program = "litmus_l2"
+    asids = False
+    efer = 0
+
+    def pages(self, entry: FirstEntry, *, cr4: int, l2_idt: int) -> dict[int, bytes]:
+        """The whole VMCS12; what L2 does to its CR3 and CR4, and the exceptions that it takes, are no exits."""
+        caps = VmxCaps.from_msrs(entry.capabilities)
+        fields = l1.fields(entry, cr4=cr4)
+        fields[Field.EXCEPTION_BITMAP] = 0
+        fields[Field.CPU_BASED_VM_EXEC_CONTROL] = adjust(
+            Proc(fields[Field.CPU_BASED_VM_EXEC_CONTROL]) & ~Proc.UNCONDITIONAL_IO_EXITING, caps.proc
+        )
+        fields[Field.GUEST_IDTR_BASE] = l2_idt
+        fields[Field.GUEST_RSP] = entry.stack_top
+        reset = {
+            Field.GUEST_RSP: entry.stack_top,
+            Field.GUEST_RFLAGS: int(Rflags.FIXED),
+            Field.GUEST_CS_SELECTOR: CODE64.selector,
+            Field.GUEST_CS_AR_BYTES: CODE64.access_rights,
+            Field.GUEST_SS_SELECTOR: DATA.selector,
+            Field.GUEST_SS_AR_BYTES: DATA.access_rights,
+        }
+        return l1.region_pages(caps, fields) | {Region.L2_RESET: l1.field_table(reset)}
+
+    def nested_word(self, gpa: int, rights: str, *, large: bool) -> int:
+        """Write-back; A and D clear."""
+        bits = sum(int(_RIGHTS[right]) for right in rights)
+        return gpa | bits | MemoryType.WB << _MEMORY_TYPE_SHIFT | (int(Epte.PS) if large else 0) if bits else 0
+
+    def entry_rows(self, entry: Entry, before: Entry | None, capabilities: Mapping[int, int]) -> tuple[Words, ...]:
+        """VMWRITEs of what differs; entries flush by their tag alone."""
+        caps = VmxCaps.from_msrs(capabilities)
+        wanted, had = _fields(entry, caps), _fields(before, caps) if before else {}
+        # L2 moves to other CR3s, which the exit saves: only the last entry says nothing about it.
+        return tuple(
+            ("write_field", int(field), value, 0)
+            for field, value in wanted.items()
+            if field == Field.GUEST_CR3 or had.get(field) != value
+        )
+
+    def nested_fault(self, reason: int, detail: int, address: int) -> tuple[int, str] | None:
+        """Source: SDM vol. 3C, "Exit Qualification for EPT Violations"."""
+        if reason != VmxExit.EPT_VIOLATION:
+            return None
+        return address, "x" if detail & 4 else "w" if detail & 2 else "r"
+
+    def entry_refused(self, reason: int) -> str:
+        """Source: SDM vol. 3C, "Basic VM-Exit Information"."""
+        return f"exit {reason:#x}" if reason & ENTRY_FAILURE else ""
+
+    def accessed(self, word: int) -> str:
+        """See the protocol."""
+        return ("A" if word & Epte.A else "") + ("D" if word & Epte.D else "")
+
+
+def _fields(entry: Entry, caps: VmxCaps) -> dict[Field, int]:
+    fields = {
+        Field.GUEST_CR3: entry.guest_cr3,
+        Field.HOST_CR3: entry.host_cr3,
+        Field.HOST_CR0: entry.host_cr0,
+        Field.HOST_CR4: entry.host_cr4,
+    }
+    second = (Proc2.ENABLE_EPT if entry.nested else Proc2(0)) | (Proc2.ENABLE_VPID if entry.tag else Proc2(0))
+    second |= Proc2.ENABLE_INVPCID & Proc2(caps.proc2 >> 32 & 0xFFFF_FFFF)
+    if caps.proc2:
+        fields[Field.SECONDARY_VM_EXEC_CONTROL] = adjust(second, caps.proc2)
+        fields[Field.CPU_BASED_VM_EXEC_CONTROL] = adjust(Proc.SECONDARY_CONTROLS, caps.proc)
+    if entry.nested:
+        fields[Field.EPT_POINTER] = entry.nested
+    if entry.tag:
+        fields[Field.VIRTUAL_PROCESSOR_ID] = entry.tag
+    return fields
+
+
+VMX_LITMUS = _VmxLitmus()
