@@ -151,7 +151,7 @@ class Error(IntEnum):
 def symbols() -> dict[str, int]:
     """The names of this file, for guest sources."""
     names = {"PROBE_GVA": PROBE_GVA, "USER_GVA": USER_GVA, "MEMORY_BYTES": MEMORY_BYTES}
-    names |= {"RFLAGS_FIXED": int(Rflags.FIXED), "DATA_SELECTOR": DATA_SELECTOR}
+    names |= {"RFLAGS_FIXED": int(Rflags.FIXED), "VECTOR_UD": 6, "DATA_SELECTOR": DATA_SELECTOR}
     names |= {"USER_CODE_SELECTOR": USER_CODE_SELECTOR, "USER_DATA_SELECTOR": USER_DATA_SELECTOR}
     names |= {place.name: place.value for place in Place}
     for prefix, members in (

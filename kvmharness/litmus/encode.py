@@ -7,6 +7,7 @@ from kvmharness.guest.layout import USER_GVA
 from kvmharness.litmus.model.access import Mode
 from kvmharness.litmus.model.machine import Model
 from kvmharness.litmus.program import Row
+from kvmharness.litmus.protocol import TAG_AT, WRITTEN_AT
 from kvmharness.litmus.world import BIG_LEAF, DATA_GPA, Leaf, World, frame_gpa, gva_of, leaf_word
 from kvmharness.vendors.known import litmus_of
 from kvmharness.vendors.litmus import Entry, Words
@@ -14,7 +15,6 @@ from kvmharness.vendors.vendor import Vendor
 from kvmharness.x86.msr import Msr
 from kvmharness.x86.registers import CR3_NOFLUSH, LONG_MODE_CR0, LONG_MODE_CR4, LONG_MODE_EFER, Cr0, Cr4, Efer
 
-WRITTEN_AT = 8  # in a page, behind its tag
 _WRITTEN = 0x5757 << 48
 _TYPES = {"addr": 0, "one": 1, "all": 2, "keepglobal": 3}  # of INVPCID and INVVPID
 _INVEPT = {"one": 1, "all": 2}
@@ -67,7 +67,7 @@ class Encoder:
 
     def _access(self, row: Row, number: int, model: Model) -> list[Words]:
         kind = row.verb.removeprefix("u")
-        at = gva_of(row["probe"]) + (WRITTEN_AT if kind == "write" else 0)
+        at = gva_of(row["probe"]) + (WRITTEN_AT if kind == "write" else TAG_AT)
         if row.verb == kind:
             return [(kind, at, written(number), 0)]
         label = self._symbols[row.who][f"user_{kind}"]
@@ -153,6 +153,11 @@ class Encoder:
         return [("invalidate_asid", gva_of(row["probe"]), int(row["tag"]), 0)]
 
     # L2
+
+    def _vmfunc(self, row: Row, number: int, model: Model) -> list[Words]:
+        """KVM leaves the new EPTP in the VMCS12, so the next entry writes its own again."""
+        self._before = None
+        return [("switch_eptp", int(row["nested"][1]), 0, 0)]
 
     def _enter(self, row: Row, number: int, model: Model) -> list[Words]:
         """A of the last row is filled in by whoever knows where L2's rows lie."""

@@ -14,7 +14,7 @@ from kvmharness.kvm.memory import Memory
 from kvmharness.kvm.system import Kvm
 from kvmharness.kvm.vcpu import Vcpu
 from kvmharness.kvm.vm import Vm
-from kvmharness.litmus.protocol import DATA_SLOT, MOVED
+from kvmharness.litmus.protocol import DATA_SLOT, MOVED, TAG_AT
 from kvmharness.measure.stats_fd import StatsFd
 from kvmharness.x86.msr import Msr
 
@@ -126,8 +126,9 @@ class Host:
         return act() or "done"
 
     def _slot_delete(self) -> None:
+        if self._there:
+            self._vm.set_user_memory_region(DATA_SLOT, 0, 0, 0)
         self._there = False
-        self._vm.set_user_memory_region(DATA_SLOT, 0, 0, 0)
         self._flags = MemFlag(0)
 
     def _slot_add(self) -> None:
@@ -230,7 +231,7 @@ class _State:
 def _moved(data: Memory) -> Memory:
     """Other memory for the same place, whose tags say so."""
     spare = Memory(data.gpa, data.size, data.slot)
-    for gpa in range(data.gpa, data.gpa + data.size, PAGE_BYTES):
+    for gpa in range(data.gpa + TAG_AT, data.gpa + data.size, PAGE_BYTES):
         if word := data.read_u64(gpa):
             spare.write_u64(gpa, word + (MOVED << _TAG_SHIFT))
     return spare

@@ -107,7 +107,7 @@ def blueprint(kind: str, vendor: Vendor | None, offered: Capabilities) -> Bluepr
         capabilities=offered.msrs,
     )
     cr4 = vendor.cr4(pcid=False)
-    pages |= litmus_of(vendor).pages(entry, cr4=cr4, l2_idt=int(Place.L2_DESCRIPTORS))
+    pages |= litmus_of(vendor).pages(entry, cr4=cr4, l2_idt=int(Place.L2_DESCRIPTORS), nested_roots=there.nested_roots)
     pages |= {l2.origin: l2.code, int(Place.L2_DESCRIPTORS): loader.exceptions(l2)}
     return loader.long_mode(l1, offered, pages, cr3=cr3, cr4=cr4, msrs=vendor.msrs)
 

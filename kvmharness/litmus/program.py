@@ -48,9 +48,10 @@ _VERBS: dict[str, tuple[str, str]] = {
     "invlpga": ("L1", f"{_PROBE} tag={_TAG}"),
     "enter": (
         "L1",
-        f"(?P<table>G[0-3])( {_NESTED}(?P<ad> ad)?)?{_PCID}( tag={_TAG})?"
+        f"{_ROOT}( {_NESTED}(?P<ad> ad)?)?{_PCID}( tag={_TAG})?"
         "( host=(?P<host>H[0-3]))?( flush=(?P<flush>all|one|keepglobal))?( bad=(?P<bad>guest|host|nested))?",
     ),
+    "vmfunc": ("L2", _NESTED),
     "slot": ("host", "(?P<what>delete|add|move|readonly|writable)"),
     "dirty": ("host", "(?P<what>start|get|stop)"),
     "nested": ("host", ""),

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from kvmharness.guest.layout import PAGE_BYTES, PROBE_GVA, USER_GVA, Place
 from kvmharness.litmus.program import FRAMES, HOLES, NESTED, PROBES, ROOTS
+from kvmharness.litmus.protocol import TAG_AT
 from kvmharness.vendors.vendor import Range, Vendor
 from kvmharness.x86.paging import KERNEL, PAGE_2M, PageTables, Pte
 from kvmharness.x86.radix import RadixTables
@@ -26,12 +27,11 @@ _ROOT_BYTES = 0x8000
 _NESTED_AT = _TABLES + 2 * ROOTS * _ROOT_BYTES
 _NESTED_BYTES = 0x6000
 Q_GVA = PROBE_GVA + PAGE_2M
-TAG_SHIFT = 8  # of a page's first word, whose bytes are code: mov eax, tag; jmp rdx
 _CODE_TAIL = bytes.fromhex("ffe200")
 
 
 def page_word(tag: int) -> int:
-    """What lies at a page's beginning: code that gives its tag, which can also be read."""
+    """What lies in a page: code that gives its tag, which can also be read."""
     return int.from_bytes(b"\xb8" + tag.to_bytes(4, "little") + _CODE_TAIL, "little")
 
 
@@ -119,7 +119,9 @@ class World:
         self.vendor = vendor
         self._roots: dict[str, PageTables] = {}
         self._nested: dict[str, tuple[RadixTables, int]] = {}
-        self.pages: dict[int, bytes] = {DATA_GPA + n * PAGE_BYTES: page_word(n).to_bytes(8, "little") for n in range(PAGES)}
+        self.pages: dict[int, bytes] = {
+            DATA_GPA + n * PAGE_BYTES + TAG_AT: page_word(n).to_bytes(8, "little") for n in range(PAGES)
+        }
         for number, name in enumerate(roots()):
             self._roots[name] = tables = _root(_TABLES + number * _ROOT_BYTES, name)
             self.pages[tables.base_gpa] = tables.image
@@ -136,6 +138,11 @@ class World:
     def nested_root(self, nested: str) -> int:
         """The value that selects a nested table: EPTP or N_CR3."""
         return self._nested[nested][1]
+
+    @property
+    def nested_roots(self) -> tuple[int, ...]:
+        """Of all nested tables, in order."""
+        return tuple(selector for _, selector in self._nested.values())
 
     def entry_gpa(self, table: str, probe: str) -> int:
         """Where the entry of a probe lies; "Q" is the one that leads to q0's page table, or maps it as a 2 MB page."""

@@ -1,9 +1,26 @@
 """What a vendor's L1 needs to run litmus tests: its programs, and the rows and words in which the vendors differ."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
 from kvmharness.vendors.vendor import FirstEntry
+from kvmharness.x86.cpuid import CpuidBit
+
+WISHES = {
+    "nested": "nested paging for L2 (EPT or NPT)",
+    "tag": "tags for L2's translations (VPID or ASID)",
+    "large": "2 MB pages in nested tables",
+    "accessed": "A and D bits in EPT",
+    "invept": "INVEPT",
+    "invvpid": "INVVPID",
+    "vmfunc": "EPTP switching by VMFUNC",
+    "refusals": "the checks of VMX on an entry",
+    "invlpga": "INVLPGA",
+    "flush": "TLB_CONTROL",
+    "flush-asid": "TLB_CONTROL for one ASID",
+    "invpcid-l2": "INVPCID in L2",
+}
+"""What tests may need of the vendor's virtualization, in words."""
 
 Words = tuple[str, int, int, int]
 """A row of the guest program: label of the code, and its operands A, B and C."""
@@ -44,7 +61,18 @@ class LitmusVendor(Protocol):
     asids: bool
     efer: int
 
-    def pages(self, entry: FirstEntry, *, cr4: int, l2_idt: int) -> dict[int, bytes]:
+    def offers(self, capabilities: Mapping[int, int], cpuid: Callable[[CpuidBit], bool]) -> frozenset[str]:
+        """What a test may ask for of :data:`WISHES`.
+
+        Args:
+            capabilities: of the vCPU's virtualization.
+            cpuid: whether the vCPU has a feature.
+        """
+        ...
+
+    def pages(
+        self, entry: FirstEntry, *, cr4: int, l2_idt: int, nested_roots: tuple[int, ...]
+    ) -> dict[int, bytes]:
         """gpa -> bytes of whatever L1 needs to enter an L2 that takes its own exceptions, by an IDT of its own.
 
         Raises:

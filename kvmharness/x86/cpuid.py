@@ -61,6 +61,7 @@ class Feature(CpuidBit, Enum):
     LONG_MODE = (Leaf.EXTENDED_FEATURES, 0, "edx", 29)
     INVARIANT_TSC = (Leaf.ADVANCED_POWER, 0, "edx", 8)
     NPT = (Leaf.SVM, 0, "edx", 0)
+    FLUSH_BY_ASID = (Leaf.SVM, 0, "edx", 6)
 
 
 class Registers(NamedTuple):

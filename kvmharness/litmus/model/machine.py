@@ -125,6 +125,7 @@ class Model:
             landed.add(frame)
         else:
             answers.add(self.memory.letter + frame[1:])
+            self.memory.may_be_logged(frame)
 
     def _mark(self, cpu: Processor, access: Access, place: str, entries: set, answers: set[str]) -> None:
         """A and D of the entry. Source: SDM vol. 3A, "Accessed and Dirty Flags"."""
@@ -247,6 +248,11 @@ class Model:
         )
         return DONE
 
+    def _vmfunc(self, row: Row) -> Answers:
+        """Source: SDM vol. 3C, "EPTP Switching": nothing is flushed, guest-physical translations are kept by EPTP."""
+        self.cpu("L1").nested = row["nested"]
+        return DONE
+
     def _bad_entry(self, what: str) -> Answers:
         """Source: SDM vol. 3C, "Checks on Guest Control Registers ..." and "Checks on ... Control Fields"; APM vol. 2,
         "Canonicalization and Consistency Checks"."""
@@ -261,6 +267,8 @@ class Model:
         "KVM_SET_USER_MEMORY_REGION"."""
         what, memory = row["what"], self.memory
         memory.slot = {"delete": "deleted", "readonly": "readonly"}.get(what, "there")
+        if what != "add":
+            memory.dirty = None  # the log goes with the slot
         if what == "move":
             memory.letter = "b" if memory.letter == "d" else "d"
         return DONE

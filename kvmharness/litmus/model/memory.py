@@ -67,6 +67,11 @@ class Memory:
         """What may have been written to a page last; "-" is nothing."""
         return self.written.get(self.letter + frame[1:], frozenset({"-"}))
 
+    def may_be_logged(self, frame: str) -> None:
+        """KVM logs a page when it maps it writable, which it may do for a read. Source: Linux, make_spte()."""
+        if self.dirty is not None:
+            self.dirty[0].add(frame)
+
     def land(self, frames: Iterable[str], value: str) -> None:
         """A write has gone to one of these pages."""
         there = sorted(frames)
@@ -74,7 +79,7 @@ class Memory:
             name = self.letter + frame[1:]
             self.written[name] = frozenset({value}) | (frozenset() if len(there) == 1 else self.content(frame))
             if self.dirty is not None:
-                self.dirty[0].add(frame)
+                self.may_be_logged(frame)
                 if len(there) == 1:
                     self.dirty[1].add(frame)
 

@@ -25,6 +25,7 @@ class Region(IntEnum):
     VMCS_REGION = 0x6000
     VMCS_TABLE = 0x7000  # pairs (field encoding, value) of 8 bytes each, up to the end mark
     INVEPT_DESCRIPTOR = 0x9000
+    EPTP_LIST = 0xB000  # for EPTP switching: 512 of them
     L2_RESET = 0xC000  # pairs likewise: what L2 goes on with after an exit in the middle of a row
 
 

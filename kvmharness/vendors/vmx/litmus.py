@@ -1,20 +1,23 @@
 """VMX for litmus tests."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from kvmharness.vendors.litmus import Entry, Words
 from kvmharness.vendors.vendor import FirstEntry
 from kvmharness.vendors.vmx import l1
 from kvmharness.vendors.vmx.l1 import Region
+from kvmharness.x86.cpuid import CpuidBit
 from kvmharness.x86.ept import Epte, MemoryType
+from kvmharness.x86.msr import Msr
 from kvmharness.x86.registers import Rflags
 from kvmharness.x86.segments import CODE64, DATA
 from kvmharness.x86.vmcs import Field
+from kvmharness.x86.vmx_controls import EptVpidCap, Proc, Proc2, VmxCaps, adjust
 from kvmharness.x86.vmx_exits import ENTRY_FAILURE, VmxExit
-from kvmharness.x86.vmx_controls import Proc, Proc2, VmxCaps, adjust
 
 _RIGHTS = {"r": Epte.R, "w": Epte.W, "x": Epte.X}
 _MEMORY_TYPE_SHIFT = 3
+_EPTP_SWITCHING = 1 << 0
 
 
 class _VmxLitmus:
@@ -25,7 +28,26 @@ class _VmxLitmus:
     asids = False
     efer = 0
 
-    def pages(self, entry: FirstEntry, *, cr4: int, l2_idt: int) -> dict[int, bytes]:
+    def offers(self, capabilities: Mapping[int, int], cpuid: Callable[[CpuidBit], bool]) -> frozenset[str]:
+        """By the capability MSRs."""
+        caps = VmxCaps.from_msrs(capabilities)
+        second, ept = Proc2(caps.proc2 >> 32 & 0xFFFF_FFFF), EptVpidCap(caps.ept_vpid)
+        there = {
+            "nested": Proc2.ENABLE_EPT in second,
+            "tag": Proc2.ENABLE_VPID in second,
+            "large": EptVpidCap.PAGE_2M in ept,
+            "accessed": EptVpidCap.ACCESS_DIRTY in ept,
+            "invept": EptVpidCap.INVEPT | EptVpidCap.INVEPT_SINGLE | EptVpidCap.INVEPT_ALL in ept,
+            "invvpid": EptVpidCap.INVVPID | EptVpidCap.INVVPID_ADDRESS | EptVpidCap.INVVPID_SINGLE in ept,
+            "vmfunc": _has_vmfunc(caps, capabilities),
+            "refusals": True,
+            "invpcid-l2": Proc2.ENABLE_INVPCID in second,
+        }
+        return frozenset(name for name, has in there.items() if has)
+
+    def pages(
+        self, entry: FirstEntry, *, cr4: int, l2_idt: int, nested_roots: tuple[int, ...]
+    ) -> dict[int, bytes]:
         """The whole VMCS12; what L2 does to its CR3 and CR4, and the exceptions that it takes, are no exits."""
         caps = VmxCaps.from_msrs(entry.capabilities)
         fields = l1.fields(entry, cr4=cr4)
@@ -43,7 +65,9 @@ class _VmxLitmus:
             Field.GUEST_SS_SELECTOR: DATA.selector,
             Field.GUEST_SS_AR_BYTES: DATA.access_rights,
         }
-        return l1.region_pages(caps, fields) | {Region.L2_RESET: l1.field_table(reset)}
+        eptps = b"".join(root.to_bytes(8, "little") for root in nested_roots)
+        tables = {Region.L2_RESET: l1.field_table(reset), Region.EPTP_LIST: eptps}
+        return l1.region_pages(caps, fields) | tables
 
     def nested_word(self, gpa: int, rights: str, *, large: bool) -> int:
         """Write-back; A and D clear."""
@@ -52,8 +76,7 @@ class _VmxLitmus:
 
     def entry_rows(self, entry: Entry, before: Entry | None, capabilities: Mapping[int, int]) -> tuple[Words, ...]:
         """VMWRITEs of what differs; entries flush by their tag alone."""
-        caps = VmxCaps.from_msrs(capabilities)
-        wanted, had = _fields(entry, caps), _fields(before, caps) if before else {}
+        wanted, had = _fields(entry, capabilities), _fields(before, capabilities) if before else {}
         # L2 moves to other CR3s, which the exit saves: only the last entry says nothing about it.
         return tuple(
             ("write_field", int(field), value, 0)
@@ -76,7 +99,13 @@ class _VmxLitmus:
         return ("A" if word & Epte.A else "") + ("D" if word & Epte.D else "")
 
 
-def _fields(entry: Entry, caps: VmxCaps) -> dict[Field, int]:
+def _has_vmfunc(caps: VmxCaps, capabilities: Mapping[int, int]) -> bool:
+    """Source: SDM vol. 3D, appendix "VM Functions"."""
+    return bool(caps.proc2 >> 32 & Proc2.ENABLE_VMFUNC and capabilities.get(Msr.VMX_VMFUNC, 0) & _EPTP_SWITCHING)
+
+
+def _fields(entry: Entry, capabilities: Mapping[int, int]) -> dict[Field, int]:
+    caps = VmxCaps.from_msrs(capabilities)
     fields = {
         Field.GUEST_CR3: entry.guest_cr3,
         Field.HOST_CR3: entry.host_cr3,
@@ -85,6 +114,10 @@ def _fields(entry: Entry, caps: VmxCaps) -> dict[Field, int]:
     }
     second = (Proc2.ENABLE_EPT if entry.nested else Proc2(0)) | (Proc2.ENABLE_VPID if entry.tag else Proc2(0))
     second |= Proc2.ENABLE_INVPCID & Proc2(caps.proc2 >> 32 & 0xFFFF_FFFF)
+    if entry.nested and _has_vmfunc(caps, capabilities):
+        second |= Proc2.ENABLE_VMFUNC
+        fields[Field.VM_FUNCTION_CONTROL] = _EPTP_SWITCHING
+        fields[Field.EPTP_LIST_ADDRESS] = int(Region.EPTP_LIST)
     if caps.proc2:
         fields[Field.SECONDARY_VM_EXEC_CONTROL] = adjust(second, caps.proc2)
         fields[Field.CPU_BASED_VM_EXEC_CONTROL] = adjust(Proc.SECONDARY_CONTROLS, caps.proc)

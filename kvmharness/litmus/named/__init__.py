@@ -1,0 +1,1 @@
+"""The named tests, by the rules of which they are cases."""
