@@ -6,9 +6,6 @@ of this file to the assembler, so a number is written once.
 
 from enum import IntEnum, IntFlag
 
-from kvmharness.x86.registers import Rflags
-from kvmharness.x86.segments import DATA_SELECTOR, USER_CODE_SELECTOR, USER_DATA_SELECTOR
-
 PAGE_BYTES = 0x1000
 MEMORY_BYTES = 0x400000
 
@@ -151,8 +148,6 @@ class Error(IntEnum):
 def symbols() -> dict[str, int]:
     """The names of this file, for guest sources."""
     names = {"PROBE_GVA": PROBE_GVA, "USER_GVA": USER_GVA, "MEMORY_BYTES": MEMORY_BYTES}
-    names |= {"RFLAGS_FIXED": int(Rflags.FIXED), "VECTOR_UD": 6, "DATA_SELECTOR": DATA_SELECTOR}
-    names |= {"USER_CODE_SELECTOR": USER_CODE_SELECTOR, "USER_DATA_SELECTOR": USER_DATA_SELECTOR}
     names |= {place.name: place.value for place in Place}
     for prefix, members in (
         ("MAIL", Mailbox),

@@ -44,7 +44,11 @@ class Encoder:
     """
 
     def __init__(
-        self, vendor: Vendor | None, world: World, capabilities: Mapping[int, int], symbols: Mapping[str, Mapping[str, int]]
+        self,
+        vendor: Vendor | None,
+        world: World,
+        capabilities: Mapping[int, int],
+        symbols: Mapping[str, Mapping[str, int]],
     ) -> None:
         self._vendor, self._world = vendor, world
         self._capabilities, self._symbols = capabilities, symbols
@@ -57,7 +61,9 @@ class Encoder:
     def control_registers(self, mode: Mode, who: str) -> tuple[int, int, int, int]:
         """CR0, CR3, CR4 and EFER of a level."""
         cr0 = int(LONG_MODE_CR0) & ~(0 if mode.wp else int(Cr0.WP))
-        cr4 = self._vendor.cr4(pcid=mode.pcide) if self._vendor else int(LONG_MODE_CR4 | (Cr4.PCIDE if mode.pcide else 0))
+        cr4 = (
+            self._vendor.cr4(pcid=mode.pcide) if self._vendor else int(LONG_MODE_CR4 | (Cr4.PCIDE if mode.pcide else 0))
+        )
         for bit, on in ((Cr4.PGE, mode.pge), (Cr4.SMEP, mode.smep), (Cr4.SMAP, mode.smap)):
             cr4 |= int(bit) if on else 0
         efer = int(LONG_MODE_EFER) & ~(0 if mode.nxe else int(Efer.NXE))
@@ -170,7 +176,9 @@ class Encoder:
             host_cr3 = self._world.root(host) | cpu.modes["L1"].pcid
         nested = self._world.nested_root(row["nested"]) if row.get("nested") else 0
         entry = Entry(
-            guest_cr3=self._world.root(row["table"]) | (mode.pcid if not bad else 0) | (_RESERVED if bad == "guest" else 0),
+            guest_cr3=self._world.root(row["table"])
+            | (mode.pcid if not bad else 0)
+            | (_RESERVED if bad == "guest" else 0),
             nested=nested | (_EPTP_AD if row.get("ad") else 0) | (_EPTP_RESERVED if bad == "nested" else 0),
             tag=int(row.get("tag", "0")),
             host_cr3=host_cr3 | (_RESERVED if bad == "host" else 0),

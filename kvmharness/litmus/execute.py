@@ -1,4 +1,4 @@
-"""Runs planned litmus tests under the kernel that is there: rows, the host's steps, raw answers. Nothing is judged here."""
+"""Runs planned litmus tests under the kernel that is there: rows, steps, raw answers. Nothing is judged here."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -57,7 +57,9 @@ def execute(
             emit({"test": number, **_answers(kvm, guests[program["kind"]], cpuid, code, program)})
 
 
-def _answers(kvm: Kvm, blueprint: Blueprint, cpuid: Any, code: bytes | None, program: Mapping[str, Any]) -> dict[str, Any]:
+def _answers(
+    kvm: Kvm, blueprint: Blueprint, cpuid: Any, code: bytes | None, program: Mapping[str, Any]
+) -> dict[str, Any]:
     try:
         with _running(kvm, blueprint, cpuid, code, program) as run:
             run.to_end()
@@ -147,5 +149,3 @@ def _rung(exit_: Exit) -> int:
     if isinstance(exit_, IoExit) and exit_.port == Port.DOORBELL:
         return int.from_bytes(exit_.data[:4], "little")
     raise UnexpectedExit(exit_, "a row's end")
-
-

@@ -62,8 +62,9 @@ class Host:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._open.close()
-        if self._spare is not None:
-            self._spare.close()
+        for memory in (self._data, self._spare):  # one of them is closed by now
+            if memory is not None:
+                memory.close()
 
     def write(self, gpa: int, data: bytes) -> None:
         """Writes guest memory."""

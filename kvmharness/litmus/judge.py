@@ -154,5 +154,3 @@ def _tag(tag: int) -> str:
     if tag & MMIO:
         return f"mmio {frame_at((tag & MMIO - 1) << 12)}"
     return f"{'b' if tag & MOVED else 'd'}{tag & MOVED - 1}"
-
-

@@ -22,7 +22,18 @@ _VERBS = {"invept": "invept", "invvpid": "invvpid", "invlpga": "invlpga", "vmfun
 
 def wishes(program: Program) -> set[str]:
     """What a test needs of the vendor's virtualization, by :data:`kvmharness.vendors.litmus.WISHES`."""
-    return {wish for row in program.rows for wish in _wishes(row)}
+    found = {wish for row in program.rows for wish in _wishes(row)}
+    return found | ({"cr3-kept"} if _saves_moved_cr3(program) else set())
+
+
+def _saves_moved_cr3(program: Program) -> bool:
+    """Nested state is saved while L2 is at a CR3 that it has moved to itself."""
+    moved = False
+    for row in program.rows:
+        moved = (moved and row.who in ("L2", "host")) or (row.who == "L2" and row.verb == "cr3")
+        if moved and row.verb in ("migrate", "nested"):
+            return True
+    return False
 
 
 def _wishes(row: Row) -> Iterator[str]:
@@ -57,10 +68,10 @@ def lacks(program: Program, vendor: Vendor | None, offered: Capabilities) -> str
         offered: by the host's KVM.
     """
 
-    def has(bit: CpuidBit) -> bool:
-        return _cpuid(offered, bit)
+    def has(feature: Feature) -> bool:
+        return _cpuid(offered, feature.value)
 
-    missing = sorted(feature.name for feature in features(program) if not has(feature.value))
+    missing = sorted(feature.name for feature in features(program) if not has(feature))
     if any(row.verb == "enter" for row in program.rows):
         if vendor is None:
             return "nested virtualization"

@@ -1,4 +1,4 @@
-"""Plans a litmus test: everything about it that can be computed, and which answers are allowed, before anything runs."""
+"""Plans a litmus test: what can be computed, and which answers are allowed, before anything runs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -126,7 +126,9 @@ def plan(program: Program, vendor: Vendor | None, offered: Capabilities) -> Plan
     nested = any(row.verb == "enter" for row in program.rows)
     if nested and vendor is None:
         raise UsageError(f"{program.name} enters L2, and this host offers no nesting", "Use --host vmx or svm.")
-    return _Planner(program, vendor if nested else None, offered, svm=vendor is not None and litmus_of(vendor).asids).planned()
+    return _Planner(
+        program, vendor if nested else None, offered, svm=vendor is not None and litmus_of(vendor).asids
+    ).planned()
 
 
 class _Planner:
@@ -149,12 +151,22 @@ class _Planner:
         for number, row in enumerate(self._program.rows, start=1):
             self._switch(row)
             allowed = self._allowed(row, number)
-            gpa = self._of_host(row) if row.who == "host" else self._of_guest(row, number)
-            self._answers.append((gpa, allowed))
+            if row.who == "host":
+                self._of_host(row)
+                self._answers.append((None, allowed))
+            else:
+                self._answers.append((self._of_guest(row, number), allowed))
         self._leave()
         self._streams[self._on].add(("ring", END, 0, 0))
         rows = {who: b"".join(stream.rows) for who, stream in self._streams.items() if stream.rows}
-        return Planned(self._program, rows, tuple(self._host), tuple(self._answers), self._kind, self._streams["V1"].symbols["begin"])
+        return Planned(
+            self._program,
+            rows,
+            tuple(self._host),
+            tuple(self._answers),
+            self._kind,
+            self._streams["V1"].symbols["begin"],
+        )
 
     def _allowed(self, row: Row, number: int) -> Answers:
         try:

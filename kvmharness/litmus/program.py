@@ -1,7 +1,7 @@
 """The language of litmus tests: a row a line, ``who verb operands``, read into values and printed back unchanged.
 
-``L1 map H0 p0 d7 ro`` is L1 writing the leaf of probe page 0 in its own table 0; ``L2 read p0`` is L2 reading there. What
-is written down, replayed, shrunk, generated and reported is the same text.
+``L1 map H0 p0 d7 ro`` is L1 writing the leaf of probe page 0 in its own table 0; ``L2 read p0`` is L2 reading there.
+What is written down, replayed, shrunk, generated and reported is the same text.
 """
 
 import re
@@ -29,7 +29,7 @@ _GUEST = "L1 L2 V1"
 
 # verb -> who may do it, and its operands
 _VERBS: dict[str, tuple[str, str]] = {
-    **{verb: (_GUEST, _PROBE) for verb in ("read", "write", "fetch", "uread", "uwrite", "ufetch")},
+    **dict.fromkeys(("read", "write", "fetch", "uread", "uwrite", "ufetch"), (_GUEST, _PROBE)),
     "map": (_GUEST, f"{_ROOT} {_PROBE} (?P<frame>{_ANY})(?P<flags>( (ro|us|nx|g|old))*)"),
     "unmap": (_GUEST, f"{_ROOT} {_PROBE}"),
     "size": (_GUEST, f"{_ROOT} (?P<size>big|small)"),  # of the page behind q0
@@ -98,13 +98,17 @@ class Row:
         who, _, rest = " ".join(text.split()).partition(" ")
         verb, _, operands = rest.partition(" ")
         if verb not in _VERBS:
-            raise UsageError(f"{text.strip()!r}: no row does {verb!r}", f"Rows are 'who verb ...'; verbs: {', '.join(VERBS)}.")
+            raise UsageError(
+                f"{text.strip()!r}: no row does {verb!r}", f"Rows are 'who verb ...'; verbs: {', '.join(VERBS)}."
+            )
         doers = _VERBS[verb][0].split()
         if who not in doers:
             raise UsageError(f"{text.strip()!r}: {verb} is done by {' or '.join(doers)}, not by {who!r}")
         match = _COMPILED[verb].fullmatch(operands)
         if match is None:
-            raise UsageError(f"{text.strip()!r}: {operands!r} is not what {verb} takes", f"It takes {_VERBS[verb][1]!r}.")
+            raise UsageError(
+                f"{text.strip()!r}: {operands!r} is not what {verb} takes", f"It takes {_VERBS[verb][1]!r}."
+            )
         given = {name: value.strip() for name, value in match.groupdict().items() if value is not None}
         return cls(who, verb, given, f"{who} {verb} {operands}".rstrip())
 
@@ -131,7 +135,9 @@ class Program:
         inside = False
         for row in self.rows:
             if row.who == "L2" and not inside:
-                raise UsageError(f"{self.name}: {row} stands where L1 has not entered L2", "Write 'L1 enter G0' before it.")
+                raise UsageError(
+                    f"{self.name}: {row} stands where L1 has not entered L2", "Write 'L1 enter G0' before it."
+                )
             inside = row.verb == "enter" or (inside and row.who in ("L2", "host"))
 
     @property

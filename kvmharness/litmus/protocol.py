@@ -1,4 +1,4 @@
-"""What a litmus guest rings its doorbell for, and the tags of what userspace answers. Also carried into emulated hosts."""
+"""What a litmus guest rings its doorbell for, and the tags of what userspace answers."""
 
 END = 0x10  # the last row is done
 SWITCH = 0x11  # the other vCPU's turn

@@ -1,11 +1,10 @@
-"""Where a litmus test takes place: the same tables, pages and tags for every one, and the words that rows write into them.
+"""Where a litmus test takes place: tables, pages and tags, the same for all, and the words that rows write.
 
 Each root maps the probes p0 to p3 by one page table, q0 by another one or by a 2 MB page, and everything below
 MEMORY_BYTES to itself; each nested table maps L2's pages d0 to d63 to pages of its own.
 """
 
 from collections.abc import Iterator
-from functools import cache
 from typing import NamedTuple
 
 from kvmharness.guest.layout import PAGE_BYTES, PROBE_GVA, USER_GVA, Place
@@ -179,13 +178,16 @@ def _root(base: int, name: str) -> PageTables:
 
 
 def _nested(vendor: Vendor, base: int, name: str) -> tuple[RadixTables, int]:
-    own = [
-        Range(frame_gpa(f"d{n}"), frame_gpa(first_target(name, f"d{n}")), PAGE_BYTES) for n in range(FRAMES)
-    ]
+    own = [Range(frame_gpa(f"d{n}"), frame_gpa(first_target(name, f"d{n}")), PAGE_BYTES) for n in range(FRAMES)]
     return vendor.nested_space(base, [Range(0, 0, PAGE_2M), *own])
 
 
-@cache
+_worlds: dict[str, World] = {}
+
+
 def world(vendor: Vendor | None) -> World:
     """The one world of a vendor."""
-    return World(vendor)
+    name = vendor.names.name if vendor else ""
+    if name not in _worlds:
+        _worlds[name] = World(vendor)
+    return _worlds[name]

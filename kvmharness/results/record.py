@@ -9,6 +9,7 @@ Schema history:
     2: what the oracle takes a kernel to have is in the oracle's own words, not in patches of one series.
     3: a line of the kernel's log belongs to the cell, the load or the unload that it came in; what the kernel reported
         and where it went down is there; a run that was cut short says so.
+    4: tests that hold or do not, beside the cells.
 """
 
 import json
@@ -32,8 +33,9 @@ from kvmharness.results.jsonread import (
     text_map,
     texts,
 )
+from kvmharness.results.tests import TestResult, read_test
 
-SCHEMA = 3
+SCHEMA = 4
 
 UNITS = (UNIT_TSC, UNIT_EMULATED)
 
@@ -181,6 +183,7 @@ class Record:
     logs: tuple[StepLog, ...] = ()  # those of them that came in while no cell was running
     reports: tuple[KernelReport, ...] = ()  # what the kernel complained of, with everything that it said about it
     losses: tuple[Loss, ...] = ()
+    tests: tuple[TestResult, ...] = ()
     leftovers: tuple[Leftover, ...] = ()  # of every load but the first of a boot, which sets up things for good
     partial: str = ""  # why results are missing; empty for a run that went to its end
     schema: int = SCHEMA
@@ -201,7 +204,7 @@ class Record:
         """The document as it stands in a file: keys sorted, one line a result, so that two can be compared by diff."""
         lines = []
         for key, value in sorted(self.to_json(when=when).items()):
-            if key in ("results", "variants") and isinstance(value, list) and value:
+            if key in ("results", "tests", "variants") and isinstance(value, list) and value:
                 body = "[\n" + ",\n".join("  " + _dumps(item) for item in value) + "\n ]"
             else:
                 body = _dumps(value)
@@ -244,6 +247,7 @@ class Record:
                 logs=top.take("logs", list_of(step_log)),
                 reports=top.take("reports", list_of(kernel_report)),
                 losses=top.take("losses", list_of(loss)),
+                tests=top.take("tests", list_of(read_test)),
                 leftovers=top.take("leftovers", list_of(leftover)),
                 partial=top.take("partial", text),
             )
@@ -299,6 +303,7 @@ _Part = (
     | KernelReport
     | Loss
     | Leftover
+    | TestResult
 )
 _PARTS = get_args(_Part)
 

@@ -95,7 +95,7 @@ def run_here(
     there = surroundings()
     variant = VariantId("host", f"running kernel {there.facts.kernel_release}", oracle=oracle)
     wanted = [Turn(number, variant.name, (), tuple(cells)) for number in range(turns)]
-    header = _header(command, (variant,), there.for_record())
+    header = header_of(command, (variant,), there.for_record())
     collector = _collector(header, wanted, keeping, on_result)
     for place in collector.pending:
         planned = _planned(wanted[place], collector.remaining(place), there, plan, variant)
@@ -143,7 +143,7 @@ def run_in(
     there = surroundings_of(machine, by_name[order[0]].modules, [turn.params for turn in turns])
     first = there[turns[0].params]
     host = first.for_record() | ({"emulator": machine.description} if first.facts.emulated else {})
-    header = _header(command, tuple(variant.id for variant in variants), host)
+    header = header_of(command, tuple(variant.id for variant in variants), host)
     collector = _collector(header, turns, keeping or Keeping(), on_result)
     boots = _Boots(machine, turns, by_name, plan, collector)
     boots.side_by_side(collector.pending, there)
@@ -153,7 +153,8 @@ def run_in(
     return collector.record()
 
 
-def _header(command: Sequence[str], variants: tuple[VariantId, ...], host: Mapping[str, object]) -> Record:
+def header_of(command: Sequence[str], variants: tuple[VariantId, ...], host: Mapping[str, object]) -> Record:
+    """A record in which nothing has come yet."""
     return Record(
         tool_version=__version__,
         command=tuple(command),

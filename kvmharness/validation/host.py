@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from kvmharness.errors import HostRequirementError, UsageError
 from kvmharness.hosts import catalogue
 from kvmharness.hosts.catalogue import EmulatedHost
-from kvmharness.validation.hostbase import Host, RunRequest, Task
+from kvmharness.validation.hostbase import Host, LitmusRequest, RunRequest, Task
 from kvmharness.vendors.names import NAMES
 from kvmharness.vendors.names import named as vendor_named
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from kvmharness.lab.kernels.source import Source
     from kvmharness.results.record import OracleView, Record
     from kvmharness.validation.collector import OnResult
+    from kvmharness.validation.litmus import OnTest
 
 HERE = "local"
 """What this machine is called."""
@@ -107,6 +108,14 @@ class ThisMachine(Host):
         except HostRequirementError as error:
             way_out = f"or use an emulated host: kvmharness run --host {catalogue.first().spec}"
             raise HostRequirementError(str(error), f"{error.hint}; {way_out}" if error.hint else way_out) from error
+
+    def litmus(self, request: LitmusRequest, on_test: "OnTest", task: Task) -> "Record":
+        """Runs them under the modules as they are loaded."""
+        from kvmharness.validation.litmus import record_here
+
+        if request.settings:
+            raise UsageError("on this machine KVM's modules stay as they are loaded", "Leave --param away.")
+        return record_here(request.programs, request.command, on_test)
 
     def base(self, source: Path | None, *, may_reload: bool) -> "Kernel":
         """The running kernel, in the tree that it was built in."""
@@ -205,6 +214,21 @@ class Emulated(Host):
             on_result=on_result,
             keeping=request.keeping,
         )
+
+    def litmus(self, request: LitmusRequest, on_test: "OnTest", task: Task) -> "Record":
+        """Runs them, one after the other, in one job."""
+        from kvmharness.lab.kernels import parameters
+        from kvmharness.results.record import VariantId
+        from kvmharness.validation.campaign import Variant
+        from kvmharness.validation.litmus import record_in, settings
+
+        known = request.kernel.parameters(task.tick)
+        if request.settings:
+            parameters.check([name for params in request.settings for name, _ in params], known)
+        kernel = request.kernel.get(task.tick)
+        ours = Variant(VariantId("host", kernel.source, config_hash=kernel.config_hash), kernel.modules)
+        chosen = request.settings or settings(self.vendor_module, known)
+        return record_in(self.machine(kernel), (ours,), chosen, request.programs, request.command, on_test)
 
     def base(self, source: Path | None, *, may_reload: bool) -> "Source":
         """The source that is named, or Debian's."""

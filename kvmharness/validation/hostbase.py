@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 # Resolving a name takes none of these: `run --list` and every --help would wait for them.
 if TYPE_CHECKING:
     from kvmharness.cells.cell import Cell
+    from kvmharness.cells.params import Params
     from kvmharness.cells.passes import Plan
     from kvmharness.lab.job import Machine
     from kvmharness.lab.kernels.build import Kernel
     from kvmharness.lab.kernels.choice import KernelChoice
     from kvmharness.lab.kernels.source import Source
+    from kvmharness.litmus.program import Program
     from kvmharness.results.record import Record
     from kvmharness.validation.campaign import Keeping
     from kvmharness.validation.collector import OnResult
+    from kvmharness.validation.litmus import OnTest
 
 
 class Task(Protocol):
@@ -52,6 +55,23 @@ class RunRequest:
     has: tuple[str, ...] | None
     command: tuple[str, ...]
     keeping: "Keeping | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class LitmusRequest:
+    """Litmus tests to run under one kernel.
+
+    Attributes:
+        programs: the tests.
+        settings: module parameters to load KVM with, each set in turn; None for those that matter on the host.
+        kernel: under which kernel, where that can be chosen.
+        command: how to make this run again, for the record.
+    """
+
+    programs: "tuple[Program, ...]"
+    settings: "tuple[Params, ...] | None"
+    kernel: "KernelChoice"
+    command: tuple[str, ...]
 
 
 class Host(ABC):
@@ -127,6 +147,14 @@ class Host(ABC):
             HostRequirementError: the host lacks what it takes.
             LostMachineError: the machine died.
             UsageError: the kernel is not there.
+        """
+
+    @abstractmethod
+    def litmus(self, request: LitmusRequest, on_test: "OnTest", task: Task) -> "Record":
+        """Runs litmus tests.
+
+        Raises:
+            As :meth:`run`.
         """
 
     @abstractmethod

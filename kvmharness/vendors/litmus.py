@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
 from kvmharness.vendors.vendor import FirstEntry
-from kvmharness.x86.cpuid import CpuidBit
+from kvmharness.x86.cpuid import Feature
 
 WISHES = {
     "nested": "nested paging for L2 (EPT or NPT)",
@@ -19,6 +19,7 @@ WISHES = {
     "flush": "TLB_CONTROL",
     "flush-asid": "TLB_CONTROL for one ASID",
     "invpcid-l2": "INVPCID in L2",
+    "cr3-kept": "nested state with the CR3 that L2 moved to (kvm_intel without EPT saves another one)",
 }
 """What tests may need of the vendor's virtualization, in words."""
 
@@ -61,7 +62,7 @@ class LitmusVendor(Protocol):
     asids: bool
     efer: int
 
-    def offers(self, capabilities: Mapping[int, int], cpuid: Callable[[CpuidBit], bool]) -> frozenset[str]:
+    def offers(self, capabilities: Mapping[int, int], cpuid: Callable[[Feature], bool]) -> frozenset[str]:
         """What a test may ask for of :data:`WISHES`.
 
         Args:
@@ -70,9 +71,7 @@ class LitmusVendor(Protocol):
         """
         ...
 
-    def pages(
-        self, entry: FirstEntry, *, cr4: int, l2_idt: int, nested_roots: tuple[int, ...]
-    ) -> dict[int, bytes]:
+    def pages(self, entry: FirstEntry, *, cr4: int, l2_idt: int, nested_roots: tuple[int, ...]) -> dict[int, bytes]:
         """gpa -> bytes of whatever L1 needs to enter an L2 that takes its own exceptions, by an IDT of its own.
 
         Raises:

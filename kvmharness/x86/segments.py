@@ -1,7 +1,7 @@
 """Segments and descriptor tables of long-mode guests, for KVM_SET_SREGS, for the VMCS and as bytes in memory.
 
-Every guest here is flat 64-bit at CPL 0 with one GDT: null, code, data, a 64-bit TSS, which takes two slots, and data and
-code for CPL 3.
+Every guest here is flat 64-bit at CPL 0 with one GDT: null, code, data, a 64-bit TSS, which takes two slots, and data
+and code for CPL 3.
 Source: SDM vol. 3A, "Segment Descriptors", "64-Bit Task State Segment", "64-Bit Mode IDT".
 """
 

@@ -12,12 +12,14 @@ from kvmharness.cells.matrix import select
 from kvmharness.cells.turn import EXECUTE, PlannedTurn
 from kvmharness.lab.events import Data, Event
 from kvmharness.lab.job import Job, Machine
-from kvmharness.lab.kernels import build
+from kvmharness.lab.kernels import build, parameters
 from kvmharness.lab.steps import Call, Load, Unload
+from kvmharness.litmus.named.all import every
 from kvmharness.oracle import oracles
 from kvmharness.results.record import CellResult, Record, VariantId
 from kvmharness.system.programs import MissingToolError
 from kvmharness.validation.campaign import Variant, run_in
+from kvmharness.validation.litmus import run_litmus, settings
 from kvmharness.validation.probing import surroundings_of
 from kvmharness.validation.snapshots import emulated_host
 from tests.emulated.scenarios import LENGTHS, outcome, planned
@@ -104,3 +106,27 @@ def skylake_again(skylake):
 @pytest.fixture(scope="session")
 def penryn():
     return boot("vmx:penryn", WITHOUT_EPT)
+
+
+def litmus(host):
+    """All named tests under every setting that matters on a host, label -> result; those that were skipped too."""
+    try:
+        kernel = build.kernel()
+        machine = emulated_host(host, kernel)
+        machine.description  # noqa: B018 - as above
+    except MissingToolError as e:
+        pytest.skip(f"{e}: {e.hint}")
+    stock = Variant(VariantId("stock", kernel.source), kernel.modules)
+    known = parameters.of_modules(kernel.modules)
+    module = "kvm_amd" if host.startswith("svm") else "kvm_intel"
+    return {test.label: test for test in run_litmus(machine, (stock,), settings(module, known), every()).tests}
+
+
+@pytest.fixture(scope="session")
+def litmus_vmx():
+    return litmus("vmx:skylake")
+
+
+@pytest.fixture(scope="session")
+def litmus_svm():
+    return litmus("svm:epyc")

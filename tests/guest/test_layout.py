@@ -23,6 +23,8 @@ REGIONS = {
     "real mode": (Place.REAL_MODE_CODE, PAGE_BYTES),
     "invept": (Vmx.INVEPT_DESCRIPTOR, 16),
     "vmcb": (Svm.VMCB, PAGE_BYTES),
+    "l2 descriptors": (Place.L2_DESCRIPTORS, PAGE_BYTES),
+    "l2 reset": (Svm.L2_RESET, PAGE_BYTES),  # the same for both vendors
     "host save area": (Svm.HOST_SAVE_AREA, PAGE_BYTES),
     "l1": (Place.L1_CODE, 0x10000),
     "l2": (Place.L2_CODE, 0x10000),

@@ -100,7 +100,7 @@ def test_segments_in_the_vmcb():
     page = vmcb(L2, n_cr3=None, asid=1)
     assert page[0x410:0x420] == segment_bytes(CODE64)
     assert page[0x490:0x4A0] == segment_bytes(tss_segment(0x1100))
-    assert struct.unpack_from("<HHIQ", page, 0x460) == (0, 0, 39, 0x1000)
+    assert struct.unpack_from("<HHIQ", page, 0x460) == (0, 0, 55, 0x1000)
     assert struct.unpack_from("<HHIQ", page, 0x480) == (0, 0, 0x1FF, 0x1200)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from kvmharness.errors import UsageError
 from kvmharness.litmus.model.access import Access, fault
-from kvmharness.litmus.model.memory import Memory
+from kvmharness.litmus.model.memory import Entry, Memory
 from kvmharness.litmus.model.processor import Processor
 from kvmharness.litmus.program import Row
 from kvmharness.litmus.world import Leaf, Target
@@ -29,6 +29,8 @@ class Model:
         self._host = "H0"  # where L1 goes on after L2's exit
         self.refused = False  # L2's rows are not reached
         self._number = 0
+        for cpu in self.cpus.values():
+            cpu.touch(self.memory)
 
     def cpu(self, who: str) -> Processor:
         """The processor that somebody runs on."""
@@ -49,7 +51,14 @@ class Model:
         allowed = act(row)
         for cpu in self.cpus.values():
             cpu.touch(self.memory)
+            self._may_be_walked(cpu)
         return allowed
+
+    def _may_be_walked(self, cpu: Processor) -> None:
+        """A is also set by walks for which there is no access. Source: SDM vol. 3A, "Accessed and Dirty Flags"."""
+        walked = {cpu.mode.table} | ({cpu.nested} if cpu.level == "L2" and cpu.tracks else set())
+        for (table, _), bits in self.memory.bits.items():
+            bits.may_a |= table in walked
 
     def _back(self, who: str) -> None:
         """L1 goes on: L2 has left."""
@@ -127,7 +136,7 @@ class Model:
             answers.add(self.memory.letter + frame[1:])
             self.memory.may_be_logged(frame)
 
-    def _mark(self, cpu: Processor, access: Access, place: str, entries: set, answers: set[str]) -> None:
+    def _mark(self, cpu: Processor, access: Access, place: str, entries: set[Entry], answers: set[str]) -> None:
         """A and D of the entry. Source: SDM vol. 3A, "Accessed and Dirty Flags"."""
         if all(answer.startswith("#PF") for answer in answers):
             return

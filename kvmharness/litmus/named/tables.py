@@ -309,13 +309,13 @@ ROLES = tests(
         L1 invlpg p0
         L1 fetch p0
         L1 read p0
-        L1 set efer.nxe=0
-        L1 cr3 H0
-        L1 read p0
-        L1 set efer.nxe=1
+        L1 map H0 p0 d9
+        L1 invlpg p0
+        L1 fetch p0
+        L1 map H0 p0 d9 nx
         L1 cr3 H0
         L1 fetch p0
-        L1 read p0
+        L1 write p0
         L1 fetch p1
         """,
     ),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from kvmharness.vendors.litmus import Entry, Words
 from kvmharness.vendors.svm.l1 import ASID, Region
 from kvmharness.vendors.vendor import FirstEntry
-from kvmharness.x86.cpuid import CpuidBit, Feature
+from kvmharness.x86.cpuid import Feature
 from kvmharness.x86.paging import Pte
 from kvmharness.x86.registers import LONG_MODE_EFER, Efer
 from kvmharness.x86.segments import CODE64, DATA
@@ -31,16 +31,14 @@ class _SvmLitmus:
     asids = True
     efer = int(Efer.SVME)
 
-    def offers(self, capabilities: Mapping[int, int], cpuid: Callable[[CpuidBit], bool]) -> frozenset[str]:
+    def offers(self, capabilities: Mapping[int, int], cpuid: Callable[[Feature], bool]) -> frozenset[str]:
         """By CPUID; what every SVM has besides."""
-        there = {"tag", "large", "invlpga", "flush", "invpcid-l2"}
+        there = {"tag", "large", "invlpga", "flush", "invpcid-l2", "cr3-kept"}
         there |= {"nested"} if cpuid(Feature.NPT) else set()
         there |= {"flush-asid"} if cpuid(Feature.FLUSH_BY_ASID) else set()
         return frozenset(there)
 
-    def pages(
-        self, entry: FirstEntry, *, cr4: int, l2_idt: int, nested_roots: tuple[int, ...]
-    ) -> dict[int, bytes]:
+    def pages(self, entry: FirstEntry, *, cr4: int, l2_idt: int, nested_roots: tuple[int, ...]) -> dict[int, bytes]:
         """The VMCB."""
         ours = entry.tables
         tables = DescriptorTables(gdt_base=ours.gdt_base, idt_base=l2_idt, tss_base=ours.tss_base)

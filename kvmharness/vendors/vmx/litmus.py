@@ -6,7 +6,7 @@ from kvmharness.vendors.litmus import Entry, Words
 from kvmharness.vendors.vendor import FirstEntry
 from kvmharness.vendors.vmx import l1
 from kvmharness.vendors.vmx.l1 import Region
-from kvmharness.x86.cpuid import CpuidBit
+from kvmharness.x86.cpuid import Feature
 from kvmharness.x86.ept import Epte, MemoryType
 from kvmharness.x86.msr import Msr
 from kvmharness.x86.registers import Rflags
@@ -28,7 +28,7 @@ class _VmxLitmus:
     asids = False
     efer = 0
 
-    def offers(self, capabilities: Mapping[int, int], cpuid: Callable[[CpuidBit], bool]) -> frozenset[str]:
+    def offers(self, capabilities: Mapping[int, int], cpuid: Callable[[Feature], bool]) -> frozenset[str]:
         """By the capability MSRs."""
         caps = VmxCaps.from_msrs(capabilities)
         second, ept = Proc2(caps.proc2 >> 32 & 0xFFFF_FFFF), EptVpidCap(caps.ept_vpid)
@@ -41,13 +41,13 @@ class _VmxLitmus:
             "invvpid": EptVpidCap.INVVPID | EptVpidCap.INVVPID_ADDRESS | EptVpidCap.INVVPID_SINGLE in ept,
             "vmfunc": _has_vmfunc(caps, capabilities),
             "refusals": True,
+            # Source: Linux, sync_vmcs02_to_vmcs12(): it saves GUEST_CR3 where KVM uses EPT, which L1 is then offered.
+            "cr3-kept": Proc2.ENABLE_EPT in second,
             "invpcid-l2": Proc2.ENABLE_INVPCID in second,
         }
         return frozenset(name for name, has in there.items() if has)
 
-    def pages(
-        self, entry: FirstEntry, *, cr4: int, l2_idt: int, nested_roots: tuple[int, ...]
-    ) -> dict[int, bytes]:
+    def pages(self, entry: FirstEntry, *, cr4: int, l2_idt: int, nested_roots: tuple[int, ...]) -> dict[int, bytes]:
         """The whole VMCS12; what L2 does to its CR3 and CR4, and the exceptions that it takes, are no exits."""
         caps = VmxCaps.from_msrs(entry.capabilities)
         fields = l1.fields(entry, cr4=cr4)

@@ -17,6 +17,7 @@ OWN = {
     "lab": "events inside steps",
     "lab.inside": "agent execute executor frames kernellog memory modules port waiting",
     "lean": "dataclasses",
+    "litmus": "execute host protocol",
     "measure": "clock perf stats_fd",
     "vendors": "names naming svm vmx",
     "vendors.svm": "names",

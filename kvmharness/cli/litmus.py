@@ -1,0 +1,124 @@
+"""litmus: tests of the rules that no patch to KVM may break, here or in an emulated host."""
+
+import argparse
+from dataclasses import dataclass
+
+from kvmharness.cli import options as shared
+from kvmharness.cli.options import Verbs, verb
+from kvmharness.cli.output import VERBOSE, Output
+from kvmharness.cli.reports import Reports, add_report_options, document
+from kvmharness.errors import ExitCode
+from kvmharness.litmus.named.all import select
+from kvmharness.litmus.named.entry import RULES
+from kvmharness.litmus.program import Program
+from kvmharness.litmus.reading import read_program
+from kvmharness.results.record import Record
+from kvmharness.results.tests import FAIL, PASS, SKIP, TestResult
+from kvmharness.results.verdict import Outcome
+from kvmharness.validation.host import HERE, resolve
+from kvmharness.validation.hostbase import Host, LitmusRequest
+
+_OUTCOMES = {PASS: Outcome.PASS, FAIL: Outcome.FAIL, SKIP: Outcome.SKIPPED}
+
+
+def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
+    """Registers the verb."""
+    made = verb(
+        verbs,
+        "litmus",
+        read,
+        act,
+        "run litmus tests: short programs of rows for L1, L2 and the host, held against a model of the architecture",
+        "Ends with 1 when a row gave what the architecture does not allow, with 4 when nothing could run.",
+    )
+    made.add_argument(
+        "tests",
+        metavar="TEST",
+        nargs="*",
+        help="a test, a shell pattern of tests, or a file with a test's rows; default: all that --list shows",
+    )
+    shared.add_host_option(made, default=HERE, here=True)
+    made.add_argument("--list", action="store_true", help="list the tests, each with what is lost when it fails")
+    add_report_options(made)
+    shared.add_parameter_option(made)
+    shared.add_kernel_options(made)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Tests to run somewhere.
+
+    Attributes:
+        host: where.
+        wanted: what.
+        reports: the files to write about it.
+    """
+
+    host: Host
+    wanted: LitmusRequest
+    reports: Reports
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Tests to list."""
+
+    programs: tuple[Program, ...]
+
+
+def read(options: argparse.Namespace) -> Request | Listing:
+    """What is asked for.
+
+    Raises:
+        UsageError: no such test, file or host, or options that contradict each other.
+    """
+    files = [text for text in options.tests if "/" in text or text.endswith(".litmus")]
+    names = tuple(text for text in options.tests if text not in files)
+    programs = (*(select(names) if names or not files else ()), *map(read_program, files))
+    if options.list:
+        return Listing(programs)
+    host = resolve(options.host, snapshot=options.snapshot, jobs=options.jobs)
+    params, kernel = dict(options.param), shared.kernel_choice(options)
+    host.check(kernel, params)
+    settings = (tuple(sorted(params.items())),) if params else None
+    return Request(host, LitmusRequest(programs, settings, kernel, options.command), Reports.of(options, files))
+
+
+def act(request: Request | Listing, output: Output) -> int:
+    """Lists the tests, or runs them and says what came of them."""
+    if isinstance(request, Listing):
+        for program in request.programs:
+            output.result(f"{program.name}: {RULES.get(program.rule, 'own')}: otherwise {program.why}")
+        return ExitCode.PASS
+    request.host.recover(output.say)
+    with output.task("Litmus tests") as task:
+        done = 0
+
+        def on_test(result: TestResult) -> None:
+            nonlocal done
+            done += 1
+            task.step(f"{result.label}: {result.outcome}", done)
+
+        record = request.host.litmus(request.wanted, on_test, task)
+    if request.reports.printed:
+        output.result(document((record,)))
+    else:
+        _show(record, output)
+    request.reports.write(output, (record,))
+    return Outcome.overall([_OUTCOMES[test.outcome] for test in record.tests]).exit_code
+
+
+def _show(record: Record, output: Output) -> None:
+    """Failures with their tables, then how many there were of each kind; what was skipped only in detail."""
+    for test in record.tests:
+        if test.outcome == FAIL:
+            output.result("\n".join([output.paint(f"FAIL {test.label}: {test.why}", "red"), *test.table, ""]))
+        elif test.outcome == SKIP or output.verbosity >= VERBOSE:
+            say = output.detail if test.outcome == SKIP else output.result
+            say(f"{test.outcome.upper()} {test.label}{f': {test.why}' if test.why else ''}")
+    counts = {outcome: sum(test.outcome == outcome for test in record.tests) for outcome in _OUTCOMES}
+    settings = len({tuple(sorted(test.params.items())) for test in record.tests})
+    output.result(
+        f"{counts[PASS]} passed, {counts[FAIL]} failed, {counts[SKIP]} skipped, under {settings} setting"
+        f"{'s' * (settings != 1)} of KVM's parameters; counts of KVM's own statistics are in the record"
+    )

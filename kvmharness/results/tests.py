@@ -1,0 +1,55 @@
+"""What came of a test that either holds or does not: a litmus test, or one of any other battery."""
+
+from collections.abc import Mapping
+
+from kvmharness.lean.dataclasses import dataclass, field
+from kvmharness.results.jsonread import Fields, integer_map, text, text_map, texts
+
+PASS, FAIL, SKIP = "pass", "fail", "skip"
+
+
+@dataclass(frozen=True, slots=True)
+class TestResult:
+    """One test under one variant.
+
+    Attributes:
+        battery: what it is one of: "litmus".
+        name: of the test.
+        variant: that it ran under.
+        params: module parameters that were asked for.
+        outcome: one of PASS, FAIL and SKIP.
+        why: in a line, unless it passed.
+        table: what it did, what was expected and what was seen, a line each; of a test that failed.
+        counts: KVM's statistics over all of it.
+    """
+
+    __test__ = False  # pytest is not to collect it
+
+    battery: str
+    name: str
+    variant: str
+    params: Mapping[str, str] = field(default_factory=dict)
+    outcome: str = PASS
+    why: str = ""
+    table: tuple[str, ...] = ()
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """The name with its parameters: ``wp/kvm.tdp_mmu=N``."""
+        return "/".join([self.name, *(f"{name}={value}" for name, value in sorted(self.params.items()))])
+
+
+def read_test(value: object, where: str) -> TestResult:
+    """Reads one. Raises: ShapeError, for what is none."""
+    with Fields(value, where) as taken:
+        return TestResult(
+            battery=taken.take("battery", text),
+            name=taken.take("name", text),
+            variant=taken.take("variant", text),
+            params=taken.take("params", text_map),
+            outcome=taken.take("outcome", text),
+            why=taken.take("why", text),
+            table=taken.take("table", texts),
+            counts=taken.take("counts", integer_map),
+        )

@@ -1,0 +1,285 @@
+"""Litmus tests on a machine: planned for what its KVM is, run under every variant and setting, judged."""
+
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from kvmharness.cells.params import Params
+from kvmharness.cells.surroundings import Surroundings, surroundings
+from kvmharness.errors import HostRequirementError
+from kvmharness.guest.shipped import run_loop
+from kvmharness.kvm.nested import offered_vendor
+from kvmharness.lab.events import Data, Dmesg, Event
+from kvmharness.lab.inside.modules import ModuleError
+from kvmharness.lab.job import HangError, Job, KernelPanicError, Machine, ProtocolError, StepFailedError
+from kvmharness.lab.machines.thiskernel import ThisKernel
+from kvmharness.lab.steps import Call, Load, Step, Unload
+from kvmharness.litmus.judge import judge
+from kvmharness.litmus.needs import lacks
+from kvmharness.litmus.plan import Planned, blueprint, plan
+from kvmharness.litmus.program import Program
+from kvmharness.litmus.table import lines, why
+from kvmharness.results.incidents import StepLog
+from kvmharness.results.kernelwords import reports
+from kvmharness.results.record import Record, VariantId
+from kvmharness.results.tests import FAIL, PASS, SKIP, TestResult
+from kvmharness.validation.campaign import Variant, header_of
+from kvmharness.validation.collector import Clock
+from kvmharness.validation.probing import surroundings_of
+from kvmharness.validation.sidebyside import side_by_side
+from kvmharness.vendors.known import litmus_of
+from kvmharness.vendors.names import NAMES
+from kvmharness.vendors.vendor import Vendor
+
+BATTERY = "litmus"
+EXECUTE = "kvmharness.litmus.execute:execute"
+
+_BOOT_S, _TEST_S = 90.0, 8.0
+_LOSSES_MAX = 3
+
+OnTest = Callable[[TestResult], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """What came of it.
+
+    Attributes:
+        tests: in the order of variants, settings and tests.
+        logs: what the kernel said meanwhile.
+    """
+
+    tests: tuple[TestResult, ...]
+    logs: tuple[StepLog, ...]
+
+
+def run_litmus(
+    machine: Machine,
+    variants: Sequence[Variant],
+    settings: Sequence[Params],
+    programs: Sequence[Program],
+    on_test: OnTest = lambda result: None,
+) -> Tested:
+    """Runs tests under every variant and setting; a job for each variant, several at the same time if that can be.
+
+    A test that takes the kernel down has failed, and what is left goes on in another boot.
+
+    Args:
+        machine: where.
+        variants: KVM modules.
+        settings: parameters to load them with.
+        programs: the tests.
+        on_test: takes each result as it comes.
+
+    Raises:
+        LostMachineError: the machine died for reasons of its own, or says what cannot be.
+        StepFailedError: modules do not load even though nothing ran yet.
+    """
+    there = surroundings_of(machine, variants[0].modules, settings)
+
+    def group(variant: Variant) -> _Group:
+        own = [_Setting(params, programs, there[params]) for params in settings]
+        return _Group(machine, variant.id.name, variant.modules, own, on_test)
+
+    return _done([group(variant) for variant in variants], machine.at_once)
+
+
+def run_litmus_here(programs: Sequence[Program], on_test: OnTest = lambda result: None) -> Tested:
+    """Runs tests on this machine, under the kernel that is running, its modules as they are.
+
+    Raises:
+        DeviceError: there is no /dev/kvm.
+    """
+    setting = _Setting((), programs, surroundings())
+    return _done([_Group(ThisKernel(), "host", None, [setting], on_test)], 1)
+
+
+def record_here(programs: Sequence[Program], command: Sequence[str], on_test: OnTest) -> Record:
+    """:func:`run_litmus_here` as a record.
+
+    Raises:
+        DeviceError: there is no /dev/kvm.
+    """
+    clock, there = Clock(), surroundings()
+    variant = VariantId("host", f"running kernel {there.facts.kernel_release}")
+    found = run_litmus_here(programs, on_test)
+    return _record(header_of(command, (variant,), there.for_record()), clock, found)
+
+
+def record_in(
+    machine: Machine,
+    variants: Sequence[Variant],
+    settings: Sequence[Params],
+    programs: Sequence[Program],
+    command: Sequence[str],
+    on_test: OnTest,
+) -> Record:
+    """:func:`run_litmus` as a record.
+
+    Raises:
+        As :func:`run_litmus`.
+    """
+    clock, there = Clock(), surroundings_of(machine, variants[0].modules, settings)[settings[0]]
+    host = there.for_record() | ({"emulator": machine.description} if there.facts.emulated else {})
+    found = run_litmus(machine, variants, settings, programs, on_test)
+    return _record(header_of(command, tuple(each.id for each in variants), host), clock, found)
+
+
+def _record(header: Record, clock: Clock, found: Tested) -> Record:
+    dmesg = tuple(line for log in found.logs for line in log.lines)
+    return replace(header, when=clock.when(), tests=found.tests, logs=found.logs, dmesg=dmesg)
+
+
+def settings(vendor_module: str, known: Container[str]) -> tuple[Params, ...]:
+    """The module parameters that litmus tests are run under: as they are, without the TDP MMU, without TDP at all."""
+    tdp = next(vendor.tdp for vendor in NAMES if vendor.module == vendor_module)
+    others = (("kvm.tdp_mmu", "N"), (tdp, "0"))
+    return ((), *((each,) for each in others if each[0] in known))
+
+
+def _done(groups: "Sequence[_Group]", at_once: int) -> Tested:
+    side_by_side([group.until_done for group in groups], at_once)
+    return Tested(
+        tuple(result for group in groups for setting in group.settings for result in setting.results(group.name)),
+        tuple(log for group in groups for log in group.logs),
+    )
+
+
+@dataclass(slots=True)
+class _Setting:
+    """The tests under one variant, loaded in one way."""
+
+    params: Params
+    programs: Sequence[Program]
+    there: Surroundings
+    done: dict[str, TestResult] = field(default_factory=dict)
+    planned: list[Planned] = field(default_factory=list)
+    given_up: bool = False
+    differs: bool = False  # the variant's KVM is not the one that they were planned for
+
+    @property
+    def vendor(self) -> Vendor | None:
+        """Whose virtualization guests are offered; None where that is none."""
+        try:
+            return offered_vendor(self.there.offered)
+        except HostRequirementError:
+            return None
+
+    def call(self, variant: str) -> Call | None:
+        """What runs those that have no result yet; None where that is none."""
+        self.planned = []
+        for program in self.programs:
+            if program.name in self.done:
+                continue
+            if missing := lacks(program, self.vendor, self.there.offered):
+                self.note(variant, program.name, SKIP, f"this host does not offer {missing}")
+            else:
+                self.planned.append(plan(program, self.vendor, self.there.offered))
+        if not self.planned:
+            return None
+        offered = self.there.offered
+        kinds = {planned.kind for planned in self.planned}
+        arguments = {
+            "blueprints": {kind: blueprint(kind, self.vendor, offered).to_json() for kind in sorted(kinds)},
+            "programs": [planned.to_json() for planned in self.planned],
+            "offered": offered.to_json(),
+            "parameters": dict(self.there.facts.module_parameters),
+            "run_loop": run_loop().hex(),
+        }
+        return Call(EXECUTE, arguments, required=True)
+
+    def note(self, variant: str, name: str, outcome: str, text: str = "", **more: Any) -> TestResult:
+        self.done[name] = result = TestResult(BATTERY, name, variant, dict(self.params), outcome, text, **more)
+        return result
+
+    def take(self, variant: str, data: Mapping[str, Any]) -> TestResult:
+        """Judges what came of a test."""
+        planned = self.planned[int(data["test"])]
+        outcome = judge(planned, data, litmus_of(self.vendor) if self.vendor else None)
+        more = {"counts": dict(outcome.stats or {}), "table": () if outcome.passed else lines(outcome)}
+        return self.note(variant, outcome.name, PASS if outcome.passed else FAIL, why(outcome), **more)
+
+    def results(self, variant: str) -> Iterable[TestResult]:
+        return (self.done[program.name] for program in self.programs if program.name in self.done)
+
+
+class _Group:
+    """One variant's settings, done in as many jobs as it takes."""
+
+    def __init__(
+        self, machine: Machine, name: str, modules: Path | None, settings: list[_Setting], on_test: OnTest
+    ) -> None:
+        self._machine, self._modules, self._on_test = machine, modules, on_test
+        self.settings, self.name = settings, name
+        self.logs: list[StepLog] = []
+        self._steps: list[tuple[_Setting | None, Step]] = []
+        self._running: tuple[_Setting, int] | None = None
+        self._losses = 0
+
+    def until_done(self) -> None:
+        """Does them all."""
+        while self._plan():
+            modules = {self.name: self._modules} if self._modules else {}
+            count = sum(len(setting.planned) for setting in self.settings)
+            job = Job(tuple(step for _, step in self._steps), modules=modules, timeout_s=_BOOT_S + _TEST_S * count)
+            try:
+                self._machine.run(job, self._take)
+            except (KernelPanicError, HangError, StepFailedError) as error:
+                self._lose(error)
+
+    def _plan(self) -> bool:
+        self._steps, self._running = [], None
+        for setting in self.settings:
+            if setting.differs:
+                self._look_again(setting)
+            call = None if setting.given_up else setting.call(self.name)
+            if call is not None and self._modules:
+                self._steps += [(None, Load(self.name, dict(setting.params))), (setting, call), (None, Unload())]
+            elif call is not None:
+                self._steps.append((setting, call))
+        return bool(self._steps)
+
+    def _take(self, event: Event) -> None:
+        if isinstance(event, Dmesg):
+            self.logs.append(StepLog(self.name, 0, BATTERY, event.lines))
+        if not isinstance(event, Data):
+            return
+        setting = self._steps[event.step][0]
+        assert setting is not None
+        try:
+            if "differs" in event.data:
+                setting.differs = True
+            elif "begins" in event.data:
+                self._running = setting, int(str(event.data["begins"]))
+            else:
+                self._on_test(setting.take(self.name, event.data))
+                self._running = None
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise ProtocolError(f"no answer of a litmus test: {error!r}") from None
+
+    def _look_again(self, setting: _Setting) -> None:
+        """This variant's KVM offers guests something else: it is asked what, and the next job is planned for that."""
+        own = surroundings_of(self._machine, self._modules, [setting.params])[setting.params] if self._modules else None
+        if own is None or own == setting.there:
+            raise ProtocolError("KVM is another one than it has just said")
+        setting.there, setting.differs = own, False
+
+    def _lose(self, error: KernelPanicError | HangError | StepFailedError) -> None:
+        """The test that was running has failed; without one, the variant does not load or unload."""
+        if isinstance(error, StepFailedError) and error.failed.type != ModuleError.__name__:
+            raise error
+        self._losses += 1
+        if self._running is None:
+            if not any(setting.done for setting in self.settings):
+                raise error
+            for setting in self.settings:
+                setting.given_up = True
+            return
+        setting, number = self._running
+        found = reports(getattr(error, "console", ()))
+        text = f"the kernel went down: {found[-1].headline}" if found else str(error)
+        table = tuple(found[-1].text) if found else ()
+        self._on_test(setting.note(self.name, setting.planned[number].program.name, FAIL, text, table=table))
+        for each in self.settings:
+            each.given_up |= self._losses >= _LOSSES_MAX

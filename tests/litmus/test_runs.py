@@ -1,0 +1,196 @@
+"""Litmus tests as they run: what is planned, what comes back, and what a wrong answer looks like."""
+
+import pytest
+
+from kvmharness.errors import UsageError
+from kvmharness.guest.layout import Act, Status
+from kvmharness.guest.shipped import run_loop
+from kvmharness.hosts.facts import module_parameters
+from kvmharness.kvm.capabilities import capabilities
+from kvmharness.kvm.system import Kvm
+from kvmharness.litmus.encode import written
+from kvmharness.litmus.execute import execute
+from kvmharness.litmus.judge import judge
+from kvmharness.litmus.named.all import select
+from kvmharness.litmus.needs import features, lacks, wishes
+from kvmharness.litmus.plan import blueprint, plan
+from kvmharness.litmus.program import program
+from kvmharness.litmus.table import lines, why
+from kvmharness.litmus.world import PAGES, frame_at, frame_gpa, page_word, world
+from kvmharness.vendors.svm.svm import SVM
+from kvmharness.vendors.vmx.litmus import VMX_LITMUS
+from kvmharness.vendors.vmx.vmx import VMX
+from tests.surroundings import skylake
+
+# Two of each kind: every action that one level has, and most of the host's.
+HERE = (
+    "edit-l1-invlpg",
+    "edit-l1-previous-root",
+    "edit-l1-five-roots-back",
+    "split-l1",
+    "global",
+    "ad-l1",
+    "dirty-l1",
+    "dirty-huge-l1",
+    "wp",
+    "user",
+    "mmio-l1",
+    "mmio-becomes-memory",
+    "slot-deleted",
+    "slot-moved",
+    "slot-readonly",
+    "other-vcpu-unmaps",
+    "other-vcpu-switches",
+    "other-vcpu-slot",
+    "other-vcpu-dirty",
+)
+
+
+def run(programs):
+    """On this machine, without L2: name -> outcome."""
+    with Kvm.open() as kvm:
+        offered = capabilities(kvm)
+    planned = [plan(each, None, offered) for each in programs]
+    said = []
+    execute(
+        said.append,
+        blueprints={"alone": blueprint("alone", None, offered).to_json()},
+        programs=[each.to_json() for each in planned],
+        offered=offered.to_json(),
+        parameters=module_parameters(),
+        run_loop=run_loop().hex(),
+    )
+    found = [judge(planned[each["test"]], each, None) for each in said if "test" in each]
+    return {outcome.name: outcome for outcome in found}
+
+
+@pytest.mark.needs("kvm")
+def test_named_tests_of_one_level_pass_here():
+    outcomes = run(select(HERE))
+    assert {name: why(outcome) for name, outcome in outcomes.items() if not outcome.passed} == {}
+    assert set(outcomes) == set(HERE)
+    assert all(outcome.stats["exits"] > 0 for outcome in outcomes.values())
+
+
+@pytest.mark.needs("kvm")
+def test_a_wrong_expectation_is_found(monkeypatch):
+    """The same run held against a model in which INVLPG flushes nothing and moves flush all: only the first differs."""
+    test = program("edit", "L1 read p0\nL1 map H0 p0 d9\nL1 invlpg p0\nL1 read p0")
+    outcome = run([test])["edit"]
+    assert outcome.passed
+    with Kvm.open() as kvm:
+        planned = plan(program("other", "L1 read p0\nL1 read p1\nL1 invlpg p0\nL1 read p0"), None, capabilities(kvm))
+    assert planned.answers[3][1] == {"d0"}
+    assert outcome.answers[3].seen == "d9"
+
+
+@pytest.mark.needs("kvm")
+def test_a_guest_that_breaks_off_is_an_error_with_what_it_did():
+    broken = program("broken", "L1 map H0 p0 d9\nL1 size H0 big\nL1 cr3 H0\nL1 read q0")
+    with Kvm.open() as kvm:
+        offered = capabilities(kvm)
+    planned = plan(broken, None, offered)
+    job = planned.to_json()
+    job["rows"] = [[gpa, "00" * 64] for gpa, _ in job["rows"]]  # a row without code: a jump to nowhere
+    said = []
+    guests = {"alone": blueprint("alone", None, offered).to_json()}
+    arguments = {"offered": offered.to_json(), "parameters": module_parameters(), "run_loop": run_loop().hex()}
+    execute(said.append, blueprints=guests, programs=[job, plan(broken, None, offered).to_json()], **arguments)
+    first, second = (judge(planned, each, None) for each in said if "test" in each)
+    assert not first.passed
+    assert first.error or first.wrong
+    assert second.passed, "the next one is not disturbed"
+
+
+def answered(rows, *words, vendor=None, mmio=(), host=()):
+    """A test judged by what its rows are said to have answered: (VALUE, STATUS, DETAIL, ADDRESS) each."""
+    planned = plan(program("x", rows), vendor, skylake().offered)
+    data = b"".join(word.to_bytes(8, "little") for each in words for word in each)
+    raw = {"answers": data.hex(), "mmio": list(mmio), "host": list(host), "stats": {}}
+    return judge(planned, raw, VMX_LITMUS)
+
+
+def test_answers_in_words():
+    done = Status.DONE
+    outcome = answered(
+        "L1 read p0\nL1 write p0\nL1 peek d0\nL1 look H0 p0\nL1 uread p0\nL1 set cr4.pge=1\nL1 fetch p1",
+        (page_word(0), done, 0, 0),
+        (0, done, 0, 0),
+        (written(2), done, 0, 0),
+        (0x60, done, 0, 0),
+        (0, Status.EXCEPTION | 14, 5, 0x80_0000_0008),
+        (0, Status.EXCEPTION | 13, 0, 0),
+        (3, done, 0, 0),
+    )
+    assert [answer.seen for answer in outcome.answers] == ["d0", "done", "w2", "AD", "#PF(0x5)", "#GP(0x0)", "d3"]
+    assert outcome.wrong == (5, 6)
+    assert why(outcome) == "row 6, L1 set cr4.pge=1: #GP(0x0) where the architecture allows done"
+    table = lines(outcome)
+    assert table[0].split() == ["row", "action", "expected", "seen"]
+    assert table[6].endswith("<-- wrong")
+    assert len(table) == 8
+
+
+def test_a_fault_at_another_address_is_another_answer():
+    outcome = answered("L1 uread p0", (0, Status.EXCEPTION | 14, 5, 0x1234))
+    assert outcome.answers[0].seen == "#PF(0x5) at 0x1234"
+    assert not outcome.passed
+
+
+def test_exits_of_l2_in_words():
+    outcome = answered(
+        "L1 enter G0 E0 bad=guest\nL1 enter G0 E0\nL2 read p0",
+        (0x8000_0021, Status.EXIT, 0, 0),
+        (0, Status.DONE, 0, 0),
+        (48, Status.EXIT, 0x182, frame_gpa("d32")),
+        vendor=VMX,
+    )
+    assert [answer.seen for answer in outcome.answers] == ["exit 0x80000021", "done", "nested fault d32 w"]
+    assert outcome.wrong == (2,)
+
+
+def test_answers_of_another_length_are_none():
+    with pytest.raises(ValueError, match="32 bytes of answers to 2 rows"):
+        answered("L1 read p0\nL1 read p1", (0, 0, 0, 0))
+
+
+def test_needs_follow_from_rows():
+    nested = program("x", "L1 enter G0 E0 ad tag=3\nL2 cr3 G1\nhost migrate\nL1 invept all")
+    assert wishes(nested) == {"nested", "accessed", "tag", "invept", "cr3-kept"}
+    assert {each.name for each in features(program("x", "L1 set cr4.smep=1\nL1 invpcid all"))} == {"SMEP", "INVPCID"}
+    assert lacks(nested, None, skylake().offered) == "nested virtualization"
+    assert "TLB_CONTROL" in lacks(program("x", "L1 enter G0 tag=1 flush=all"), VMX, skylake().offered)
+    assert lacks(program("x", "L1 read p0"), None, skylake().offered) == ""
+
+
+def test_what_a_vendor_lacks_is_refused_when_planned():
+    with pytest.raises(UsageError, match="offers no nesting"):
+        plan(program("x", "L1 enter G0"), None, skylake().offered)
+
+
+@pytest.mark.parametrize("vendor", [VMX, SVM], ids=["vmx", "svm"])
+def test_the_world_is_what_names_say(vendor):
+    there = world(vendor)
+    assert (
+        len(
+            {
+                there.entry_gpa(f"{level}{n}", probe)
+                for level in "HG"
+                for n in range(4)
+                for probe in ("p0", "p3", "q0", "Q")
+            }
+        )
+        == 32
+    )
+    assert all(frame_at(frame_gpa(f"d{n}")) == f"d{n}" for n in range(PAGES))
+    assert frame_at(0x1000) == ""
+    assert there.nested_roots == tuple(sorted(set(there.nested_roots)))
+
+
+def test_a_page_is_code_that_gives_its_tag():
+    assert page_word(7).to_bytes(8, "little") == bytes.fromhex("b807000000ffe200")  # mov eax, 7; jmp rdx
+
+
+def test_a_row_has_room_for_its_answer():
+    assert Act.VALUE == 0x20
+    assert Act.BYTES == 0x40
