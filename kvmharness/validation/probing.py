@@ -1,7 +1,7 @@
 """What a machine is to the cells: asked by a job of its own once per kernel, CPU model and parameters, then cached."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,15 @@ from kvmharness.errors import UsageError
 from kvmharness.hosts.facts import facts
 from kvmharness.kvm.capabilities import capabilities
 from kvmharness.lab.events import Data, Event
-from kvmharness.lab.job import Job, Machine, ProtocolError
+from kvmharness.lab.job import Job, Machine, OnEvent, ProtocolError
 from kvmharness.lab.kernels.build import modules_id
 from kvmharness.lab.steps import Call, Load, Step, Unload
 from kvmharness.system import cache
 
 PROBE = "kvmharness.cells.surroundings:probe"
+
+Run = Callable[[Job, OnEvent], None]
+"""What does a job, as :meth:`kvmharness.lab.job.Machine.run`."""
 
 _KEPT = 64
 _TIMEOUT_S = 180.0
@@ -36,11 +39,11 @@ def surroundings_of(machine: Machine, modules: Path, groups: Iterable[Params]) -
     """
     wanted = tuple(dict.fromkeys(groups))
     if not machine.identity:
-        return dict(zip(wanted, ask(machine, modules, wanted), strict=True))
+        return dict(zip(wanted, ask(machine.run, modules, wanted), strict=True))
     key = cache.digest(_code(), machine.identity, modules_id(modules), wanted)
 
     def make(target: Path) -> None:
-        target.write_text(json.dumps([answer.to_json() for answer in ask(machine, modules, wanted)]))
+        target.write_text(json.dumps([answer.to_json() for answer in ask(machine.run, modules, wanted)]))
 
     path = cache.file_entry("surroundings", key, make)
     cache.keep_newest("surroundings", _KEPT)
@@ -53,8 +56,8 @@ def _code() -> str:
     return cache.digest(*(Path(each.__code__.co_filename).read_bytes() for each in asked))
 
 
-def ask(machine: Machine, modules: Path, groups: Sequence[Params]) -> list[Surroundings]:
-    """The same without the cache, for each group.
+def ask(run: Run, modules: Path, groups: Sequence[Params]) -> list[Surroundings]:
+    """The same without the cache, for each group, of the machine that does jobs by *run*.
 
     Raises:
         As :func:`surroundings_of`.
@@ -68,7 +71,7 @@ def ask(machine: Machine, modules: Path, groups: Sequence[Params]) -> list[Surro
         if isinstance(event, Data):
             answers.append(_read(event.data))
 
-    machine.run(Job(tuple(steps), modules={"probed": modules}, timeout_s=_TIMEOUT_S), take)
+    run(Job(tuple(steps), modules={"probed": modules}, timeout_s=_TIMEOUT_S), take)
     if len(answers) != len(groups):
         raise ProtocolError(
             f"{len(answers)} answers to {len(groups)} questions about the host", "it was asked once each"

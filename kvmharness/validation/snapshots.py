@@ -5,7 +5,6 @@ exit, and the time of a round trip to the instruction.
 """
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -13,7 +12,7 @@ from typing import cast
 
 from kvmharness.cells.matrix import select
 from kvmharness.cells.surroundings import Surroundings
-from kvmharness.cells.turn import EXECUTE, PlannedTurn
+from kvmharness.cells.turn import EXECUTE, DiffersError, PlannedTurn
 from kvmharness.lab.events import Data, Event
 from kvmharness.lab.image.initramfs import ImageParts
 from kvmharness.lab.job import Job, Machine, OnEvent
@@ -26,7 +25,7 @@ from kvmharness.lab.steps import Call, Load, Unload
 from kvmharness.results.record import CellResult
 from kvmharness.system.programs import Progress, silent
 from kvmharness.validation.campaign import EMULATED_PLAN
-from kvmharness.validation.probing import ask
+from kvmharness.validation.probing import Run, ask
 
 # Nested, so that everything that is measured has a part in it; each host of the catalogue can run some of them.
 _CANARIES = ("a:3x3", "a:3x3/novpid", "d:5")
@@ -160,9 +159,18 @@ def difference(machine: EmulatedMachine, state: Path, modules: Path) -> str:
     Raises:
         LostMachineError, StepFailedError: the cells did not run.
     """
-    (there,) = ask(machine, modules, [()])  # not from the cache: who waits for that may be who waits for the snapshot
-    booted = _results(there, modules, machine.run)
-    restored = _results(there, modules, lambda job, take: machine.run_restored(state, job, take))
+
+    def restore(job: Job, on_event: OnEvent) -> None:
+        machine.run_restored(state, job, on_event)
+
+    # Not from the cache: who waits for that may be who waits for the snapshot. The restored one is asked, which takes
+    # less time; should a booted one answer otherwise, it does not run what was planned for this.
+    (there,) = ask(restore, modules, [()])
+    try:
+        booted = _results(there, modules, machine.run)
+    except DiffersError as error:
+        return f"a restored host is not what a booted one is: {error}"
+    restored = _results(there, modules, restore)
     if not any(one.samples for one in booted):
         return "no cell runs in a booted host, so that a restored one cannot be compared with it"
     for one, other in zip(booted, restored, strict=True):
@@ -174,7 +182,7 @@ def difference(machine: EmulatedMachine, state: Path, modules: Path) -> str:
     return ""
 
 
-def _results(there: Surroundings, modules: Path, run: Callable[[Job, OnEvent], None]) -> list[CellResult]:
+def _results(there: Surroundings, modules: Path, run: Run) -> list[CellResult]:
     turn = PlannedTurn(select(_CANARIES), there, EMULATED_PLAN)
     steps = (Load("canary"), Call(EXECUTE, turn.arguments, required=True), Unload())
     results: list[CellResult] = []

@@ -204,6 +204,13 @@ def test_one_figure_that_differs_is_named(more, name):
     assert re.search(rf": {name} of a:3x3 is \S+ booted and \S+ restored$", said)
 
 
+def test_a_booted_host_that_is_not_what_the_restored_one_says():
+    machine = Compared(changed())
+    machine.calls[EXECUTE] = lambda emit, **rest: emit({"differs": "msrs"})
+    said = difference(machine, Path("state"), Path("modules"))
+    assert re.fullmatch(r"a restored host is not what a booted one is: .* planned for: msrs", said)
+
+
 def test_what_is_waited_for_is_said_once():
     said = []
     tell = snapshots._once(said.append)
