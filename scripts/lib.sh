@@ -46,9 +46,10 @@ need_packages() {
         say "this is not Debian: install yourself what corresponds to: $*"
         return
     fi
-    local missing=() package
+    local missing=() package installed
+    installed=$(dpkg-query -W -f '${Package} ${db:Status-Status}\n' "$@" 2>/dev/null || :)
     for package in "$@"; do
-        [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) == installed ]] || missing+=("$package")
+        grep -qx "$package installed" <<<"$installed" || missing+=("$package")
     done
     ((${#missing[@]})) || return 0
     if ((EUID)); then

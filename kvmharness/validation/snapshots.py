@@ -30,7 +30,7 @@ from kvmharness.validation.probing import Run, ask
 # Nested, so that everything that is measured has a part in it; each host of the catalogue can run some of them.
 _CANARIES = ("a:3x3", "a:3x3/novpid", "d:5")
 # What is about the ticks of the host's timer: how many of them a pass meets depends on when it begins.
-_EXITS = "kvm_exit exits EXTERNAL_INTERRUPT INTR irq_exits"
+_EXITS = "kvm_exit kvm_nested_vmexit exits EXTERNAL_INTERRUPT INTR irq_exits"
 _RELOADS = "host_state_reload fpu_reload preemption_reported preemption_other"
 _TICKS = frozenset(f"{_EXITS} {_RELOADS}".split())
 _TIMEOUT_S = 180.0

@@ -30,7 +30,8 @@ def test_a_cell_with_ept(skylake, cell):
         assert result.exits["VMRESUME"] == trips
         assert result.exits["VMCALL"] == trips
         assert result.stats["nested_run"] == trips
-        assert result.counts["kvm_nested_vmexit"] == trips
+        ticks = result.exits.get("EXTERNAL_INTERRUPT", 0)  # of the host's timer; some come while L2 runs
+        assert 0 <= result.counts["kvm_nested_vmexit"] - trips <= ticks
         assert result.exits["VMWRITE"] >= trips, "HOST_CR3 is in no shadow VMCS"
     else:
         assert result.predicted.loads == 0

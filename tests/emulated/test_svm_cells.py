@@ -40,7 +40,8 @@ def check_nested(result, exits_to_l0=0):
     trips = result.round_trips
     assert (result.exits["VMRUN"], result.exits["VMMCALL"]) == (trips, trips)
     assert result.stats["nested_run"] == trips
-    assert result.counts["kvm_nested_vmexit"] == trips * (1 + exits_to_l0)
+    ticks = result.exits.get("INTR", 0)  # of the host's timer; some come while L2 runs
+    assert 0 <= result.counts["kvm_nested_vmexit"] - trips * (1 + exits_to_l0) <= ticks
 
 
 @pytest.mark.parametrize("cell", WITH_NPT, ids=lambda cell: cell.id)

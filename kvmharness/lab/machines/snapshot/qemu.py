@@ -21,7 +21,7 @@ MEMORY = "ram"
 PORT, SAVE_BYTE = 0x505, 0x01
 """docs/specs/pvpanic.rst: the port, and its bit for a guest that has panicked."""
 
-_STREAM = "stream"
+STREAM = "stream"
 _POLL_S = 0.05
 _LEAVE_MEMORY_OUT = (
     "migrate-set-capabilities",
@@ -50,7 +50,7 @@ def restore_command(command: Sequence[str], folder: Path) -> list[str]:
         folder: where it is started.
     """
     orders: tuple[tuple[str, Mapping[str, Any]], ...]
-    orders = (("qmp_capabilities", {}), _LEAVE_MEMORY_OUT, ("migrate-incoming", {"uri": f"exec:cat {STATE}/{_STREAM}"}))
+    orders = (("qmp_capabilities", {}), _LEAVE_MEMORY_OUT, ("migrate-incoming", {"uri": f"exec:cat {STATE}/{STREAM}"}))
     (folder / "orders").write_bytes(b"".join(_request(order, arguments) for order, arguments in orders))
     # QEMU takes orders from a socket, a pipe or its standard input. What it answers gets among the results as noise.
     words = [*command, "-incoming", "defer", "-qmp", "stdio"]
@@ -74,14 +74,14 @@ def save(command: Sequence[str], folder: Path) -> None:
         qmp.ask("qmp_capabilities")
         qmp.wait_for(lambda said: said.get("event") == "GUEST_PANICKED")
         qmp.ask(*_LEAVE_MEMORY_OUT)
-        qmp.ask("migrate", {"uri": f"exec:cat > {STATE}/{_STREAM}"})
+        qmp.ask("migrate", {"uri": f"exec:cat > {STATE}/{STREAM}"})
         while (status := qmp.ask("query-migrate").get("status")) != "completed":
             if status in ("failed", "cancelled"):
                 raise LostMachineError(f"QEMU did not save the host: {status}", last_words(folder))
             time.sleep(_POLL_S)
         qmp.ask("quit")
         process.wait(SAVE_TIMEOUT_S)
-    path = folder / STATE / _STREAM
+    path = folder / STATE / STREAM
     path.write_bytes(running(path.read_bytes()))
 
 
