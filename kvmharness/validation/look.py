@@ -86,7 +86,8 @@ def look(
     check_variants(claims, [*(variant.name for variant in plan.variants), *plan.left_out], series.claims_path)
     chosen = plan.select(names)
     if isinstance(source, Source):
-        known = parameters.of_source(source, progress)
+        built = build.at_hand(source)
+        known = parameters.of_modules(built.modules) if built else parameters.of_tree(tree)
     else:
         known = parameters.of_modules(source.modules)
         for variant in chosen:

@@ -1,10 +1,10 @@
 """What a kernel's root cache is like is found in its source, in every form that it has there, or is said not to be."""
 
-import subprocess
-
 import pytest
 
-from kvmharness.lab.kernels.source import debian
+from kvmharness.lab.kernels.source import debian, to_read
+from kvmharness.lab.kernels.trees import KVM_FOLDERS
+from kvmharness.oracle import oracles
 from kvmharness.oracle.csource import NotDescribedError
 from kvmharness.oracle.rootcache.source import features
 from kvmharness.patches.apply import Overlay
@@ -137,20 +137,13 @@ def test_a_pgd_that_is_stored_by_one_path_and_not_by_the_other(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def linux(tmp_path_factory):
+def linux():
     """The part of Debian's kernel source that matters here."""
     try:
-        tarball = debian().path
+        source = debian()
     except MissingToolError as e:
         pytest.skip(f"{e}: {e.hint}")
-    tree = tmp_path_factory.mktemp("linux")
-    folders = ["virt/kvm", "arch/x86/kvm", "arch/x86/include/asm/kvm_host.h"]
-    top = tarball.name.removesuffix(".tar.xz")
-    subprocess.run(
-        ["tar", "-x", "-C", tree, "--strip-components=1", "-f", tarball, *(f"{top}/{name}" for name in folders)],
-        check=True,
-    )
-    return tree
+    return to_read(source, tuple({*KVM_FOLDERS, *oracles.READ}))
 
 
 @pytest.mark.slow
