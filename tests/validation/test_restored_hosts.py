@@ -73,7 +73,8 @@ def events(machine, job):
 def test_a_restored_host_does_what_a_booted_one_does(host, kernel):
     found = figures(restored(host, kernel), kernel)
     assert sum(time > 0 for *_, time in found) >= 2
-    assert found == figures(emulator.emulated_host(host, kernel), kernel)
+    for one, (*counts, time) in zip(found, figures(emulator.emulated_host(host, kernel), kernel), strict=True):
+        assert one == (*counts, pytest.approx(time, rel=1e-3))
 
 
 @pytest.mark.parametrize("host", HOSTS)
@@ -94,7 +95,7 @@ def processor_time(machine, job):
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("host", [HOSTS[0], HOSTS[-1]])  # one of each emulator
 def test_restoring_costs_a_fraction_of_booting(host, kernel):
     job = Job((), timeout_s=60)
     fast, slow = restored(host, kernel), emulator.emulated_host(host, kernel)
