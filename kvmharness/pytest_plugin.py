@@ -66,6 +66,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--kvm-kernel", metavar="BZIMAGE", default="", help="what the emulated host boots (default: one built for it)"
     )
     group.addoption(
+        "--kvm-emulator",
+        metavar="PATH",
+        default="",
+        help="the Bochs or QEMU to emulate it with, in the place of the installed one (also: KVMHARNESS_EMULATOR)",
+    )
+    group.addoption(
         "--kvm-no-snapshot",
         action="store_true",
         help="boot the emulated host, where it would be restored from a snapshot",
@@ -105,7 +111,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         _mark_needs(item)
     result = yield
     chosen = [item for item in items if any(mark.name in _MARKS for mark in item.iter_markers())]
-    if chosen or config.getoption("kvm_host") or _required(config):
+    if chosen or config.getoption("kvm_host") or config.getoption("kvm_emulator") or _required(config):
         _place(config, chosen)
     return result
 

@@ -12,7 +12,7 @@ from kvmharness.lab.kernels.choice import KernelChoice
 from kvmharness.results.store import save
 from kvmharness.system.files import check_writable
 from kvmharness.validation.bisect import Answer, Question, ask, check
-from kvmharness.validation.host import Emulated, emulated
+from kvmharness.validation.host import Emulated
 from kvmharness.vendors.known import of_module
 
 
@@ -66,7 +66,7 @@ def read(options: argparse.Namespace) -> Request:
         UsageError: no such cell, metric, host or tree, no number, or options that contradict each other.
         WriteError: the record could not be written.
     """
-    host = emulated(options.host, snapshot=options.snapshot)
+    host = shared.emulated_host(options)
     (cell,) = host.fitting((named(options.cell),))
     question = Question.of(cell, options.metric, options.bound)
     vendor = of_module(host.vendor_module)

@@ -20,7 +20,7 @@ from kvmharness.lab.kernels.build import Kernel
 from kvmharness.lab.kernels.choice import KernelChoice
 from kvmharness.lab.steps import Call, Exec, Exited, Load, Step
 from kvmharness.results.jsonread import map_of, text, text_map, texts
-from kvmharness.validation.host import Emulated, emulated
+from kvmharness.validation.host import Emulated
 
 _BOOT_TIMEOUT_S = 300.0
 _SIGNAL_BASE = 128
@@ -146,9 +146,7 @@ class Booted:
     @classmethod
     def of(cls, options: argparse.Namespace) -> "Booted":
         """What is asked for. Raises: UsageError, no such host, or options that contradict each other."""
-        return cls(
-            emulated(options.host, snapshot=options.snapshot), shared.kernel_choice(options), dict(options.param)
-        )
+        return cls(shared.emulated_host(options), shared.kernel_choice(options), dict(options.param))
 
     def ready(self, task: Task) -> tuple[Kernel, Machine]:
         """The kernel, built if it has to be, and the machine that is about to boot it."""

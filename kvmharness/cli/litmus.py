@@ -15,7 +15,7 @@ from kvmharness.litmus.reading import read_program
 from kvmharness.results.record import Record
 from kvmharness.results.tests import FAIL, PASS, SKIP, TestResult
 from kvmharness.results.verdict import Outcome
-from kvmharness.validation.host import HERE, resolve
+from kvmharness.validation.host import HERE
 from kvmharness.validation.hostbase import Host, LitmusRequest
 
 _OUTCOMES = {PASS: Outcome.PASS, FAIL: Outcome.FAIL, SKIP: Outcome.SKIPPED}
@@ -77,7 +77,7 @@ def read(options: argparse.Namespace) -> Request | Listing:
     programs = (*(select(names) if names or not files else ()), *map(read_program, files))
     if options.list:
         return Listing(programs)
-    host = resolve(options.host, snapshot=options.snapshot, jobs=options.jobs)
+    (host,) = shared.hosts(options)
     params, kernel = dict(options.param), shared.kernel_choice(options)
     host.check(kernel, params)
     settings = (tuple(sorted(params.items())),) if params else None

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 from kvmharness.cli.output import Output
 from kvmharness.hosts import catalogue
 from kvmharness.lab.kernels.choice import KernelChoice
-from kvmharness.validation.host import HERE
+from kvmharness.validation.host import HERE, Emulated, emulated, resolve_all
+from kvmharness.validation.hostbase import Host
 
 Request = TypeVar("Request")
 
@@ -40,7 +41,7 @@ class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
     """Shows defaults where they say something."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        says_nothing = action.default is None or isinstance(action.default, bool) or action.default == []
+        says_nothing = action.default is None or isinstance(action.default, bool) or action.default in ([], "")
         return action.help if says_nothing else super()._get_help_string(action)
 
 
@@ -111,11 +112,38 @@ def add_host_option(
             help="how many emulated hosts may be at work at the same time; by default as many as there are cores",
         )
     parser.add_argument(
+        "--emulator",
+        metavar="PATH",
+        default="",
+        help="a Bochs (for vmx) or a QEMU (for svm) of your own, in the place of the installed one; also by the "
+        "environment variable KVMHARNESS_EMULATOR",
+    )
+    parser.add_argument(
         "--no-snapshot",
         dest="snapshot",
         action="store_false",
         help="boot an emulated host for each job; otherwise one that has been booted is restored",
     )
+
+
+def emulated_host(options: argparse.Namespace) -> Emulated:
+    """The emulated host that :func:`add_host_option` read.
+
+    Raises:
+        UsageError: there is none of that name, or the emulator does not fit it.
+    """
+    return emulated(options.host, snapshot=options.snapshot, emulator=options.emulator)
+
+
+def hosts(options: argparse.Namespace) -> tuple[Host, ...]:
+    """The hosts that :func:`add_host_option` read, where there may be several, or this machine among them.
+
+    Raises:
+        UsageError: as :func:`kvmharness.validation.host.resolve_all`.
+    """
+    texts = options.host or [catalogue.first().spec]
+    texts = [texts] if isinstance(texts, str) else texts
+    return resolve_all(texts, snapshot=options.snapshot, jobs=options.jobs, emulator=options.emulator)
 
 
 def add_kernel_options(parser: argparse.ArgumentParser) -> None:

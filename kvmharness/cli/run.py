@@ -16,7 +16,7 @@ from kvmharness.guest.layout import SAMPLES_MAX
 from kvmharness.oracle import oracles
 from kvmharness.results.record import CellResult, Record
 from kvmharness.results.verdict import Outcome
-from kvmharness.validation.host import HERE, Emulated, ThisMachine, resolve
+from kvmharness.validation.host import HERE, Emulated, ThisMachine
 from kvmharness.validation.hostbase import Host, RunRequest
 
 _ORACLE = oracles.named(oracles.DEFAULT)
@@ -119,11 +119,7 @@ def read(options: argparse.Namespace) -> Request | Listing:
     cells = select(tuple(options.cells))
     if options.list:
         return Listing(cells)
-    host, params, kernel = (
-        resolve(options.host, snapshot=options.snapshot, jobs=options.jobs),
-        dict(options.param),
-        shared.kernel_choice(options),
-    )
+    (host,), params, kernel = shared.hosts(options), dict(options.param), shared.kernel_choice(options)
     host.check(kernel, params)
     given = {field: getattr(options, field) for _, field, _, _ in _LENGTHS if hasattr(options, field)}
     wanted = RunRequest(

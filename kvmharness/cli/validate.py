@@ -15,12 +15,11 @@ from kvmharness.cli.options import Verbs, verb
 from kvmharness.cli.output import VERBOSE, Output, Task
 from kvmharness.cli.reports import Reports, add_report_options, document
 from kvmharness.errors import UsageError
-from kvmharness.hosts import catalogue
 from kvmharness.patches import series as series_files
 from kvmharness.patches.series import Series
 from kvmharness.patches.variants import check_names
 from kvmharness.results.record import CellResult, Record
-from kvmharness.validation.host import HERE, resolve
+from kvmharness.validation.host import HERE
 
 if TYPE_CHECKING:
     from kvmharness.validation.campaign import Keeping
@@ -107,9 +106,7 @@ def read(options: argparse.Namespace) -> Request:
     if options.claims_only and options.claims is None:
         raise UsageError("--claims-only without --claims", "Name the file with the claims: --claims FILE.")
     words, names = _apart(options.cells, options.variants)
-    hosts = dict.fromkeys(
-        resolve(text, snapshot=options.snapshot, jobs=options.jobs) for text in options.host or [catalogue.first().spec]
-    )
+    hosts = shared.hosts(options)
     reports = Reports.of(options, (options.series, options.claims))
     series = series_files.load(
         options.series,

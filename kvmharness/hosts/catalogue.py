@@ -5,6 +5,8 @@ The row of a vendor that stands first is what the vendor's name alone means.
 """
 
 from collections.abc import Iterable
+from importlib import import_module
+from typing import Any
 
 from kvmharness.errors import UsageError
 from kvmharness.lean.dataclasses import dataclass
@@ -20,17 +22,29 @@ class Emulator:
         machine: the class that makes its machines, "module:Class", of the form of
             :class:`kvmharness.lab.machines.emulator.EmulatedMachine`.
         packages: its group in :mod:`kvmharness.system.packages`; empty when nothing has to be installed.
+        itself: what of that is the emulator itself, which the user may bring along.
     """
 
     title: str
     machine: str
     packages: str = ""
+    itself: tuple[str, ...] = ()
 
-    def lacks(self) -> dict[str, str]:
-        """What must be installed before its hosts can be started: program or file -> packages."""
+    def lacks(self, *, brought: bool = False) -> dict[str, str]:
+        """What must be installed before its hosts can be started: program or file -> packages.
+
+        Args:
+            brought: the user has an emulator of his own.
+        """
         from kvmharness.system import packages
 
-        return packages.missing(getattr(packages, self.packages)) if self.packages else {}
+        wanted = getattr(packages, self.packages) if self.packages else ()
+        return packages.missing(name for name in wanted if not (brought and name in self.itself))
+
+    def machine_class(self) -> Any:
+        """The class that :attr:`machine` names."""
+        module, _, name = self.machine.partition(":")
+        return getattr(import_module(module), name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +101,8 @@ class EmulatedHost:
         return params, tuple(missing)
 
 
-BOCHS = Emulator("Bochs", "kvmharness.lab.machines.bochs:Bochs", packages="BOCHS")
-QEMU = Emulator("QEMU", "kvmharness.lab.machines.qemu:Qemu", packages="QEMU")
+BOCHS = Emulator("Bochs", "kvmharness.lab.machines.bochs:Bochs", "BOCHS", ("bochs", "libbx_sdl2_gui.so"))
+QEMU = Emulator("QEMU", "kvmharness.lab.machines.qemu:Qemu", "QEMU", ("qemu-system-x86_64",))
 
 _ALL = ("kvm", "nested", "perf", "kprobes", "root")
 _VMX = (*_ALL, "nested_vmx", "pcid")
@@ -123,6 +137,11 @@ def first(vendor: str = "") -> EmulatedHost:
 def vendors() -> tuple[str, ...]:
     """The vendors that there are emulated hosts of."""
     return tuple(dict.fromkeys(host.vendor for host in HOSTS))
+
+
+def emulators() -> tuple[Emulator, ...]:
+    """The emulators that there are hosts of."""
+    return tuple(dict.fromkeys(host.emulator for host in HOSTS))
 
 
 def offering(need: str) -> tuple[EmulatedHost, ...]:

@@ -24,6 +24,7 @@ PROGRAMS = {
     "make": "make",
     "modprobe": "kmod",
     "nice": "coreutils",
+    "nm": "binutils",
     "qemu-system-x86_64": "qemu-system-x86",
     "rmmod": "kmod",
     "strip": "binutils",

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 
 import pytest
 
+from kvmharness.errors import UsageError
 from kvmharness.hosts import catalogue
 from kvmharness.hosts.facts import HostFacts, facts
 from kvmharness.hosts.needs import Unmet, all_unmet, check_names
 from kvmharness.kvm.capabilities import Capabilities, capabilities
 from kvmharness.kvm.system import Kvm
+from kvmharness.lab.machines.own import identify
 
 ALIASES = ("kvm", "nested_vmx", "nested_svm")
 """Markers that stand for the need of the same name."""
@@ -68,7 +70,11 @@ class Session:
 
     def __init__(self, config: pytest.Config, required: Sequence[str]) -> None:
         check_names(required)
-        spec = str(config.getoption("kvm_host"))
+        spec, emulator = (str(config.getoption(name)) for name in ("kvm_host", "kvm_emulator"))
+        if emulator and not spec:
+            raise UsageError("--kvm-emulator without --kvm-host", "Name the host: --kvm-host vmx or svm, for example.")
+        if emulator:
+            identify(emulator)
         self._config = config
         self._emulated = catalogue.named(spec).name if spec else ""
 

@@ -4,10 +4,10 @@ What was typed is resolved here, once. Nobody else asks which of the two a host 
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kvmharness.errors import HostRequirementError, UsageError
 from kvmharness.hosts import catalogue
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from kvmharness.lab.kernels.build import Kernel
     from kvmharness.lab.kernels.choice import KernelChoice
     from kvmharness.lab.kernels.source import Source
+    from kvmharness.lab.machines.own import OwnEmulator
     from kvmharness.results.record import OracleView, Record
     from kvmharness.validation.collector import OnResult
     from kvmharness.validation.litmus import OnTest
@@ -146,11 +147,13 @@ class Emulated(Host):
         entry: of the catalogue.
         snapshot: whether its machines may be restored for a job in the place of a boot.
         jobs: how many of its machines may be at work at the same time; as many as there are cores when None.
+        own: the user's own emulator for it.
     """
 
     entry: EmulatedHost
     snapshot: bool = True
     jobs: int | None = None
+    own: "OwnEmulator | None" = None
 
     turns = 1  # every turn is the same
 
@@ -240,7 +243,7 @@ class Emulated(Host):
         """A new one for each kernel."""
         from kvmharness.system.programs import MissingToolError
 
-        if lacking := self.entry.emulator.lacks():
+        if lacking := self.entry.emulator.lacks(brought=self.own is not None):
             raise MissingToolError(*lacking)
         return self.machine
 
@@ -253,32 +256,56 @@ class Emulated(Host):
         from kvmharness.validation.snapshots import emulated_host
 
         at_once = self.jobs or len(os.sched_getaffinity(0))
-        return emulated_host(self.entry.name, kernel, snapshot=self.snapshot, at_once=at_once)
+        return emulated_host(self.entry.name, kernel, snapshot=self.snapshot, at_once=at_once, own=self.own)
 
 
-def resolve(text: str, *, snapshot: bool = True, jobs: int | None = None) -> Host:
-    """The host that the user means.
+def resolve(text: str, **how: Any) -> Host:
+    """The host that the user means; as :func:`resolve_all`."""
+    return resolve_all((text,), **how)[0]
+
+
+def resolve_all(texts: Sequence[str], *, emulator: str = "", **how: Any) -> tuple[Host, ...]:
+    """The hosts that the user means, each once.
 
     Args:
-        text: its name.
-        snapshot: whether an emulated one may start from a snapshot.
-        jobs: how many emulated ones may be at work at the same time; as many as there are cores when None.
+        texts: their names.
+        emulator: the path of the user's own emulator for those of its kind; empty for none.
+        how: see :class:`Emulated`: *snapshot* and *jobs*.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is none of that name, or the emulator is none, or fits none of them.
     """
-    return ThisMachine() if text == HERE else emulated(text, snapshot=snapshot, jobs=jobs)
+    from kvmharness.lab.machines.own import chosen_emulator
+
+    entries = {text: _entry(text) for text in texts if text != HERE}
+    own = chosen_emulator(emulator, entries.values())
+
+    def host(text: str) -> Host:
+        return ThisMachine() if text == HERE else _emulated(entries[text], own, how)
+
+    return tuple(dict.fromkeys(map(host, texts)))
 
 
-def emulated(text: str, *, snapshot: bool = True, jobs: int | None = None) -> Emulated:
-    """The emulated host that the user means; as :func:`resolve`.
+def emulated(text: str, *, emulator: str = "", **how: Any) -> Emulated:
+    """The emulated host that the user means; as :func:`resolve_all`.
 
     Raises:
-        UsageError: there is none.
+        UsageError: as there.
     """
+    from kvmharness.lab.machines.own import chosen_emulator
+
+    entry = _entry(text)
+    return _emulated(entry, chosen_emulator(emulator, (entry,)), how)
+
+
+def _entry(text: str) -> EmulatedHost:
     if entry := catalogue.find(text):
-        return Emulated(entry, snapshot, jobs)
+        return entry
     raise UsageError(f"no host is called {text!r}", f"Choose {catalogue.choices()}.")
+
+
+def _emulated(entry: EmulatedHost, own: "OwnEmulator | None", how: Mapping[str, Any]) -> Emulated:
+    return Emulated(entry, own=own and own.for_host(entry), **how)
 
 
 def _view(has: tuple[str, ...] | None, kernel: "Kernel | None" = None) -> "OracleView | None":

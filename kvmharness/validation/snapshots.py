@@ -20,6 +20,7 @@ from kvmharness.lab.job import Job, Machine, OnEvent
 from kvmharness.lab.kernels import build
 from kvmharness.lab.machines import emulator
 from kvmharness.lab.machines.emulator import EmulatedMachine
+from kvmharness.lab.machines.own import OwnEmulator
 from kvmharness.lab.machines.snapshot.kept import forget, kept
 from kvmharness.lab.machines.snapshot.state import DamagedError, NoSnapshotError
 from kvmharness.lab.steps import Call, Load, Unload
@@ -55,11 +56,12 @@ def emulated_host(
     say: Progress = say,
     snapshot: bool = True,
     at_once: int = 1,
+    own: OwnEmulator | None = None,
 ) -> Machine:
     """A machine to run jobs on; as :func:`kvmharness.lab.machines.emulator.emulated_host`, but faster.
 
     Args:
-        name, kernel, parts, progress: as there.
+        name, kernel, parts, progress, own: as there.
         say: takes what is being done about snapshots, and once why there is none.
         snapshot: whether jobs start from a snapshot.
         at_once: how many jobs may be done at the same time.
@@ -68,7 +70,7 @@ def emulated_host(
         As there.
     """
     made = kernel or build.kernel(progress=progress)
-    machine = emulator.emulated_host(name, made, parts=parts)
+    machine = emulator.emulated_host(name, made, parts=parts, own=own)
     return Snapshotted(cast(EmulatedMachine, machine), made.modules, say, snapshot, at_once)
 
 

@@ -55,7 +55,7 @@ def desk(tmp_path, monkeypatch):
 
     for name in ("kernel", "variant"):
         monkeypatch.setattr(build, name, building)
-    monkeypatch.setattr(Emulator, "lacks", lambda emulator: {})
+    monkeypatch.setattr(Emulator, "lacks", lambda emulator, brought: {})
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     files = {"arch/x86/kvm/demo.c": DEMO, "arch/x86/kvm/vmx/vmx.c": "module_param_named(ept, enable_ept, bool, 0);\n"}

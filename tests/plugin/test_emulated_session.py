@@ -206,6 +206,20 @@ def test_a_machine_that_does_not_start_is_an_error_on_every_test(suite, boots, r
     assert result.ret == ExitCode.FAIL
 
 
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["--kvm-host", "vmx", "--kvm-emulator", "/nowhere"], "*/nowhere: No such file or directory*"),
+        (["--kvm-emulator", "/bin/true"], "*--kvm-emulator without --kvm-host*"),
+    ],
+)
+def test_an_emulator_that_is_none_is_a_usage_error(pytester, arguments, why):
+    pytester.makepyfile("def test_nothing(): pass")
+    result = pytester.runpytest(*arguments)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([why])
+
+
 def test_what_the_emulated_host_lacks_outside_is_a_usage_error(suite, boots, run, monkeypatch):
     def no_emulator(*arguments, **more):
         raise MissingToolError("bochs")

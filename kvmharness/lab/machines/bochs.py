@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from kvmharness.errors import UsageError
 from kvmharness.lab.image.initramfs import write_iso
 from kvmharness.lab.machines.emulator import CONSOLE, INITRAMFS, MEMORY_MB, EmulatedMachine
+from kvmharness.lab.machines.own import Build, ask
 from kvmharness.lab.machines.snapshot import bochs as snapshot
 from kvmharness.lab.machines.snapshot.state import STATE, reserved_memory
 from kvmharness.system.programs import find
@@ -14,6 +16,11 @@ from kvmharness.system.programs import find
 # Emulated instructions a second. About what the emulator does on a current machine, so that emulated time passes like
 # ours.
 IPS = 50_000_000
+
+# What shows the guest's display: those that open neither a window nor a port.
+_DISPLAYS = ("sdl2", "nogui", "sdl")
+_DEBUGGER = "debugger"
+_VERSION = re.compile(r"Bochs x86 Emulator (\S+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +31,31 @@ class Bochs(EmulatedMachine):
     version_option = "--help"
     binary = "bochs-bin"  # bochs is a script that starts it
     memory_file = snapshot.MEMORY
+    words = (f"tsc_early_khz={IPS // 1000}",)
 
     def version(self, said: str) -> str:
         """Its first word after the name."""
-        found = re.search(r"Bochs x86 Emulator (\S+)", said)
+        found = _VERSION.search(said)
         return found[1] if found else ""
+
+    @classmethod
+    def recognise(cls, program: Path) -> Build | None:
+        """See :class:`EmulatedMachine`; its parts are its display, and the debugger where it has one."""
+        said = ask(program, "--help")
+        if (found := _VERSION.search(said)) is None:
+            return None
+        # It reads the display first; without a ROM it does not get any further than its settings.
+        end = ("romimage: file=/nowhere", "panic: action=fatal")
+        display = next(
+            (name for name in _DISPLAYS if _no(name) not in ask(program, "-q", "-n", f"display_library: {name}", *end)),
+            None,
+        )
+        if display is None:
+            raise UsageError(
+                f"{program} has no display library that needs neither a screen nor a port",
+                "Build it with one of: " + ", ".join(f"--with-{name}" for name in _DISPLAYS),
+            )
+        return Build(found[1], frozenset((display, *([_DEBUGGER] if "-rc filename" in said else []))))
 
     def environment(self) -> Mapping[str, str]:
         """A display that is none and listens on no port; and, with a compiler, an RDRAND that repeats."""
@@ -41,10 +68,10 @@ class Bochs(EmulatedMachine):
         return self._command(folder)
 
     def _command(self, folder: Path, *words: str) -> list[str]:
-        command_line = self.kernel_command_line(f"tsc_early_khz={IPS // 1000}", *words)
+        command_line = self.kernel_command_line(*words)
         write_iso(folder / "boot.iso", self.kernel, folder / INITRAMFS, command_line)
         (folder / "bochsrc").write_text(self._settings())
-        return [self.program, "-q", "-f", "bochsrc", *_go_on(folder)]
+        return [self.executable, "-q", "-f", "bochsrc", *self._go_on(folder)]
 
     def cannot_be_saved(self) -> str:
         """See :class:`EmulatedMachine`."""
@@ -53,6 +80,8 @@ class Bochs(EmulatedMachine):
             return f"how Bochs {version} saves a host is not known, only how Bochs {snapshot.VERSION} does"
         if snapshot.shared_object() is None:
             return "to save a host in Bochs takes a C compiler: install gcc and libc6-dev"
+        if self.own and not snapshot.can_save(self.own.path):
+            return f"{self.own.path} does not export what saves a host: build it with --enable-plugins"
         return ""
 
     def save(self, folder: Path) -> None:
@@ -63,7 +92,7 @@ class Bochs(EmulatedMachine):
 
     def restore_command(self, folder: Path) -> list[str]:
         """See :class:`EmulatedMachine`."""
-        return [self.program, "-q", "-r", STATE, *_go_on(folder)]
+        return [self.executable, "-q", "-r", STATE, *self._go_on(folder)]
 
     def restore_environment(self) -> Mapping[str, str]:
         """See :class:`EmulatedMachine`."""
@@ -71,7 +100,9 @@ class Bochs(EmulatedMachine):
 
     def _settings(self) -> str:
         bios, vga = find("BIOS-bochs-latest"), find("VGABIOS")
-        find("libbx_sdl2_gui.so")
+        if not self.own:
+            find("libbx_sdl2_gui.so")
+        display = next(name for name in _DISPLAYS if not self.own or name in self.own.build.parts)
         cpu = f"cpu: model={self.host.model}, count=1, ips={IPS}, ignore_bad_msrs=1, reset_on_triple_fault=0"
         return "\n".join(
             (
@@ -81,7 +112,7 @@ class Bochs(EmulatedMachine):
                 cpu,
                 # The clock follows emulated instructions and starts at a fixed time: runs repeat exactly.
                 "clock: sync=none, time0=1700000000",
-                "display_library: sdl2",
+                f"display_library: {display}",
                 "boot: cdrom",
                 "ata0-master: type=cdrom, path=boot.iso, status=inserted",
                 f"com1: enabled=1, mode=file, dev={CONSOLE}",
@@ -97,8 +128,13 @@ class Bochs(EmulatedMachine):
             )
         )
 
+    def _go_on(self, folder: Path) -> list[str]:
+        """A debugger, which Debian's build has, waits for a command before the first instruction."""
+        if self.own and _DEBUGGER not in self.own.build.parts:
+            return []
+        (folder / "debugger").write_text("c\n")
+        return ["-rc", "debugger"]
 
-def _go_on(folder: Path) -> list[str]:
-    """Debian's build has the debugger compiled in, which waits for a command before the first instruction."""
-    (folder / "debugger").write_text("c\n")
-    return ["-rc", "debugger"]
+
+def _no(display: str) -> str:
+    return f"display library '{display}' not available"

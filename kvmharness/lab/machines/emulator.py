@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache as cache_results
-from importlib import import_module
 from pathlib import Path
 from typing import ClassVar, cast
 
@@ -29,6 +28,7 @@ from kvmharness.lab.image.initramfs import (
 from kvmharness.lab.image.interpreter import own_modules
 from kvmharness.lab.job import Job, Machine, OnEvent
 from kvmharness.lab.kernels import build
+from kvmharness.lab.machines.own import Build, OwnEmulator
 from kvmharness.lab.machines.snapshot.state import (
     STATE,
     NoSnapshotError,
@@ -56,15 +56,19 @@ class EmulatedMachine(ABC):
         kernel: a bzImage.
         host: which machine.
         parts: what its image holds besides the job.
-        program: the emulator.
+        own: the user's own emulator, in the place of the installed one.
+        program: the emulator that is installed.
+        words: what the emulator adds to each kernel's command line.
         memory_file: of a saved host's files the one that holds its memory; empty when hosts cannot be saved.
     """
 
     kernel: Path
     host: EmulatedHost
     parts: ImageParts = field(default_factory=ImageParts)
+    own: OwnEmulator | None = None
 
     program: ClassVar[str]
+    words: ClassVar[tuple[str, ...]] = ()
     memory_file: ClassVar[str] = ""
     at_once: ClassVar[int] = 1
 
@@ -78,11 +82,25 @@ class EmulatedMachine(ABC):
 
     version_option: ClassVar[str] = "--version"
 
+    @classmethod
+    def recognise(cls, program: Path) -> Build | None:
+        """What a program says that is this emulator; None when it is another one, or cannot be brought along.
+
+        Raises:
+            UsageError: it is this emulator, but emulates no host of ours.
+        """
+        return None
+
+    @property
+    def executable(self) -> str:
+        """What is started."""
+        return str(self.own.path) if self.own else self.program
+
     @property
     def description(self) -> str:
-        """Emulator, version, CPU model."""
-        said = _said(find(self.program), self.version_option)
-        return f"{self.host.emulator.title} {self.version(said)} {self.host.model}"
+        """Emulator, version (and of the user's own what tells it from others of that version), CPU model."""
+        version = self.own.identity if self.own else self.version(_said(find(self.program), self.version_option))
+        return f"{self.host.emulator.title} {version} {self.host.model}"
 
     @property
     def identity(self) -> str:
@@ -91,7 +109,7 @@ class EmulatedMachine(ABC):
 
     def kernel_command_line(self, *more: str) -> str:
         """What the kernel is booted with."""
-        words = (COMMAND_LINE, f"{LAB_MARKER}{self.host.name}", *more, self.host.command_line)
+        words = (COMMAND_LINE, f"{LAB_MARKER}{self.host.name}", *self.words, *more, self.host.command_line)
         return " ".join(filter(None, words))
 
     def environment(self) -> Mapping[str, str]:
@@ -100,7 +118,7 @@ class EmulatedMachine(ABC):
 
     def run(self, job: Job, on_event: OnEvent) -> None:
         """See :meth:`kvmharness.lab.job.Machine.run`."""
-        find(self.program)
+        find(self.executable)
         with self._folder() as folder:
             write_initramfs(folder / INITRAMFS, self.parts, job)
             self._supervise(self.command(folder), self.environment(), job, on_event, folder)
@@ -132,13 +150,21 @@ class EmulatedMachine(ABC):
     def saved_identity(self) -> str:
         """Equal for two machines of which one can go on with what the other one has saved."""
         return cache.digest(
-            self.identity, _file_facts(self.binary), base_archive(self.parts).name, MEMORY_MB, reserved_memory(), _SAVED
+            self.identity, self._binary_facts(), base_archive(self.parts).name, MEMORY_MB, reserved_memory(), _SAVED
         )
 
     @property
     def binary(self) -> str:
         """The program that is the emulator, where that is not what starts it."""
         return self.program
+
+    def _binary_facts(self) -> list[object]:
+        """What tells the program from another one of the same version."""
+        if self.own:
+            return [self.own.sha256]
+        path = Path(find(self.binary)).resolve()
+        stat = path.stat()
+        return [str(path), stat.st_size, stat.st_mtime_ns]
 
     def run_restored(self, state: Path, job: Job, on_event: OnEvent) -> None:
         """As :meth:`run`, with a restored host in the place of a booted one.
@@ -186,19 +212,13 @@ def _said(program: str, option: str) -> str:
     return said.stdout + said.stderr
 
 
-def _file_facts(program: str) -> list[object]:
-    """What tells a program from another one of the same version."""
-    path = Path(find(program)).resolve()
-    stat = path.stat()
-    return [str(path), stat.st_size, stat.st_mtime_ns]
-
-
 def emulated_host(
     name: str | None = None,
     kernel: build.Kernel | None = None,
     *,
     parts: ImageParts | None = None,
     progress: Progress = silent,
+    own: OwnEmulator | None = None,
 ) -> Machine:
     """A machine to run jobs on.
 
@@ -207,6 +227,7 @@ def emulated_host(
         kernel: what it boots; the default kernel, built if need be, when None.
         parts: what its image holds besides a job.
         progress: takes a line about once a second while a kernel is built.
+        own: the user's own emulator, of the kind that emulates the host.
 
     Raises:
         UsageError: no such host.
@@ -214,7 +235,5 @@ def emulated_host(
             :func:`kvmharness.lab.kernels.build.kernel`.
     """
     host = catalogue.first() if name is None else catalogue.named(name)
-    module, _, made_by = host.emulator.machine.partition(":")
-    make = getattr(import_module(module), made_by)
     image = (kernel or build.kernel(progress=progress)).image
-    return cast(Machine, make(image, host, parts or ImageParts()))
+    return cast(Machine, host.emulator.machine_class()(image, host, parts or ImageParts(), own))

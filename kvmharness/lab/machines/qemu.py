@@ -4,9 +4,14 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from kvmharness.errors import UsageError
 from kvmharness.lab.machines.emulator import CONSOLE, INITRAMFS, MEMORY_MB, EmulatedMachine
+from kvmharness.lab.machines.own import Build, ask
 from kvmharness.lab.machines.snapshot import qemu as snapshot
 from kvmharness.lab.machines.snapshot.state import reserved_memory
+
+_VERSION = re.compile(r"QEMU emulator version (\S+)")
+_EMULATES = b'{"execute": "qmp_capabilities"}\n{"execute": "query-target"}\n{"execute": "quit"}\n'
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +23,21 @@ class Qemu(EmulatedMachine):
 
     def version(self, said: str) -> str:
         """What emulates the instructions, and the version's number."""
-        found = re.search(r"version (\S+)", said)
+        found = _VERSION.search(said)
         return f"TCG {found[1] if found else ''}"
+
+    @classmethod
+    def recognise(cls, program: Path) -> Build | None:
+        """See :class:`EmulatedMachine`."""
+        if (found := _VERSION.search(ask(program, cls.version_option))) is None:
+            return None
+        words = ("-M", "none", "-accel", "tcg", "-nodefaults", "-display", "none", "-qmp", "stdio")
+        if '"arch": "x86_64"' not in ask(program, *words, told=_EMULATES):
+            raise UsageError(
+                f"{program} is a QEMU that does not emulate x86-64 by itself (TCG)",
+                "Name a qemu-system-x86_64 in the place where it was installed.",
+            )
+        return Build(f"TCG {found[1]}")
 
     def command(self, folder: Path) -> list[str]:
         """QEMU reads no file of ours but kernel and initramfs."""
@@ -53,7 +71,7 @@ class Qemu(EmulatedMachine):
 
     def _machine(self) -> list[str]:
         return [
-            self.program,
+            self.executable,
             # One thread that counts instructions, and a clock that follows them: runs repeat.
             *("-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off"),
             *("-rtc", "base=2020-01-01,clock=vm"),

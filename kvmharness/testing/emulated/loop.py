@@ -9,9 +9,11 @@ import pytest
 
 from kvmharness.errors import KvmHarnessError, LostMachineError
 from kvmharness.guest import shipped as programs
+from kvmharness.hosts import catalogue
 from kvmharness.lab.image.initramfs import ImageParts
 from kvmharness.lab.job import Job
 from kvmharness.lab.kernels import build
+from kvmharness.lab.machines.own import OwnEmulator, chosen_emulator
 from kvmharness.lab.steps import Call, Load, Step, Unload
 from kvmharness.testing.emulated.replay import Replay
 from kvmharness.testing.emulated.suite import ROOT, Suite, suite
@@ -31,7 +33,7 @@ _OWN_OPTIONS = """
     inifilename invert keepduplicates keyword last_failed_no_failures lf log_file markers markexpr maxfail newfirst
     noconftest override_ini pastebin plugins pyargs pythonwarnings rootdir show_fixtures_per_test showfixtures
     stepwise stepwise_reset stepwise_skip strict strict_config strict_markers trace traceconfig version xmlpath
-    kvm_host kvm_kernel kvm_modules kvm_no_snapshot kvm_timeout
+    kvm_emulator kvm_host kvm_kernel kvm_modules kvm_no_snapshot kvm_timeout
 """
 # Settings that are about finding tests, plugins and files outside.
 _OWN_SETTINGS = """
@@ -51,6 +53,7 @@ def run(session: pytest.Session, places: Mapping[pytest.Item, Place]) -> bool:
         raise session.Interrupted(f"{session.testsfailed} errors during collection")
     if session.config.pluginmanager.hasplugin("dsession") or hasattr(session.config, "workerinput"):
         raise pytest.UsageError("--kvm-host and pytest-xdist's -n cannot be used together")
+    own = _own_emulator(session.config, places)
     here = [item for item in session.items if not places.get(item, Place()).host]
     for item, following in zip_longest(here, here[1:]):
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
@@ -63,15 +66,29 @@ def run(session: pytest.Session, places: Mapping[pytest.Item, Place]) -> bool:
         if (place := places.get(item, Place())).host:
             hosts.setdefault(place.host, {}).setdefault(place.params, []).append(item)
     for host, groups in hosts.items():
-        _EmulatedHost(session, host, groups).run()
+        _EmulatedHost(session, host, groups, own).run()
     return True
+
+
+def _own_emulator(config: pytest.Config, places: Mapping[pytest.Item, Place]) -> OwnEmulator | None:
+    hosts = dict.fromkeys(place.host for place in places.values() if place.host)
+    try:
+        return chosen_emulator(str(config.getoption("kvm_emulator")), map(catalogue.named, hosts))
+    except KvmHarnessError as error:
+        raise pytest.UsageError(f"{error} {error.hint}") from error
 
 
 class _EmulatedHost:
     """The tests of one emulated host: one boot, and another one after each crash."""
 
-    def __init__(self, session: pytest.Session, host: str, groups: Mapping[Params, list[pytest.Item]]) -> None:
-        self._session, self._config, self._host = session, session.config, host
+    def __init__(
+        self,
+        session: pytest.Session,
+        host: str,
+        groups: Mapping[Params, list[pytest.Item]],
+        own: OwnEmulator | None,
+    ) -> None:
+        self._session, self._config, self._host, self._own = session, session.config, host, own
         self._params = {item: params for params, items in groups.items() for item in items}
         self._timeout_s = float(self._config.getoption("kvm_timeout"))
 
@@ -81,7 +98,8 @@ class _EmulatedHost:
             kernel = self._kernel()
             parts = ImageParts(carried.packages)
             snapshot = not self._config.getoption("kvm_no_snapshot")
-            machine = emulated_host(self._host, kernel, parts=parts, say=self._say, snapshot=snapshot)
+            own = self._own and self._own.for_host(catalogue.named(self._host))
+            machine = emulated_host(self._host, kernel, parts=parts, say=self._say, snapshot=snapshot, own=own)
         except KvmHarnessError as error:
             raise pytest.UsageError(f"{error} {error.hint}".strip()) from error
         left = list(self._params)

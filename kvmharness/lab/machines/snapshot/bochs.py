@@ -22,6 +22,7 @@ VERSION = "2.7"
 MEMORY = "memory.ram"
 PORT, SAVE_BYTE = 0xE9, 0xA5
 
+_SAVES = {b"SIM", b"_ZN13bx_real_sim_c10save_stateEPKc"}
 _SOURCE = Path(__file__).with_name("bochs.c")
 # A restored session registers the timer of the USB controller before those of the serial ports, and a new one the other
 # way round, while the state lists timers by the number that they were given. Number when restored -> when saved.
@@ -40,6 +41,11 @@ def shared_object() -> Path | None:
         run(["gcc", "-O2", "-Wall", "-shared", "-fPIC", "-o", str(target), str(_SOURCE), "-ldl"], writes=target)
 
     return cache.file_entry("preload", cache.digest(source, os.uname().machine), compile_it)
+
+
+def can_save(program: Path) -> bool:
+    """Whether a Bochs exports what :func:`shared_object` calls."""
+    return set(run(["nm", "--dynamic", "--defined-only", str(program)]).split()) >= _SAVES
 
 
 def save(command: Sequence[str], folder: Path, state: Path, environment: dict[str, str]) -> None:
