@@ -3,11 +3,13 @@
 import argparse
 from dataclasses import dataclass
 
+from kvmharness.cells.params import Params
 from kvmharness.cli import options as shared
 from kvmharness.cli.options import Verbs, verb
 from kvmharness.cli.output import VERBOSE, Output
 from kvmharness.cli.reports import Reports, add_report_options, document
-from kvmharness.errors import ExitCode
+from kvmharness.errors import ExitCode, UsageError
+from kvmharness.lab.kernels.choice import KernelChoice
 from kvmharness.litmus.named.all import select
 from kvmharness.litmus.named.entry import RULES
 from kvmharness.litmus.program import Program
@@ -15,9 +17,12 @@ from kvmharness.litmus.reading import read_program
 from kvmharness.results.record import Record
 from kvmharness.results.tests import FAIL, PASS, SKIP, TestResult
 from kvmharness.results.verdict import Outcome
+from kvmharness.system.files import write_whole
 from kvmharness.validation.host import HERE
-from kvmharness.validation.hostbase import Host, LitmusRequest
+from kvmharness.validation.hostbase import Host
+from kvmharness.validation.hunt import Random
 
+_LONGEST_S = 7 * 24 * 3600
 _OUTCOMES = {PASS: Outcome.PASS, FAIL: Outcome.FAIL, SKIP: Outcome.SKIPPED}
 
 
@@ -39,6 +44,19 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
     )
     shared.add_host_option(made, default=HERE, here=True)
     made.add_argument("--list", action="store_true", help="list the tests, each with what is lost when it fails")
+    made.add_argument(
+        "--random",
+        metavar="SEED",
+        type=shared.number(1 << 62),
+        help="random tests in the place of named ones; the same seed gives the same tests",
+    )
+    made.add_argument(
+        "--for",
+        dest="seconds",
+        metavar="TIME",
+        type=seconds,
+        help="for how long, such as 60s or 10m; without it each setting gets as many as it always does",
+    )
     add_report_options(made)
     shared.add_parameter_option(made)
     shared.add_kernel_options(made)
@@ -50,12 +68,19 @@ class Request:
 
     Attributes:
         host: where.
-        wanted: what.
+        programs, random: what.
+        settings: of KVM's parameters, each in turn; None for those that matter there.
+        kernel: under which kernel.
+        command: how to make this run again.
         reports: the files to write about it.
     """
 
     host: Host
-    wanted: LitmusRequest
+    programs: tuple[Program, ...]
+    random: Random | None
+    settings: tuple[Params, ...] | None
+    kernel: KernelChoice
+    command: tuple[str, ...]
     reports: Reports
 
 
@@ -74,14 +99,27 @@ def read(options: argparse.Namespace) -> Request | Listing:
     """
     files = [text for text in options.tests if "/" in text or text.endswith(".litmus")]
     names = tuple(text for text in options.tests if text not in files)
-    programs = (*(select(names) if names or not files else ()), *map(read_program, files))
+    if options.seconds and options.random is None:
+        raise UsageError("--for is about random tests", "Say --random SEED as well.")
+    named = select(names) if names or not (files or options.random) else ()
+    programs = (*named, *map(read_program, files))
     if options.list:
         return Listing(programs)
     (host,) = shared.hosts(options)
     params, kernel = dict(options.param), shared.kernel_choice(options)
     host.check(kernel, params)
     settings = (tuple(sorted(params.items())),) if params else None
-    return Request(host, LitmusRequest(programs, settings, kernel, options.command), Reports.of(options, files))
+    random = None if options.random is None else Random(options.random, options.seconds)
+    return Request(host, programs, random, settings, kernel, options.command, Reports.of(options, files))
+
+
+def seconds(text: str) -> float:
+    """Reads a length of time, as an argparse type."""
+    number, unit = text.rstrip("smh"), text[len(text.rstrip("smh")) :] or "s"
+    factors = {"s": 1, "m": 60, "h": 3600}
+    if not number.isdecimal() or not 0 < int(number) * factors.get(unit, 0) <= _LONGEST_S:
+        raise argparse.ArgumentTypeError(f"{text!r} is no length of time such as 60s, 10m or 2h")
+    return float(int(number) * factors[unit])
 
 
 def act(request: Request | Listing, output: Output) -> int:
@@ -99,11 +137,19 @@ def act(request: Request | Listing, output: Output) -> int:
             done += 1
             task.step(f"{result.label}: {result.outcome}", done)
 
-        record = request.host.litmus(request.wanted, on_test, task)
+        def on_rows(what: str, rows: int) -> None:
+            task.step(f"{rows} random rows; {what}")
+
+        bed = request.host.testbed(request.kernel, request.settings, task)
+        record, shrunk = bed.record(request.programs, request.random, request.command, on_test, on_rows)
     if request.reports.printed:
         output.result(document((record,)))
     else:
         _show(record, output)
+    for program in shrunk:
+        name = f"{program.name}.litmus"
+        write_whole(name, program.text.encode())
+        output.say(f"{name}: the shortest rows that fail; run them again with `kvmharness litmus ./{name}`")
     request.reports.write(output, (record,))
     return Outcome.overall([_OUTCOMES[test.outcome] for test in record.tests]).exit_code
 

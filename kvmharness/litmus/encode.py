@@ -186,6 +186,7 @@ class Encoder:
             host_cr4=cr4,
             host_efer=efer,
             flush=row.get("flush"),
+            moves=bool(row.get("host")),
         )
         words = litmus_of(self._vendor).entry_rows(entry, self._before, self._capabilities)
         self._before = None if bad else entry

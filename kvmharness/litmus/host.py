@@ -173,18 +173,19 @@ class Host:
 
     def _sregs(self) -> None:
         """Out and in again, as userspace does after looking."""
-        self._settle()
+        _settle(self.vcpu)
         self.vcpu.set_struct("KVM_SET_SREGS", self.vcpu.get_struct("KVM_GET_SREGS"))
 
     def _nested(self) -> None:
         """Nested state out and in again, into the same vCPU."""
-        self._settle()
+        _settle(self.vcpu)
         self._state(self.vcpu).put(self.vcpu)
 
     def _migrate(self) -> None:
         """Everything into a new VM over the same memory; the old one goes."""
-        self._settle()
         vcpus = [self.vcpu] + ([self._other] if self._other else [])
+        for vcpu in vcpus:
+            _settle(vcpu)
         states = [(vcpu.id, self._state(vcpu)) for vcpu in vcpus]
         vm = self._open.enter_context(self._kvm.create_vm())
         self._start(vm)
@@ -202,10 +203,11 @@ class Host:
     def _state(self, vcpu: Vcpu) -> "_State":
         return _State(vcpu, self._blueprint, nested=bool(self._vm.check_extension(Cap.NESTED_STATE)))
 
-    def _settle(self) -> None:
-        """Lets KVM end the instruction that the last exit interrupted. Source: api.rst, "KVM_RUN"."""
-        self.vcpu.kvm_run.immediate_exit = 1
-        self.vcpu.run(resume=False)
+
+def _settle(vcpu: Vcpu) -> None:
+    """Lets KVM end the instruction that the last exit interrupted. Source: api.rst, "KVM_RUN"."""
+    vcpu.kvm_run.immediate_exit = 1
+    vcpu.run(resume=False)
 
 
 class _State:

@@ -59,6 +59,16 @@ def features(program: Program) -> set[Feature]:
     return {feature for name, feature in _FEATURES.items() if name in named}
 
 
+def offers(vendor: Vendor | None, offered: Capabilities) -> frozenset[str]:
+    """What a host has: wishes of the vendor's virtualization that it fulfils, and names of features of its vCPUs."""
+
+    def has(feature: Feature) -> bool:
+        return _cpuid(offered, feature.value)
+
+    there = frozenset(feature.name for feature in _FEATURES.values() if has(feature))
+    return there | (litmus_of(vendor).offers(offered.msrs, has) if vendor else frozenset())
+
+
 def lacks(program: Program, vendor: Vendor | None, offered: Capabilities) -> str:
     """What a host does not have of what a test needs; empty where it has everything.
 
@@ -67,16 +77,12 @@ def lacks(program: Program, vendor: Vendor | None, offered: Capabilities) -> str
         vendor: whose virtualization the host offers, or None.
         offered: by the host's KVM.
     """
-
-    def has(feature: Feature) -> bool:
-        return _cpuid(offered, feature.value)
-
-    missing = sorted(feature.name for feature in features(program) if not has(feature))
+    there = offers(vendor, offered)
+    missing = sorted({feature.name for feature in features(program)} - there)
     if any(row.verb == "enter" for row in program.rows):
         if vendor is None:
             return "nested virtualization"
-        offers = litmus_of(vendor).offers(offered.msrs, has)
-        missing += [WISHES[wish] for wish in sorted(wishes(program) - offers)]
+        missing += [WISHES[wish] for wish in sorted(wishes(program) - there)]
     return ", ".join(missing)
 
 

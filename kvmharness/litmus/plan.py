@@ -1,6 +1,6 @@
 """Plans a litmus test: what can be computed, and which answers are allowed, before anything runs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from struct import Struct
 from typing import Any
@@ -22,8 +22,9 @@ from kvmharness.vendors.litmus import Words
 from kvmharness.vendors.vendor import FirstEntry, Vendor
 
 _ROW = Struct("<4Q32x")
+_ANSWER = Struct("<32x4Q")
 # Where the rows of each lie, and how many there is room for.
-_STREAMS = {"L1": (int(Place.ROWS), 5000), "L2": (0x15_0000, 4500), "V1": (0x1C_0000, 4000)}
+STREAMS = {"L1": (int(Place.ROWS), 5000), "L2": (0x15_0000, 4500), "V1": (0x1C_0000, 4000)}
 _ALONE = "litmus_l1"
 
 
@@ -48,14 +49,30 @@ class Planned:
     kind: str
     begin: int
 
+    def answers_in(self, rows: Sequence[bytes]) -> dict[int, tuple[int, ...]]:
+        """gpa of a row -> its VALUE, STATUS, DETAIL and ADDRESS.
+
+        Args:
+            rows: of each who there is, as they are after the run.
+
+        Raises:
+            ValueError: they are not as long as they were.
+        """
+        found: dict[int, tuple[int, ...]] = {}
+        for (who, before), after in zip(self.rows.items(), rows, strict=True):
+            if len(after) != len(before):
+                raise ValueError(f"{len(after)} bytes of rows of {who}: {len(before)} were sent")
+            first = STREAMS[who][0]
+            found |= {first + number * Act.BYTES: words for number, words in enumerate(_ANSWER.iter_unpack(after))}
+        return found
+
     def to_json(self) -> dict[str, Any]:
         """What :func:`kvmharness.litmus.execute.execute` takes."""
         return {
             "kind": self.kind,
-            "rows": [[_STREAMS[who][0], data.hex()] for who, data in self.rows.items()],
-            "second": [_STREAMS["V1"][0], self.begin] if "V1" in self.rows else [],
+            "rows": [[STREAMS[who][0], data.hex()] for who, data in self.rows.items()],
+            "second": [STREAMS["V1"][0], self.begin] if "V1" in self.rows else [],
             "host": [list(step) for step in self.host],
-            "read": [gpa for gpa, _ in self.answers if gpa is not None],
         }
 
 
@@ -69,12 +86,12 @@ class _Stream:
 
     @property
     def next_gpa(self) -> int:
-        return _STREAMS[self.who][0] + len(self.rows) * Act.BYTES
+        return STREAMS[self.who][0] + len(self.rows) * Act.BYTES
 
     def add(self, words: Words) -> int:
         """Appends a row; gives its gpa."""
         label, a, b, c = words
-        if len(self.rows) >= _STREAMS[self.who][1]:
+        if len(self.rows) >= STREAMS[self.who][1]:
             raise UsageError(f"more rows than there is room for {self.who}", "Make the test shorter.")
         gpa = self.next_gpa
         self.rows.append(_ROW.pack(self.symbols[label], a, b, c))
@@ -138,7 +155,7 @@ class _Planner:
         self._program, self._kind = program, "nested" if vendor else "alone"
         self._model = Model(svm=svm)
         programs = _programs(vendor)
-        self._streams = {who: _Stream(who, programs[who].symbols) for who in _STREAMS}
+        self._streams = {who: _Stream(who, programs[who].symbols) for who in STREAMS}
         symbols = {who: each.symbols for who, each in programs.items()}
         self._encoder = Encoder(vendor, world(vendor), offered.msrs, symbols)
         self._host: list[tuple[str, str]] = []
@@ -204,6 +221,6 @@ class _Planner:
 
 def _programs(vendor: Vendor | None) -> dict[str, Image]:
     if vendor is None:
-        return dict.fromkeys(_STREAMS, image(_ALONE))
+        return dict.fromkeys(STREAMS, image(_ALONE))
     l1 = image(litmus_of(vendor).l1_program)
     return {"L1": l1, "L2": image(litmus_of(vendor).l2_program), "V1": l1}

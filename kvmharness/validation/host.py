@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 from kvmharness.errors import HostRequirementError, UsageError
 from kvmharness.hosts import catalogue
 from kvmharness.hosts.catalogue import EmulatedHost
-from kvmharness.validation.hostbase import Host, LitmusRequest, RunRequest, Task
+from kvmharness.validation.hostbase import Host, RunRequest, Task
 from kvmharness.vendors.names import NAMES
 from kvmharness.vendors.names import named as vendor_named
 
 # Resolving a name takes none of these: `run --list` and every --help would wait for them.
 if TYPE_CHECKING:
     from kvmharness.cells.cell import Cell
+    from kvmharness.cells.params import Params
     from kvmharness.cells.passes import Plan
     from kvmharness.lab.job import Machine
     from kvmharness.lab.kernels.build import Kernel
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from kvmharness.lab.machines.own import OwnEmulator
     from kvmharness.results.record import OracleView, Record
     from kvmharness.validation.collector import OnResult
-    from kvmharness.validation.litmus import OnTest
+    from kvmharness.validation.testbed import Testbed
 
 HERE = "local"
 """What this machine is called."""
@@ -110,13 +111,13 @@ class ThisMachine(Host):
             way_out = f"or use an emulated host: kvmharness run --host {catalogue.first().spec}"
             raise HostRequirementError(str(error), f"{error.hint}; {way_out}" if error.hint else way_out) from error
 
-    def litmus(self, request: LitmusRequest, on_test: "OnTest", task: Task) -> "Record":
-        """Runs them under the modules as they are loaded."""
-        from kvmharness.validation.litmus import record_here
+    def testbed(self, kernel: "KernelChoice", settings: "tuple[Params, ...] | None", task: Task) -> "Testbed":
+        """The modules as they are loaded."""
+        from kvmharness.validation.testbed import here as testbed_here
 
-        if request.settings:
+        if settings:
             raise UsageError("on this machine KVM's modules stay as they are loaded", "Leave --param away.")
-        return record_here(request.programs, request.command, on_test)
+        return testbed_here()
 
     def base(self, source: Path | None, *, may_reload: bool) -> "Kernel":
         """The running kernel, in the tree that it was built in."""
@@ -218,20 +219,20 @@ class Emulated(Host):
             keeping=request.keeping,
         )
 
-    def litmus(self, request: LitmusRequest, on_test: "OnTest", task: Task) -> "Record":
-        """Runs them, one after the other, in one job."""
+    def testbed(self, kernel: "KernelChoice", settings: "tuple[Params, ...] | None", task: Task) -> "Testbed":
+        """A job for each run."""
         from kvmharness.lab.kernels import parameters
         from kvmharness.results.record import VariantId
         from kvmharness.validation.campaign import Variant
-        from kvmharness.validation.litmus import record_in, settings
+        from kvmharness.validation.litmus import settings as usual
+        from kvmharness.validation.testbed import emulated as testbed_in
 
-        known = request.kernel.parameters(task.tick)
-        if request.settings:
-            parameters.check([name for params in request.settings for name, _ in params], known)
-        kernel = request.kernel.get(task.tick)
-        ours = Variant(VariantId("host", kernel.source, config_hash=kernel.config_hash), kernel.modules)
-        chosen = request.settings or settings(self.vendor_module, known)
-        return record_in(self.machine(kernel), (ours,), chosen, request.programs, request.command, on_test)
+        known = kernel.parameters(task.tick)
+        if settings:
+            parameters.check([name for params in settings for name, _ in params], known)
+        built = kernel.get(task.tick)
+        ours = Variant(VariantId("host", built.source, config_hash=built.config_hash), built.modules)
+        return testbed_in(self.machine(built), ours, settings or usual(self.vendor_module, known))
 
     def base(self, source: Path | None, *, may_reload: bool) -> "Source":
         """The source that is named, or Debian's."""

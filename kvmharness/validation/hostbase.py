@@ -15,11 +15,10 @@ if TYPE_CHECKING:
     from kvmharness.lab.kernels.build import Kernel
     from kvmharness.lab.kernels.choice import KernelChoice
     from kvmharness.lab.kernels.source import Source
-    from kvmharness.litmus.program import Program
     from kvmharness.results.record import Record
     from kvmharness.validation.campaign import Keeping
     from kvmharness.validation.collector import OnResult
-    from kvmharness.validation.litmus import OnTest
+    from kvmharness.validation.testbed import Testbed
 
 
 class Task(Protocol):
@@ -55,23 +54,6 @@ class RunRequest:
     has: tuple[str, ...] | None
     command: tuple[str, ...]
     keeping: "Keeping | None" = None
-
-
-@dataclass(frozen=True, slots=True)
-class LitmusRequest:
-    """Litmus tests to run under one kernel.
-
-    Attributes:
-        programs: the tests.
-        settings: module parameters to load KVM with, each set in turn; None for those that matter on the host.
-        kernel: under which kernel, where that can be chosen.
-        command: how to make this run again, for the record.
-    """
-
-    programs: "tuple[Program, ...]"
-    settings: "tuple[Params, ...] | None"
-    kernel: "KernelChoice"
-    command: tuple[str, ...]
 
 
 class Host(ABC):
@@ -150,8 +132,13 @@ class Host(ABC):
         """
 
     @abstractmethod
-    def litmus(self, request: LitmusRequest, on_test: "OnTest", task: Task) -> "Record":
-        """Runs litmus tests.
+    def testbed(self, kernel: "KernelChoice", settings: "tuple[Params, ...] | None", task: Task) -> "Testbed":
+        """Where litmus tests run on it.
+
+        Args:
+            kernel: under which kernel, where that can be chosen.
+            settings: module parameters to load KVM with, each set in turn; None for those that matter on the host.
+            task: takes how it is getting on.
 
         Raises:
             As :meth:`run`.

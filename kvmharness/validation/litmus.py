@@ -1,7 +1,7 @@
 """Litmus tests on a machine: planned for what its KVM is, run under every variant and setting, judged."""
 
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +15,15 @@ from kvmharness.lab.inside.modules import ModuleError
 from kvmharness.lab.job import HangError, Job, KernelPanicError, Machine, ProtocolError, StepFailedError
 from kvmharness.lab.machines.thiskernel import ThisKernel
 from kvmharness.lab.steps import Call, Load, Step, Unload
-from kvmharness.litmus.judge import judge
+from kvmharness.litmus.judge import Outcome, judge
 from kvmharness.litmus.needs import lacks
 from kvmharness.litmus.plan import Planned, blueprint, plan
 from kvmharness.litmus.program import Program
 from kvmharness.litmus.table import lines, why
 from kvmharness.results.incidents import StepLog
 from kvmharness.results.kernelwords import reports
-from kvmharness.results.record import Record, VariantId
 from kvmharness.results.tests import FAIL, PASS, SKIP, TestResult
-from kvmharness.validation.campaign import Variant, header_of
-from kvmharness.validation.collector import Clock
+from kvmharness.validation.campaign import Variant
 from kvmharness.validation.probing import surroundings_of
 from kvmharness.validation.sidebyside import side_by_side
 from kvmharness.vendors.known import litmus_of
@@ -48,10 +46,12 @@ class Tested:
     Attributes:
         tests: in the order of variants, settings and tests.
         logs: what the kernel said meanwhile.
+        outcomes: name -> what came of a test in full, under the last variant and setting that it ran under.
     """
 
     tests: tuple[TestResult, ...]
     logs: tuple[StepLog, ...]
+    outcomes: Mapping[str, Outcome] = field(default_factory=dict)
 
 
 def run_litmus(
@@ -95,42 +95,6 @@ def run_litmus_here(programs: Sequence[Program], on_test: OnTest = lambda result
     return _done([_Group(ThisKernel(), "host", None, [setting], on_test)], 1)
 
 
-def record_here(programs: Sequence[Program], command: Sequence[str], on_test: OnTest) -> Record:
-    """:func:`run_litmus_here` as a record.
-
-    Raises:
-        DeviceError: there is no /dev/kvm.
-    """
-    clock, there = Clock(), surroundings()
-    variant = VariantId("host", f"running kernel {there.facts.kernel_release}")
-    found = run_litmus_here(programs, on_test)
-    return _record(header_of(command, (variant,), there.for_record()), clock, found)
-
-
-def record_in(
-    machine: Machine,
-    variants: Sequence[Variant],
-    settings: Sequence[Params],
-    programs: Sequence[Program],
-    command: Sequence[str],
-    on_test: OnTest,
-) -> Record:
-    """:func:`run_litmus` as a record.
-
-    Raises:
-        As :func:`run_litmus`.
-    """
-    clock, there = Clock(), surroundings_of(machine, variants[0].modules, settings)[settings[0]]
-    host = there.for_record() | ({"emulator": machine.description} if there.facts.emulated else {})
-    found = run_litmus(machine, variants, settings, programs, on_test)
-    return _record(header_of(command, tuple(each.id for each in variants), host), clock, found)
-
-
-def _record(header: Record, clock: Clock, found: Tested) -> Record:
-    dmesg = tuple(line for log in found.logs for line in log.lines)
-    return replace(header, when=clock.when(), tests=found.tests, logs=found.logs, dmesg=dmesg)
-
-
 def settings(vendor_module: str, known: Container[str]) -> tuple[Params, ...]:
     """The module parameters that litmus tests are run under: as they are, without the TDP MMU, without TDP at all."""
     tdp = next(vendor.tdp for vendor in NAMES if vendor.module == vendor_module)
@@ -143,7 +107,16 @@ def _done(groups: "Sequence[_Group]", at_once: int) -> Tested:
     return Tested(
         tuple(result for group in groups for setting in group.settings for result in setting.results(group.name)),
         tuple(log for group in groups for log in group.logs),
+        {name: outcome for group in groups for setting in group.settings for name, outcome in setting.outcomes.items()},
     )
+
+
+def vendor_of(there: Surroundings) -> Vendor | None:
+    """Whose virtualization guests are offered; None where that is none."""
+    try:
+        return offered_vendor(there.offered)
+    except HostRequirementError:
+        return None
 
 
 @dataclass(slots=True)
@@ -154,17 +127,14 @@ class _Setting:
     programs: Sequence[Program]
     there: Surroundings
     done: dict[str, TestResult] = field(default_factory=dict)
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
     planned: list[Planned] = field(default_factory=list)
     given_up: bool = False
     differs: bool = False  # the variant's KVM is not the one that they were planned for
 
     @property
     def vendor(self) -> Vendor | None:
-        """Whose virtualization guests are offered; None where that is none."""
-        try:
-            return offered_vendor(self.there.offered)
-        except HostRequirementError:
-            return None
+        return vendor_of(self.there)
 
     def call(self, variant: str) -> Call | None:
         """What runs those that have no result yet; None where that is none."""
@@ -197,6 +167,7 @@ class _Setting:
         """Judges what came of a test."""
         planned = self.planned[int(data["test"])]
         outcome = judge(planned, data, litmus_of(self.vendor) if self.vendor else None)
+        self.outcomes[outcome.name] = outcome
         more = {"counts": dict(outcome.stats or {}), "table": () if outcome.passed else lines(outcome)}
         return self.note(variant, outcome.name, PASS if outcome.passed else FAIL, why(outcome), **more)
 
@@ -280,6 +251,8 @@ class _Group:
         found = reports(getattr(error, "console", ()))
         text = f"the kernel went down: {found[-1].headline}" if found else str(error)
         table = tuple(found[-1].text) if found else ()
-        self._on_test(setting.note(self.name, setting.planned[number].program.name, FAIL, text, table=table))
+        name = setting.planned[number].program.name
+        setting.outcomes[name] = Outcome(name, (), text)
+        self._on_test(setting.note(self.name, name, FAIL, text, table=table))
         for each in self.settings:
             each.given_up |= self._losses >= _LOSSES_MAX

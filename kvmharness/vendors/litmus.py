@@ -34,6 +34,7 @@ class Entry(NamedTuple):
         guest_cr3: of L2.
         nested: EPTP or N_CR3; 0 for none.
         tag: VPID or ASID; 0 for none.
+        moves: L1 is to be at another CR3 than it is now when it goes on.
         host_cr3, host_cr0, host_cr4, host_efer: what L1 goes on with after the exit.
         flush: "", "all", "one" or "keepglobal": what the entry flushes, where entries can be told.
     """
@@ -46,6 +47,7 @@ class Entry(NamedTuple):
     host_cr4: int
     host_efer: int
     flush: str = ""
+    moves: bool = False
 
 
 class LitmusVendor(Protocol):

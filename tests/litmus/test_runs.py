@@ -13,7 +13,7 @@ from kvmharness.litmus.execute import execute
 from kvmharness.litmus.judge import judge
 from kvmharness.litmus.named.all import select
 from kvmharness.litmus.needs import features, lacks, wishes
-from kvmharness.litmus.plan import blueprint, plan
+from kvmharness.litmus.plan import STREAMS, blueprint, plan
 from kvmharness.litmus.program import program
 from kvmharness.litmus.table import lines, why
 from kvmharness.litmus.world import PAGES, frame_at, frame_gpa, page_word, world
@@ -105,8 +105,14 @@ def test_a_guest_that_breaks_off_is_an_error_with_what_it_did():
 def answered(rows, *words, vendor=None, mmio=(), host=()):
     """A test judged by what its rows are said to have answered: (VALUE, STATUS, DETAIL, ADDRESS) each."""
     planned = plan(program("x", rows), vendor, skylake().offered)
-    data = b"".join(word.to_bytes(8, "little") for each in words for word in each)
-    raw = {"answers": data.hex(), "mmio": list(mmio), "host": list(host), "stats": {}}
+    streams = {who: bytearray(data) for who, data in planned.rows.items()}
+    first = {who: data for who, (data, _) in STREAMS.items()}
+    asked = [gpa for gpa, _ in planned.answers if gpa is not None]
+    for gpa, answer in zip(asked, words, strict=True):
+        (who,) = [who for who in streams if 0 <= gpa - first[who] < len(streams[who])]
+        at = gpa - first[who] + Act.VALUE
+        streams[who][at : at + 32] = b"".join(word.to_bytes(8, "little") for word in answer)
+    raw = {"rows": [data.hex() for data in streams.values()], "mmio": list(mmio), "host": list(host), "stats": {}}
     return judge(planned, raw, VMX_LITMUS)
 
 
@@ -149,9 +155,19 @@ def test_exits_of_l2_in_words():
     assert outcome.wrong == (2,)
 
 
+def test_a_log_must_have_what_was_written_and_nothing_that_no_table_leads_to():
+    rows = "host dirty start\nL1 write p0\nL1 write p1\nhost dirty get"
+    ends = ((0, Status.DONE, 0, 0), (0, Status.DONE, 0, 0))
+    assert answered(rows, *ends, host=["done", "d0 d1"]).passed
+    assert answered(rows, *ends, host=["done", "d0 d1 d2"]).passed, "KVM has mapped it writable"
+    assert not answered(rows, *ends, host=["done", "d0"]).passed
+    assert not answered(rows, *ends, host=["done", "d0 d1 d300"]).passed
+
+
 def test_answers_of_another_length_are_none():
-    with pytest.raises(ValueError, match="32 bytes of answers to 2 rows"):
-        answered("L1 read p0\nL1 read p1", (0, 0, 0, 0))
+    planned = plan(program("x", "L1 read p0"), None, skylake().offered)
+    with pytest.raises(ValueError, match="64 bytes of rows of L1: 128 were sent"):
+        judge(planned, {"rows": ["00" * 64], "mmio": [], "host": []}, None)
 
 
 def test_needs_follow_from_rows():

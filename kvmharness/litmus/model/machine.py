@@ -7,10 +7,14 @@ from kvmharness.litmus.model.access import Access, fault
 from kvmharness.litmus.model.memory import Entry, Memory
 from kvmharness.litmus.model.processor import Processor
 from kvmharness.litmus.program import Row
-from kvmharness.litmus.world import Leaf, Target
+from kvmharness.litmus.world import BIG_LEAF, Leaf, Target
 
 Answers = frozenset[str]
+LOGGED = "at least "
+"""Begins the answer to a look at the dirty log: KVM logs a page whenever it maps it writable, so there may be more."""
+
 DONE: Answers = frozenset({"done"})
+_LOOKS = frozenset({"read", "write", "fetch", "uread", "uwrite", "ufetch", "look", "elook", "peek"})
 NOT_RUN: Answers = frozenset()
 """Of a row that cannot be reached: L2's rows after an entry that must be refused."""
 
@@ -49,6 +53,8 @@ class Model:
             self._back(row.who)
         act: Callable[[Row], Answers] = getattr(self, f"_{row.verb}")
         allowed = act(row)
+        if row.verb in _LOOKS:  # nothing is there that was not there before
+            return allowed
         for cpu in self.cpus.values():
             cpu.touch(self.memory)
             self._may_be_walked(cpu)
@@ -98,7 +104,7 @@ class Model:
             self.memory.land([frame, *there], f"w{self._number}")
             self.memory.written[self.memory.letter + frame[1:]] |= before
             if self.memory.dirty is not None:
-                self.memory.dirty[1].discard(frame)
+                self.memory.dirty.discard(frame)
         else:
             self.memory.land(there, f"w{self._number}")
 
@@ -118,7 +124,8 @@ class Model:
             else:
                 answers.add(f"nested fault {frame} {access.right}")
         if cpu.tracks and found:
-            self._set_bits(cpu.nested, frame, access, certain=len(targets) == 1)
+            certain = len(targets) == 1 and not any(target.big for target in targets if isinstance(target, Target))
+            self._set_bits(cpu.nested, frame, access, certain=certain)
         return found
 
     def _reach(self, access: Access, frame: str, answers: set[str], landed: set[str]) -> None:
@@ -134,13 +141,14 @@ class Model:
             landed.add(frame)
         else:
             answers.add(self.memory.letter + frame[1:])
-            self.memory.may_be_logged(frame)
 
     def _mark(self, cpu: Processor, access: Access, place: str, entries: set[Entry], answers: set[str]) -> None:
         """A and D of the entry. Source: SDM vol. 3A, "Accessed and Dirty Flags"."""
         if all(answer.startswith("#PF") for answer in answers):
             return
-        certain = len(entries) == 1 and not any(answer.startswith(("#PF", "nested")) for answer in answers)
+        # A 2 MB page has its bits in the entry above.
+        certain = len(entries) == 1 and BIG_LEAF not in entries
+        certain &= not any(answer.startswith(("#PF", "nested")) for answer in answers)
         self._set_bits(cpu.mode.table, place, access, certain=certain)
 
     def _set_bits(self, table: str, place: str, access: Access, *, certain: bool) -> None:
@@ -241,7 +249,7 @@ class Model:
     def _enter(self, row: Row) -> Answers:
         cpu = self.cpu("L1")
         self._host = row.get("host", cpu.modes["L1"].table)
-        if self.svm and self._host != cpu.modes["L1"].table:
+        if self.svm and row.get("host"):
             cpu.load_cr3(self._host, cpu.modes["L1"].pcid, keep=False)
         if bad := row.get("bad"):
             self.refused = True
@@ -275,6 +283,8 @@ class Model:
         """KVM's promise is that a change of memslots is in force when the ioctl returns. Source: api.rst,
         "KVM_SET_USER_MEMORY_REGION"."""
         what, memory = row["what"], self.memory
+        if what == "add" and memory.slot != "deleted":
+            return DONE
         memory.slot = {"delete": "deleted", "readonly": "readonly"}.get(what, "there")
         if what != "add":
             memory.dirty = None  # the log goes with the slot
@@ -285,10 +295,13 @@ class Model:
     def _dirty(self, row: Row) -> Answers:
         memory = self.memory
         answers = DONE
+        if memory.slot == "deleted":
+            raise UsageError("there is no memslot to log", "Write 'host slot add' before it.")
         if row["what"] == "get":
-            assert memory.dirty is not None
-            answers = _between(*memory.dirty)
-        memory.dirty = None if row["what"] == "stop" else (set(), set())
+            if memory.dirty is None:
+                raise UsageError("nothing is logged", "Write 'host dirty start' before it; a memslot's change ends it.")
+            answers = frozenset({LOGGED + (" ".join(sorted(memory.dirty, key=_number)) or "-")})
+        memory.dirty = None if row["what"] == "stop" else set()
         return answers
 
     def _nested(self, row: Row) -> Answers:
@@ -301,12 +314,10 @@ class Model:
         """Into a new VM, whose processors have cached nothing."""
         for cpu in self.cpus.values():
             cpu.forget()
+        if self.memory.dirty is not None:  # the log of the old VM is gone with it
+            self.memory.dirty = set()
         return DONE
 
 
-def _between(may: set[str], must: set[str]) -> Answers:
-    """Every set of pages between the two, as the log has it."""
-    sets = [set(must)]
-    for extra in sorted(may - must):
-        sets += [{*one, extra} for one in sets]
-    return frozenset(" ".join(sorted(one, key=lambda frame: int(frame[1:]))) or "-" for one in sets)
+def _number(frame: str) -> int:
+    return int(frame[1:])

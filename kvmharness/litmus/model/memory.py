@@ -33,7 +33,7 @@ class Memory:
         self.written: dict[str, frozenset[str]] = {}
         self.slot = "there"  # or "deleted", "readonly"
         self.letter = "d"  # of the memory behind the slot
-        self.dirty: tuple[set[str], set[str]] | None = None  # pages that may and that must be in the log
+        self.dirty: set[str] | None = None  # pages that must be in the log
 
     def entry(self, table: str, place: str) -> Entry:
         """What a table says about a probe, or about a page of L2's, once the entries above have led there."""
@@ -67,21 +67,14 @@ class Memory:
         """What may have been written to a page last; "-" is nothing."""
         return self.written.get(self.letter + frame[1:], frozenset({"-"}))
 
-    def may_be_logged(self, frame: str) -> None:
-        """KVM logs a page when it maps it writable, which it may do for a read. Source: Linux, make_spte()."""
-        if self.dirty is not None:
-            self.dirty[0].add(frame)
-
     def land(self, frames: Iterable[str], value: str) -> None:
         """A write has gone to one of these pages."""
         there = sorted(frames)
         for frame in there:
             name = self.letter + frame[1:]
             self.written[name] = frozenset({value}) | (frozenset() if len(there) == 1 else self.content(frame))
-            if self.dirty is not None:
-                self.may_be_logged(frame)
-                if len(there) == 1:
-                    self.dirty[1].add(frame)
+            if self.dirty is not None and len(there) == 1:
+                self.dirty.add(frame)
 
 
 def below_big(table: str, place: str) -> bool:

@@ -70,7 +70,7 @@ class _SvmLitmus:
             Vmcb.N_CR3: entry.nested,
             Vmcb.ASID: (entry.tag or ASID) | flush << _TLB_CONTROL_SHIFT,
         }
-        moved = (("load_cr3", entry.host_cr3, 0, 0),) if before is None or before.host_cr3 != entry.host_cr3 else ()
+        moved = (("load_cr3", entry.host_cr3, 0, 0),) if entry.moves else ()
         return moved + tuple(("write", int(Region.VMCB) + field, value, 0) for field, value in written.items())
 
     def nested_fault(self, reason: int, detail: int, address: int) -> tuple[int, str] | None:

@@ -1,0 +1,1 @@
+"""Random litmus tests: made from a seed, and shrunk once they fail."""
