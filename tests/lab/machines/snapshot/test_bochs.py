@@ -92,3 +92,23 @@ def test_the_rest_of_libc_is_as_ever_where_nothing_is_restored(tmp_path):
 
 def test_saved_memory_is_not_copied(tmp_path):
     assert run(tmp_path, KVMHARNESS_RESTORE_FROM=".")[1:] == ["1", "1", "s"]
+
+
+# What Bochs' debugger would answer, asked as Bochs does.
+HOOK = """
+#include <stdio.h>
+int hook(void) __asm__("_ZN8BX_CPU_C22dbg_instruction_epilogEv");
+__attribute__((noinline)) int hook(void) { return 7; }
+int main(void) { return printf("%d", hook()) != 1; }
+"""
+
+
+def test_the_debugger_is_not_asked(tmp_path):
+    program = tmp_path / "program"
+    subprocess.run(["gcc", "-O0", "-rdynamic", "-xc", "-", "-o", program], input=HOOK, text=True, check=True)
+
+    def said(environment):
+        return subprocess.run([program], env=environment, capture_output=True, text=True, check=True).stdout
+
+    assert said({}) == "7"
+    assert said({"LD_PRELOAD": str(bochs.shared_object())}) == "0"
