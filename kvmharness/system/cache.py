@@ -6,9 +6,11 @@ full disk or a second process at the same work never leave half an entry under a
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -113,11 +115,13 @@ def _discard(folder: Path) -> None:
         os.posix_spawn(remover, ["rm", "-rf", str(folder)], os.environ, setsid=True)
 
 
-def keep_newest(kind: str, count: int) -> None:
-    """Deletes all but the *count* entries of *kind* that were used last."""
+def keep_newest(kind: str, count: int, unused_s: float = math.inf) -> None:
+    """Deletes all but the *count* entries of *kind* that were used last, and those not used for so many seconds."""
+    oldest = time.time() - unused_s
     entries = [path for path in (root() / kind).iterdir() if not path.name.startswith((_SCRATCH_PREFIX, _LOCK_PREFIX))]
-    for path in sorted(entries, key=_last_use, reverse=True)[count:]:
-        remove(kind, path.name)
+    for number, path in enumerate(sorted(entries, key=_last_use, reverse=True)):
+        if number >= count or _last_use(path) < oldest:
+            remove(kind, path.name)
 
 
 def remove(kind: str, key: str) -> None:

@@ -10,7 +10,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
@@ -28,6 +27,7 @@ from kvmharness.lab.image.closure import (
 )
 from kvmharness.lab.image.cpio import Archive
 from kvmharness.system.programs import run
+from kvmharness.system.scratch import temporary_folder
 
 HOME = "/py"
 PYTHON = "/bin/python3"
@@ -156,7 +156,7 @@ def stripped(path: Path) -> bytes:
     """A binary without symbols that only a debugger wants, or as it is when there is no ``strip``."""
     if shutil.which("strip") is None:
         return path.read_bytes()
-    with tempfile.TemporaryDirectory(prefix="kvmharness-") as folder:
-        target = Path(folder) / "binary"
+    with temporary_folder("strip") as folder:
+        target = folder / "binary"
         run(["strip", "--strip-unneeded", "-o", str(target), str(path)])
         return target.read_bytes()

@@ -10,7 +10,6 @@ Source: Documentation/kbuild/reproducible-builds.rst; the ``.cmd`` files that sc
 import json
 import re
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from pathlib import Path
 from kvmharness.lab.kernels.trees import KVM_FOLDERS, Overlay, link_tree
 from kvmharness.system.files import write_whole
 from kvmharness.system.programs import disk_errors
+from kvmharness.system.scratch import temporary_folder
 
 FOLDER = "builtin"
 """Beside a built tree in the cache: what of its objects is kept."""
@@ -110,8 +110,8 @@ def module_inputs(tree: Path) -> frozenset[str]:
 
 
 def _compiled_anew(tree: Path, overlay: Overlay, objects: list[_Object], originals: Path) -> str:
-    with tempfile.TemporaryDirectory(prefix="kvmharness-builtin-") as name:
-        farm = Path(name) / "tree"
+    with temporary_folder("builtin") as folder:
+        farm = folder / "tree"
         # What a tree of the cache has lost is put back; the objects' own folders are real, to be written to.
         own: dict[str, bytes | None] = {
             path: (originals / path).read_bytes()

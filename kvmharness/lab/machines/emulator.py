@@ -5,10 +5,9 @@ An emulator is a class of the form of :class:`EmulatedMachine` in a file of its 
 """
 
 import subprocess
-import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cache as cache_results
 from pathlib import Path
@@ -39,7 +38,8 @@ from kvmharness.lab.machines.snapshot.state import (
 )
 from kvmharness.lab.machines.supervisor import supervise
 from kvmharness.system import cache
-from kvmharness.system.programs import Progress, find, silent
+from kvmharness.system.programs import DiskFullError, Progress, find, silent
+from kvmharness.system.scratch import temporary_folder
 
 _SAVED = 1  # counts the forms that saved hosts have had
 MEMORY_MB = 512
@@ -174,17 +174,18 @@ class EmulatedMachine(ABC):
 
         Raises:
             DamagedError: they are not what was kept; nothing has been run.
-            NoSnapshotError: the job does not fit; nothing has been run.
+            NoSnapshotError: the job does not fit, or there is no room for the files; nothing has been run.
         """
         with self._folder() as folder:
-            take(state, folder / STATE)
-            put_job(folder / STATE / self.memory_file, job_archive(job))
+            try:
+                take(state, folder / STATE)
+                put_job(folder / STATE / self.memory_file, job_archive(job))
+            except DiskFullError as error:  # a boot needs less
+                raise NoSnapshotError(str(error), error.hint) from error
             self._supervise(self.restore_command(folder), self.restore_environment(), job, on_event, folder)
 
-    @contextmanager
-    def _folder(self) -> Iterator[Path]:
-        with tempfile.TemporaryDirectory(prefix=f"kvmharness-{self.host.emulator.title.lower()}-") as name:
-            yield Path(name)
+    def _folder(self) -> AbstractContextManager[Path]:
+        return temporary_folder(self.host.emulator.title.lower())
 
     def _supervise(
         self, command: list[str], environment: Mapping[str, str], job: Job, on_event: OnEvent, folder: Path
