@@ -86,6 +86,7 @@ class _Run:
         self._host, self._code, self._program = host, code, program
         self._steps = iter(program["host"])
         self._mmio: list[list[int]] = []  # row, gpa
+        self._counts: list[dict[str, int]] = []
         self._said: list[str] = []  # what the host's steps gave
 
     def to_end(self) -> None:
@@ -108,11 +109,22 @@ class _Run:
                 if rung == SWITCH:
                     self._host.switch()
                 elif rung == HOST:
-                    self._said.append(self._host.step(*next(self._steps)))
+                    self._step(*next(self._steps))
                 else:
                     raise UnexpectedExit(exit_, f"a doorbell of a litmus test (mailbox: {self._error()})")
                 if loop.vcpu is not self._host.vcpu:
                     loop = self._other(loop)
+
+    def _step(self, verb: str, what: str) -> None:
+        if verb == "count":
+            self._counts.append(self._stats())
+            self._said.append("done")
+        else:
+            self._said.append(self._host.step(verb, what))
+
+    def _stats(self) -> dict[str, int]:
+        stats = self._host.stats()
+        return {name: stats[name] for name in _STATS if name in stats}
 
     def _other(self, loop: RunLoop) -> RunLoop:
         """The loop of the vCPU that is next, under the same limit of time."""
@@ -135,12 +147,12 @@ class _Run:
     def answers(self) -> dict[str, Any]:
         """What came of all of it."""
         rows = [self._host.read(gpa, len(data) // 2).hex() for gpa, data in self._program["rows"]]
-        stats = self._host.stats()
         return {
             "rows": rows,
             "mmio": self._mmio,
             "host": self._said,
-            "stats": {name: stats[name] for name in _STATS if name in stats},
+            "stats": self._stats(),
+            "counts": self._counts,
         }
 
 

@@ -41,7 +41,7 @@ class Host:
         self._open = ExitStack()
         self._flags = MemFlag(0)
         self._there = True
-        self._log = False
+        self._stats: dict[int, StatsFd] = {}
 
     def __enter__(self) -> Self:
         with ExitStack() as opened:
@@ -78,7 +78,9 @@ class Host:
         """KVM's statistics of the VM and of the vCPU that runs, since they were made."""
         values: dict[str, int] = {}
         for fd in (self._vm.get_stats_fd(), self.vcpu.get_stats_fd()):
-            values |= {name: value for name, value in StatsFd(fd).read().items() if isinstance(value, int)}
+            if fd not in self._stats:
+                self._stats[fd] = StatsFd(fd)  # which reads what there is
+            values |= {name: value for name, value in self._stats[fd].read().items() if isinstance(value, int)}
         return values
 
     # vCPUs
@@ -197,6 +199,7 @@ class Host:
             state.put(vcpu)
             made.append(vcpu)
         self._vm.close()
+        self._stats.clear()
         self._vm, self.vcpu = vm, made[0]
         self._other = made[1] if len(made) > 1 else None
 

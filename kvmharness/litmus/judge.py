@@ -1,7 +1,7 @@
 """What a test's rows answered, in words, beside what is allowed."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from kvmharness.guest.layout import Status
@@ -54,12 +54,14 @@ class Outcome:
         answers: of its rows; empty when it broke off.
         error: why it broke off.
         stats: KVM's statistics over all of it.
+        counts: the same at each of its rows that reads them.
     """
 
     name: str
     answers: tuple[Answer, ...]
     error: str = ""
-    stats: Mapping[str, int] | None = None
+    stats: Mapping[str, int] = field(default_factory=dict)
+    counts: tuple[Mapping[str, int], ...] = ()
 
     @property
     def wrong(self) -> tuple[int, ...]:
@@ -95,7 +97,7 @@ def judge(planned: Planned, raw: Mapping[str, Any], vendor: LitmusVendor | None)
         answers.append(
             Answer(row, tuple(sorted(allowed)), "" if allowed is NOT_RUN and seen == _FAILED else seen, known)
         )
-    return Outcome(name, tuple(answers), stats=raw.get("stats"))
+    return Outcome(name, tuple(answers), stats=raw["stats"], counts=tuple(raw["counts"]))
 
 
 def _known(program: Program) -> frozenset[str]:

@@ -15,7 +15,7 @@ NESTED = 3  # EPTs, or what the vendor has in their place: E0 to E2
 PROBES = ("p0", "p1", "p2", "p3", "q0")  # pages that are read, written and fetched from; q0 has a PDE of its own
 FRAMES = 64  # d0 to d63: pages of memory
 HOLES = 8  # m0 to m7: pages where there is no memory
-ROWS_MAX = 2000
+ROWS_MAX = 5000
 
 _PROBE = "(?P<probe>p[0-3]|q0)"
 _BACKED = "d[0-9]|d[1-5][0-9]|d6[0-3]"
@@ -55,6 +55,7 @@ _VERBS: dict[str, tuple[str, str]] = {
     "slot": ("host", "(?P<what>delete|add|move|readonly|writable)"),
     "dirty": ("host", "(?P<what>start|get|stop)"),
     "nested": ("host", ""),
+    "count": ("host", ""),  # reads KVM's statistics
     "migrate": ("host", ""),
     "sregs": ("host", ""),
 }

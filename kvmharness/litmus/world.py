@@ -5,6 +5,7 @@ MEMORY_BYTES to itself; each nested table maps L2's pages d0 to d63 to pages of 
 """
 
 from collections.abc import Iterator
+from functools import cache
 from typing import NamedTuple
 
 from kvmharness.guest.layout import PAGE_BYTES, PROBE_GVA, USER_GVA, Place
@@ -54,12 +55,14 @@ def gva_of(probe: str) -> int:
     return Q_GVA if probe == "q0" else PROBE_GVA + PROBES.index(probe) * PAGE_BYTES
 
 
+@cache
 def first_frame(table: str, probe: str) -> str:
     """What a root maps a probe to at the beginning: a page that no other one has."""
     level = "HG".index(table[0])
     return f"d{(level * ROOTS + int(table[1])) * 8 + PROBES.index(probe)}"
 
 
+@cache
 def first_target(nested: str, gframe: str) -> str:
     """Where a nested table maps a page of L2's at the beginning."""
     return f"d{int(gframe[1:]) + _BLOCK * int(nested[1])}"

@@ -1,6 +1,6 @@
 """Litmus tests on a machine: planned for what its KVM is, run under every variant and setting, judged."""
 
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ from kvmharness.lab.inside.modules import ModuleError
 from kvmharness.lab.job import HangError, Job, KernelPanicError, Machine, ProtocolError, StepFailedError
 from kvmharness.lab.machines.thiskernel import ThisKernel
 from kvmharness.lab.steps import Call, Load, Step, Unload
+from kvmharness.litmus.chain import Chain, chain, parted
 from kvmharness.litmus.judge import Outcome, judge
-from kvmharness.litmus.needs import lacks
+from kvmharness.litmus.needs import lacks, offers
 from kvmharness.litmus.plan import Planned, blueprint, plan
 from kvmharness.litmus.program import Program
 from kvmharness.litmus.table import lines, why
@@ -31,6 +32,7 @@ from kvmharness.vendors.names import NAMES
 from kvmharness.vendors.vendor import Vendor
 
 BATTERY = "litmus"
+CHAIN = "all-in-one-vm"
 EXECUTE = "kvmharness.litmus.execute:execute"
 
 _BOOT_S, _TEST_S = 90.0, 8.0
@@ -60,6 +62,8 @@ def run_litmus(
     settings: Sequence[Params],
     programs: Sequence[Program],
     on_test: OnTest = lambda result: None,
+    *,
+    together: bool = True,
 ) -> Tested:
     """Runs tests under every variant and setting; a job for each variant, several at the same time if that can be.
 
@@ -71,6 +75,7 @@ def run_litmus(
         settings: parameters to load them with.
         programs: the tests.
         on_test: takes each result as it comes.
+        together: first all of them in one VM; those that fail there by themselves as well.
 
     Raises:
         LostMachineError: the machine died for reasons of its own, or says what cannot be.
@@ -78,20 +83,24 @@ def run_litmus(
     """
     there = surroundings_of(machine, variants[0].modules, settings)
 
+    shared: dict[Any, tuple[Chain, Planned]] = {}
+
     def group(variant: Variant) -> _Group:
-        own = [_Setting(params, programs, there[params]) for params in settings]
+        own = [_Setting(params, programs, there[params], tried=not together, shared=shared) for params in settings]
         return _Group(machine, variant.id.name, variant.modules, own, on_test)
 
     return _done([group(variant) for variant in variants], machine.at_once)
 
 
-def run_litmus_here(programs: Sequence[Program], on_test: OnTest = lambda result: None) -> Tested:
+def run_litmus_here(
+    programs: Sequence[Program], on_test: OnTest = lambda result: None, *, together: bool = True
+) -> Tested:
     """Runs tests on this machine, under the kernel that is running, its modules as they are.
 
     Raises:
         DeviceError: there is no /dev/kvm.
     """
-    setting = _Setting((), programs, surroundings())
+    setting = _Setting((), programs, surroundings(), tried=not together)
     return _done([_Group(ThisKernel(), "host", None, [setting], on_test)], 1)
 
 
@@ -105,7 +114,7 @@ def settings(vendor_module: str, known: Container[str]) -> tuple[Params, ...]:
 def _done(groups: "Sequence[_Group]", at_once: int) -> Tested:
     side_by_side([group.until_done for group in groups], at_once)
     return Tested(
-        tuple(result for group in groups for setting in group.settings for result in setting.results(group.name)),
+        tuple(result for group in groups for setting in group.settings for result in setting.results()),
         tuple(log for group in groups for log in group.logs),
         {name: outcome for group in groups for setting in group.settings for name, outcome in setting.outcomes.items()},
     )
@@ -130,6 +139,12 @@ class _Setting:
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     planned: list[Planned] = field(default_factory=list)
     given_up: bool = False
+    tried: bool = False  # in a chain
+    chain: Chain | None = None
+    chained: list[Program] = field(default_factory=list)
+    failed: dict[str, Outcome] = field(default_factory=dict)  # in the chain
+    shared: dict[Any, tuple[Chain, Planned]] = field(default_factory=dict)  # by all variants
+    differed: bool = False  # planned for a KVM of its own
     differs: bool = False  # the variant's KVM is not the one that they were planned for
 
     @property
@@ -138,16 +153,18 @@ class _Setting:
 
     def call(self, variant: str) -> Call | None:
         """What runs those that have no result yet; None where that is none."""
-        self.planned = []
+        self.planned, left = [], []
         for program in self.programs:
             if program.name in self.done:
                 continue
             if missing := lacks(program, self.vendor, self.there.offered):
                 self.note(variant, program.name, SKIP, f"this host does not offer {missing}")
             else:
-                self.planned.append(plan(program, self.vendor, self.there.offered))
-        if not self.planned:
+                left.append(program)
+        if not left:
             return None
+        if self.tried or not self._chain(left):
+            self.planned = [plan(program, self.vendor, self.there.offered) for program in left]
         offered = self.there.offered
         kinds = {planned.kind for planned in self.planned}
         arguments = {
@@ -159,20 +176,54 @@ class _Setting:
         }
         return Call(EXECUTE, arguments, required=True)
 
+    def _chain(self, programs: list[Program]) -> bool:
+        """Plans all of them in one VM, the first time; the same for every variant whose KVM offers the same."""
+        self.tried = True
+        if len(programs) < 2:
+            return False
+        key = self.params, tuple(program.name for program in programs)
+        if key not in self.shared or self.differed:
+            vendor = self.vendor
+            svm = vendor is not None and litmus_of(vendor).asids
+            made = chain(CHAIN, programs, offers(vendor, self.there.offered), svm=svm)
+            self.shared[key] = made, plan(made.program, vendor, self.there.offered)
+        self.chain, planned = self.shared[key]
+        self.planned, self.chained = [planned], programs
+        return True
+
     def note(self, variant: str, name: str, outcome: str, text: str = "", **more: Any) -> TestResult:
         self.done[name] = result = TestResult(BATTERY, name, variant, dict(self.params), outcome, text, **more)
         return result
 
-    def take(self, variant: str, data: Mapping[str, Any]) -> TestResult:
-        """Judges what came of a test."""
+    def take(self, variant: str, data: Mapping[str, Any]) -> Iterator[TestResult]:
+        """Judges what came of a test, or of all of them in a chain; of those that failed there nothing is said yet."""
         planned = self.planned[int(data["test"])]
         outcome = judge(planned, data, litmus_of(self.vendor) if self.vendor else None)
-        self.outcomes[outcome.name] = outcome
-        more = {"counts": dict(outcome.stats or {}), "table": () if outcome.passed else lines(outcome)}
-        return self.note(variant, outcome.name, PASS if outcome.passed else FAIL, why(outcome), **more)
+        if self.chain is None or planned.program is not self.chain.program:
+            yield self._told(variant, outcome)
+            return
+        for each in parted(outcome, self.chain, [program.name for program in self.chained]):
+            if each.passed:
+                yield self._told(variant, each)
+            else:
+                self.failed[each.name] = each
 
-    def results(self, variant: str) -> Iterable[TestResult]:
-        return (self.done[program.name] for program in self.programs if program.name in self.done)
+    def _told(self, variant: str, outcome: Outcome) -> TestResult:
+        before = self.failed.get(outcome.name)
+        remark = ""
+        if outcome.passed and before is not None and not before.error:
+            outcome, remark = before, " (behind other tests in one VM; by itself it passes)"
+        self.outcomes[outcome.name] = outcome
+        more = {"counts": dict(outcome.stats), "table": () if outcome.passed else lines(outcome)}
+        return self.note(variant, outcome.name, PASS if outcome.passed else FAIL, why(outcome) + remark, **more)
+
+    def results(self) -> list[TestResult]:
+        """In the order of the tests; the chain as a whole only where it broke off and no test by itself does."""
+        found = [self.done[program.name] for program in self.programs if program.name in self.done]
+        broken = next((each.error for each in self.failed.values() if each.error), "")
+        if broken and not any(result.outcome == FAIL for result in found):
+            found.append(TestResult(BATTERY, CHAIN, found[0].variant, dict(self.params), FAIL, broken))
+        return found
 
 
 class _Group:
@@ -224,7 +275,8 @@ class _Group:
             elif "begins" in event.data:
                 self._running = setting, int(str(event.data["begins"]))
             else:
-                self._on_test(setting.take(self.name, event.data))
+                for result in setting.take(self.name, event.data):
+                    self._on_test(result)
                 self._running = None
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise ProtocolError(f"no answer of a litmus test: {error!r}") from None
@@ -234,7 +286,7 @@ class _Group:
         own = surroundings_of(self._machine, self._modules, [setting.params])[setting.params] if self._modules else None
         if own is None or own == setting.there:
             raise ProtocolError("KVM is another one than it has just said")
-        setting.there, setting.differs = own, False
+        setting.there, setting.differs, setting.differed, setting.tried = own, False, True, False
 
     def _lose(self, error: KernelPanicError | HangError | StepFailedError) -> None:
         """The test that was running has failed; without one, the variant does not load or unload."""
@@ -252,6 +304,9 @@ class _Group:
         text = f"the kernel went down: {found[-1].headline}" if found else str(error)
         table = tuple(found[-1].text) if found else ()
         name = setting.planned[number].program.name
+        if name == CHAIN:  # each by itself will tell
+            setting.failed |= {each.name: Outcome(each.name, (), text) for each in setting.chained}
+            return
         setting.outcomes[name] = Outcome(name, (), text)
         self._on_test(setting.note(self.name, name, FAIL, text, table=table))
         for each in self.settings:

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Protocol
 
 from kvmharness.cells.params import Params
 from kvmharness.cells.surroundings import Surroundings, surroundings
@@ -18,6 +20,16 @@ OnRows = Callable[[str, int], None]
 """Takes what the random tests are at, and how many rows have run."""
 
 
+class Run(Protocol):
+    """Runs tests under some of the settings, all in one VM or each by itself."""
+
+    def __call__(
+        self, settings: Sequence[Params], programs: Sequence[Program], on_test: OnTest, *, together: bool
+    ) -> Tested:
+        """See the class."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Testbed:
     """A host with one kernel, on which litmus tests run.
@@ -32,7 +44,10 @@ class Testbed:
     variant: VariantId
     there: dict[Params, Surroundings]
     host: dict[str, object]
-    run: Callable[[Sequence[Params], Sequence[Program], OnTest], Tested]
+    run: "Run"
+
+    def _some(self, some: Sequence[Program], params: Params) -> Tested:
+        return self.run([params], some, lambda test: None, together=False)
 
     def record(
         self,
@@ -44,10 +59,10 @@ class Testbed:
     ) -> tuple[Record, tuple[Program, ...]]:
         """Runs named tests, then random ones; gives the record, and the shortest form of random ones that failed."""
         clock = Clock()
-        found = self.run(list(self.there), tests, on_test) if tests else Tested((), ())
+        found = self.run(list(self.there), tests, on_test, together=True) if tests else Tested((), ())
         shrunk: tuple[Program, ...] = ()
         if random is not None:
-            hunted = hunt(random, lambda some, params: self.run([params], some, lambda test: None), self.there, on_rows)
+            hunted = hunt(random, self._some, self.there, on_rows)
             more, shrunk = hunted.tested, hunted.shrunk
             found = Tested((*found.tests, *more.tests), (*found.logs, *more.logs))
         dmesg = tuple(line for log in found.logs for line in log.lines)
@@ -64,7 +79,10 @@ def here() -> Testbed:
     there = surroundings()
     variant = VariantId("host", f"running kernel {there.facts.kernel_release}")
     return Testbed(
-        variant, {(): there}, there.for_record(), lambda params, tests, on_test: run_litmus_here(tests, on_test)
+        variant,
+        {(): there},
+        there.for_record(),
+        lambda settings, tests, on_test, *, together: run_litmus_here(tests, on_test, together=together),
     )
 
 
@@ -81,5 +99,5 @@ def emulated(machine: Machine, variant: Variant, settings: Sequence[Params]) -> 
         variant.id,
         there,
         host,
-        lambda params, tests, on_test: run_litmus(machine, (variant,), params, tests, on_test),
+        partial(run_litmus, machine, (variant,)),
     )

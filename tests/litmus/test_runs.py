@@ -112,7 +112,13 @@ def answered(rows, *words, vendor=None, mmio=(), host=()):
         (who,) = [who for who in streams if 0 <= gpa - first[who] < len(streams[who])]
         at = gpa - first[who] + Act.VALUE
         streams[who][at : at + 32] = b"".join(word.to_bytes(8, "little") for word in answer)
-    raw = {"rows": [data.hex() for data in streams.values()], "mmio": list(mmio), "host": list(host), "stats": {}}
+    raw = {
+        "rows": [data.hex() for data in streams.values()],
+        "mmio": list(mmio),
+        "host": list(host),
+        "stats": {},
+        "counts": [],
+    }
     return judge(planned, raw, VMX_LITMUS)
 
 

@@ -49,6 +49,20 @@ class Memory:
         """The A and D bits of an entry."""
         return self.bits.setdefault((table, place), Bits(accessed=table[0] != "E"))
 
+    @property
+    def large(self) -> frozenset[str]:
+        """Tables in which a 2 MB page is mapped."""
+        return frozenset(self._big)
+
+    @property
+    def changed(self) -> list[tuple[str, str]]:
+        """Entries that are not what they were at the beginning."""
+        return [
+            (table, place)
+            for (table, place), entry in self._entries.items()
+            if entry != (Target(first_target(table, place)) if table[0] == "E" else Leaf(first_frame(table, place)))
+        ]
+
     def is_big(self, table: str) -> bool:
         """Whether the entry above q0, or above L2's pages, maps a 2 MB page."""
         return table in self._big
