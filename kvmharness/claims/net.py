@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from kvmharness.cells.judge import PollutedError
+from kvmharness.claims import litmus
 from kvmharness.claims.effects import Effect
 from kvmharness.claims.evaluate import Results, judge_times, not_higher, ticks
 from kvmharness.claims.findings import Finding, answer, shown
@@ -21,6 +22,7 @@ from kvmharness.guest.failures import StaleTranslation
 from kvmharness.results import noise as stats
 from kvmharness.results.kernelwords import reports
 from kvmharness.results.record import CellKey, CellResult
+from kvmharness.results.tests import TestResult
 from kvmharness.results.verdict import ClaimResult, Outcome
 
 EXACT = Fraction(0)
@@ -38,11 +40,13 @@ class Row:
         name: short and stable; a series waives it by this name.
         text: as a sentence.
         find: gives its findings.
+        things: what they are about.
     """
 
     name: str
     text: str
     find: Find
+    things: str = "cells"
 
 
 @dataclass
@@ -81,7 +85,7 @@ class Net:
         found = [self.waived.applied(row.name, finding) for finding in row.find(self)]
         self.worse |= {(each.cell, each.variant) for each in found if each.outcome is Outcome.FAIL}
         held = {each.cell for each in found if each.outcome is Outcome.PASS and each.cell}
-        figures = [f"{len(held)} cells, {self.base} against {', '.join(self.variants)}"] if held else []
+        figures = [f"{len(held)} {row.things}, {self.base} against {', '.join(self.variants)}"] if held else []
         nothing = [Finding(Outcome.SKIPPED, "", f"nothing ran that could be compared with {self.base}")]
         return answer(row.name, row.text, found or nothing, figures=figures)
 
@@ -297,17 +301,39 @@ def _leaks(net: Net) -> Iterator[Finding]:
     yield from leaks(net.results.record.leftovers, net.base, net.variants)
 
 
+def _litmus(about: Callable[[Sequence[TestResult], str, Iterable[str]], Iterator[Finding]]) -> Find:
+    """A row about litmus tests."""
+
+    def find(net: Net) -> Iterator[Finding]:
+        found = list(about(net.results.record.tests, net.base, net.variants))
+        yield from found or [litmus.NOT_RUN]
+
+    return find
+
+
 # In the order of causes. What costs root loads costs time, too.
 ROWS = (
     Row("results-present", "Every cell has a result under every variant.", _present),
     Row("every-cell-ran", "Every cell that runs without the series runs with it.", _ran),
     Row("no-stale-reads", "Every read through a table just switched to saw that table's page.", _stale_reads),
+    Row(
+        "litmus-tests-hold",
+        "Every litmus test that holds without the series holds with it.",
+        _litmus(litmus.failures),
+        "tests",
+    ),
     Row("no-new-messages", "The kernel's log has no line that it does not have without the series.", _messages),
     Row("no-more-loads", "No more root loads.", _no_more("root loads", lambda results: ["loads"], EXACT)),
     Row("no-more-switches", "No more root switches.", _no_more("root switches", lambda results: ["switches"], EXACT)),
     Row("no-more-exits", "No more exits of any reason.", _no_more("exits", lambda r: expand("exits.*", r), ROOM)),
     Row("no-more-flushes", "No more TLB flushes.", _no_more("TLB flushes", _flushes, ROOM)),
     Row("no-more-mmu-work", "No more work of KVM's MMU.", _work),
+    Row(
+        "litmus-no-more-work",
+        "A litmus test costs KVM no more flushes, faults and pages.",
+        _litmus(litmus.more_work),
+        "tests",
+    ),
     Row("loads-as-predicted", "Root loads are as the model of the root cache predicts.", _predicted),
     Row("no-more-time", "A round trip takes no longer.", _times),
     Row("no-leak", "Unloaded, KVM leaves no page a VM behind that it does not leave without the series.", _leaks),

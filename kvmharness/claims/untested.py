@@ -16,11 +16,18 @@ def untested(records: Sequence[Record], left_out: Mapping[str, str]) -> tuple[st
     """
     lines = [*_machines(records), *_vendors(records), *_parameters(records)]
     lines += [f"Only Linux {listed(sorted({str(record.host.get('kernel_release')) for record in records}))}."]
-    lines += ["Only VMs with one vCPU, in a steady state; not the kernel's selftests, and not kvm-unit-tests."]
+    lines += [_batteries(records)]
     for record in records:
         lines += _skipped(record)
     lines += [f"Not variant {name}: {why}." for name, why in left_out.items()]
     return tuple(dict.fromkeys(lines))
+
+
+def _batteries(records: Sequence[Record]) -> str:
+    others = "not the kernel's selftests, and not kvm-unit-tests"
+    if any(record.tests for record in records):
+        return f"Several vCPUs only in turn; {others}."
+    return f"Only VMs with one vCPU, in a steady state; no litmus tests, {others}."
 
 
 def _machines(records: Sequence[Record]) -> list[str]:

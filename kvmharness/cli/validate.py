@@ -19,6 +19,7 @@ from kvmharness.patches import series as series_files
 from kvmharness.patches.series import Series
 from kvmharness.patches.variants import check_names
 from kvmharness.results.record import CellResult, Record
+from kvmharness.results.tests import TestResult
 from kvmharness.validation.host import HERE
 
 if TYPE_CHECKING:
@@ -64,6 +65,12 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
     made.add_argument(
         "--turns", metavar="N", type=shared.number(100), default=2, help="how often each variant is loaded: A B B A"
     )
+    made.add_argument(
+        "--litmus",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="run litmus tests under every judged variant too; by default unless cells are named",
+    )
     made.add_argument("--bisect", action="store_true", help="exit codes for git bisect run: 0, 1, or 125")
     shared.add_parameter_option(made)
     add_report_options(made)
@@ -83,6 +90,7 @@ class Request:
         reports: the files to write about it.
         command: how to make this run again.
         before: what was kept of the run when it was cut short.
+        litmus: litmus tests run as well.
     """
 
     series: Series
@@ -93,6 +101,7 @@ class Request:
     reports: Reports
     command: tuple[str, ...]
     before: tuple[Record, ...] = ()
+    litmus: bool = False
 
 
 def read(options: argparse.Namespace) -> Request:
@@ -123,10 +132,11 @@ def read(options: argparse.Namespace) -> Request:
         source=options.source,
         may_reload=options.reload_modules,
     )
+    litmus = not words if options.litmus is None else options.litmus
     before = earlier(options)
     if before and len(there) > 1:
         raise UsageError("--resume goes on with the run on one host", "Name that host alone, with its record.")
-    return Request(series, there, tuple(params), names, options.turns, reports, options.command, before)
+    return Request(series, there, tuple(params), names, options.turns, reports, options.command, before, litmus)
 
 
 def _apart(cells: list[str], variants: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -197,7 +207,22 @@ def run(request: Request, task: Task, keeping: "Callable[[str], Keeping]") -> "T
         where = f"{host}: " if len(parts) > 1 else ""
         task.step(f"{where}{result.variant}, {result.id}", done, total)
 
-    return validate_on(parts, turns=request.turns, command=request.command, untested=skipped, on_result=on_result)
+    tests = 0
+
+    def on_test(host: str, test: TestResult) -> None:
+        nonlocal tests
+        tests += 1
+        where = f"{host}: " if len(parts) > 1 else ""
+        task.step(f"{where}{test.variant}, litmus test {test.label}: {test.outcome}", tests)
+
+    return validate_on(
+        parts,
+        turns=request.turns,
+        command=request.command,
+        untested=skipped,
+        on_result=on_result,
+        on_test=on_test if request.litmus else None,
+    )
 
 
 def _tell(built: "Built", task: Task) -> None:

@@ -10,7 +10,9 @@ from kvmharness.errors import KvmHarnessError, LostMachineError
 from kvmharness.lab.job import StepFailedError
 from kvmharness.results.record import CellResult, Record
 from kvmharness.results.store import load
+from kvmharness.results.tests import TestResult
 from kvmharness.results.verdict import ClaimResult, Outcome, Verdict
+from kvmharness.validation.battery import with_litmus
 from kvmharness.validation.campaign import Keeping
 from kvmharness.validation.judges import judge, merged
 from kvmharness.validation.prepare import Built
@@ -58,6 +60,7 @@ def validate_on(
     command: Sequence[str],
     untested: Sequence[str] = (),
     on_result: Callable[[str, CellResult, int, int], None],
+    on_test: Callable[[str, TestResult], None] | None = None,
 ) -> Together:
     """Runs every variant on every host, and judges all of it at once.
 
@@ -68,6 +71,7 @@ def validate_on(
         untested: what it is known not to tell, a sentence each.
         on_result: takes the host's name, each result, how many there are by now on that host, and how many there will
             be.
+        on_test: takes the host's name, and each result of a litmus test; None for no litmus tests.
 
     Raises:
         LostMachineError, StepFailedError: every host was lost for reasons of its own; as long as one is left, that
@@ -88,6 +92,8 @@ def validate_on(
                 on_result=partial(on_result, part.host),
                 keeping=part.keeping,
             )
+            if on_test is not None:
+                record = with_litmus(record, part.built, part.machine_for, partial(on_test, part.host))
         except (LostMachineError, StepFailedError) as error:
             lost[part.host] = error
             if len(lost) == len(parts):

@@ -1,0 +1,76 @@
+"""The litmus tests of a validation: all named ones and two random ones, under every variant that is judged."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from kvmharness.cells.surroundings import Surroundings
+from kvmharness.lab.job import StepFailedError
+from kvmharness.lab.kernels import parameters
+from kvmharness.litmus.hunt.generate import one
+from kvmharness.litmus.named.all import every
+from kvmharness.litmus.needs import offers
+from kvmharness.litmus.program import Program
+from kvmharness.results.record import Record
+from kvmharness.validation.campaign import Variant
+from kvmharness.validation.litmus import OnTest, Tested, run_litmus, settings, vendor_of
+from kvmharness.validation.prepare import Built
+from kvmharness.validation.probing import surroundings_of
+from kvmharness.validation.validate import MachineFor
+from kvmharness.vendors.known import litmus_of
+
+_SEED = 1
+_ROWS = 300
+# What shadow paging takes away: a random test that never uses it runs under every setting.
+_ONLY_WITH_TDP = frozenset({"nested", "large", "accessed", "invept", "vmfunc", "cr3-kept"})
+
+
+def with_litmus(record: Record, built: Built, machine_for: MachineFor, on_test: OnTest) -> Record:
+    """The record of what was measured, with litmus tests under the same variants.
+
+    Args:
+        record: of the measured cells.
+        built: what they ran on.
+        machine_for: makes the host for a kernel.
+        on_test: takes each result as it comes.
+
+    Raises:
+        LostMachineError: the host was lost for reasons of its own.
+    """
+    lost = {loss.variant for loss in record.losses}
+    judged = [each for each in built.variants if each.id.name in built.subject.prefixes and each.id.name not in lost]
+    tested = [found for group in _groups(judged, built) if (found := _run(group, built, machine_for, on_test))]
+    tests = tuple(test for each in tested for test in each.tests)
+    logs = tuple(log for each in tested for log in each.logs)
+    dmesg = (*record.dmesg, *(line for log in logs for line in log.lines))
+    return replace(record, tests=tests, logs=(*record.logs, *logs), dmesg=dmesg)
+
+
+def _groups(variants: Sequence[Variant], built: Built) -> list[Sequence[Variant]]:
+    """Variants that the same kernel can run."""
+    if built.one_boot:
+        return [variants] if variants else []
+    return [[variant] for variant in variants]
+
+
+def _run(variants: Sequence[Variant], built: Built, machine_for: MachineFor, on_test: OnTest) -> Tested | None:
+    machine = machine_for(built.kernels[variants[0].id.name])
+    first = variants[0]
+    try:
+        there = surroundings_of(machine, first.modules, [()])[()]
+        module = there.facts.vendor_module
+        if module is None:
+            return None
+        chosen = settings(module, parameters.of_modules(first.modules))
+        return run_litmus(machine, variants, chosen, (*every(), *_random(there)), on_test)
+    except StepFailedError:  # modules that do not load: the cells have said so
+        return None
+
+
+def _random(there: Surroundings) -> tuple[Program, ...]:
+    vendor = vendor_of(there)
+    has = offers(vendor, there.offered)
+    svm = vendor is not None and litmus_of(vendor).asids
+    return tuple(
+        one(f"random-{_SEED}-{number}", chosen, svm=svm, nested=vendor is not None, rows=_ROWS)
+        for number, chosen in enumerate((has, has - _ONLY_WITH_TDP))
+    )
