@@ -6,7 +6,7 @@ from kvmharness.abi.binding import ffi
 from kvmharness.kvm.capabilities import Capabilities, cpuid_table
 from kvmharness.litmus.program import Program, Row
 from kvmharness.vendors.known import litmus_of
-from kvmharness.vendors.litmus import WISHES
+from kvmharness.vendors.litmus import WISHES, fulfilled
 from kvmharness.vendors.vendor import Vendor
 from kvmharness.x86.cpuid import CpuidBit, Feature
 
@@ -66,7 +66,7 @@ def offers(vendor: Vendor | None, offered: Capabilities) -> frozenset[str]:
         return _cpuid(offered, feature.value)
 
     there = frozenset(feature.name for feature in _FEATURES.values() if has(feature))
-    return there | (litmus_of(vendor).offers(offered.msrs, has) if vendor else frozenset())
+    return there | (fulfilled(litmus_of(vendor), offered.msrs, has) if vendor else frozenset())
 
 
 def lacks(program: Program, vendor: Vendor | None, offered: Capabilities) -> str:

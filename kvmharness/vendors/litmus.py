@@ -1,6 +1,6 @@
 """What a vendor's L1 needs to run litmus tests: its programs, and the rows and words in which the vendors differ."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple, Protocol
 
 from kvmharness.vendors.vendor import FirstEntry
@@ -22,6 +22,16 @@ WISHES = {
     "cr3-kept": "nested state with the CR3 that L2 moved to (kvm_intel without EPT saves another one)",
 }
 """What tests may need of the vendor's virtualization, in words."""
+
+
+class MsrBits(NamedTuple):
+    """Bits of the vCPU's capability MSRs that must be 1, each MSR once: (MSR, mask)."""
+
+    bits: tuple[tuple[int, int], ...]
+
+
+Ask = MsrBits | Feature | None
+"""By what a vCPU shows that it has one of the wishes: MSRs, or CPUID; None where every one has it."""
 
 Words = tuple[str, int, int, int]
 """A row of the guest program: label of the code, and its operands A, B and C."""
@@ -57,20 +67,17 @@ class LitmusVendor(Protocol):
         l1_program, l2_program: the guest programs.
         asids: translations are tagged by an ASID alone, by SVM's rules; else by VPID and EPTP, by VMX's.
         efer: bits of EFER that every level has besides the usual ones.
+        asks: of what the vendor has of :data:`WISHES`, how a vCPU shows that it has it.
     """
 
     l1_program: str
     l2_program: str
     asids: bool
     efer: int
+    asks: Mapping[str, Ask]
 
-    def offers(self, capabilities: Mapping[int, int], cpuid: Callable[[Feature], bool]) -> frozenset[str]:
-        """What a test may ask for of :data:`WISHES`.
-
-        Args:
-            capabilities: of the vCPU's virtualization.
-            cpuid: whether the vCPU has a feature.
-        """
+    def ideal(self, wishes: Collection[str]) -> Mapping[int, int]:
+        """The capabilities of a vCPU whose virtualization demands nothing, and offers no more than what is wished."""
         ...
 
     def pages(self, entry: FirstEntry, *, cr4: int, l2_idt: int, nested_roots: tuple[int, ...]) -> dict[int, bytes]:
@@ -106,3 +113,22 @@ class LitmusVendor(Protocol):
     def accessed(self, word: int) -> str:
         """Which of A and D a nested entry has."""
         ...
+
+
+def fulfilled(
+    vendor: LitmusVendor, capabilities: Mapping[int, int], cpuid: Callable[[Feature], bool]
+) -> frozenset[str]:
+    """What a test may ask for of :data:`WISHES`.
+
+    Args:
+        vendor: whose virtualization.
+        capabilities: of the vCPU's virtualization.
+        cpuid: whether the vCPU has a feature.
+    """
+
+    def has(ask: Ask) -> bool:
+        if isinstance(ask, MsrBits):
+            return all(capabilities.get(msr, 0) & mask == mask for msr, mask in ask.bits)
+        return ask is None or cpuid(ask)
+
+    return frozenset(wish for wish, ask in vendor.asks.items() if has(ask))

@@ -1,9 +1,10 @@
 """SVM for litmus tests."""
 
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
 
-from kvmharness.vendors.litmus import Entry, Words
+from kvmharness.vendors.litmus import Ask, Entry, Words
 from kvmharness.vendors.svm.l1 import ASID, Region
 from kvmharness.vendors.vendor import FirstEntry
 from kvmharness.x86.cpuid import Feature
@@ -30,13 +31,17 @@ class _SvmLitmus:
     l2_program = "litmus_l2_svm"
     asids = True
     efer = int(Efer.SVME)
+    asks: Mapping[str, Ask] = MappingProxyType(
+        {
+            **dict.fromkeys(("tag", "large", "invlpga", "flush", "invpcid-l2", "cr3-kept")),
+            "nested": Feature.NPT,
+            "flush-asid": Feature.FLUSH_BY_ASID,
+        }
+    )
 
-    def offers(self, capabilities: Mapping[int, int], cpuid: Callable[[Feature], bool]) -> frozenset[str]:
-        """By CPUID; what every SVM has besides."""
-        there = {"tag", "large", "invlpga", "flush", "invpcid-l2", "cr3-kept"}
-        there |= {"nested"} if cpuid(Feature.NPT) else set()
-        there |= {"flush-asid"} if cpuid(Feature.FLUSH_BY_ASID) else set()
-        return frozenset(there)
+    def ideal(self, wishes: Collection[str]) -> Mapping[int, int]:
+        """No MSR tells."""
+        return {}
 
     def pages(self, entry: FirstEntry, *, cr4: int, l2_idt: int, nested_roots: tuple[int, ...]) -> dict[int, bytes]:
         """The VMCB."""

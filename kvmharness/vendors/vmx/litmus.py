@@ -1,23 +1,40 @@
 """VMX for litmus tests."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
 
-from kvmharness.vendors.litmus import Entry, Words
+from kvmharness.vendors.litmus import Ask, Entry, MsrBits, Words
 from kvmharness.vendors.vendor import FirstEntry
 from kvmharness.vendors.vmx import l1
 from kvmharness.vendors.vmx.l1 import Region
-from kvmharness.x86.cpuid import Feature
 from kvmharness.x86.ept import Epte, MemoryType
-from kvmharness.x86.msr import Msr
+from kvmharness.x86.msr import VMX_CAPABILITIES, Msr
 from kvmharness.x86.registers import Rflags
 from kvmharness.x86.segments import CODE64, DATA
 from kvmharness.x86.vmcs import Field
-from kvmharness.x86.vmx_controls import EptVpidCap, Proc, Proc2, VmxCaps, adjust
+from kvmharness.x86.vmx_controls import BASIC_TRUE_CONTROLS, EptVpidCap, Proc, Proc2, VmxCaps, adjust
 from kvmharness.x86.vmx_exits import ENTRY_FAILURE, VmxExit
+
+
+def _second(control: Proc2) -> tuple[int, int]:
+    return Msr.VMX_PROCBASED_CTLS2, control << 32
+
+
+def _ept_vpid(*bits: EptVpidCap) -> MsrBits:
+    return MsrBits(((Msr.VMX_EPT_VPID_CAP, sum(bits)),))
+
 
 _RIGHTS = {"r": Epte.R, "w": Epte.W, "x": Epte.X}
 _MEMORY_TYPE_SHIFT = 3
 _EPTP_SWITCHING = 1 << 0
+
+_ANY = 0xFFFF_FFFF << 32
+_CONTROLS = (
+    *(Msr.VMX_TRUE_PINBASED_CTLS, Msr.VMX_TRUE_PROCBASED_CTLS),
+    *(Msr.VMX_TRUE_EXIT_CTLS, Msr.VMX_TRUE_ENTRY_CTLS),
+)
+_ALL = (1 << 64) - 1
+_FREE = {Msr.VMX_BASIC: BASIC_TRUE_CONTROLS, Msr.VMX_CR0_FIXED1: _ALL, Msr.VMX_CR4_FIXED1: _ALL}
 
 
 class _VmxLitmus:
@@ -27,25 +44,29 @@ class _VmxLitmus:
     l2_program = "litmus_l2"
     asids = False
     efer = 0
-
-    def offers(self, capabilities: Mapping[int, int], cpuid: Callable[[Feature], bool]) -> frozenset[str]:
-        """By the capability MSRs."""
-        caps = VmxCaps.from_msrs(capabilities)
-        second, ept = Proc2(caps.proc2 >> 32 & 0xFFFF_FFFF), EptVpidCap(caps.ept_vpid)
-        there = {
-            "nested": Proc2.ENABLE_EPT in second,
-            "tag": Proc2.ENABLE_VPID in second,
-            "large": EptVpidCap.PAGE_2M in ept,
-            "accessed": EptVpidCap.ACCESS_DIRTY in ept,
-            "invept": EptVpidCap.INVEPT | EptVpidCap.INVEPT_SINGLE | EptVpidCap.INVEPT_ALL in ept,
-            "invvpid": EptVpidCap.INVVPID | EptVpidCap.INVVPID_ADDRESS | EptVpidCap.INVVPID_SINGLE in ept,
-            "vmfunc": _has_vmfunc(caps, capabilities),
-            "refusals": True,
+    asks: Mapping[str, Ask] = MappingProxyType(
+        {
+            "nested": MsrBits((_second(Proc2.ENABLE_EPT),)),
+            "tag": MsrBits((_second(Proc2.ENABLE_VPID),)),
+            "large": _ept_vpid(EptVpidCap.PAGE_2M),
+            "accessed": _ept_vpid(EptVpidCap.ACCESS_DIRTY),
+            "invept": _ept_vpid(EptVpidCap.INVEPT, EptVpidCap.INVEPT_SINGLE, EptVpidCap.INVEPT_ALL),
+            "invvpid": _ept_vpid(EptVpidCap.INVVPID, EptVpidCap.INVVPID_ADDRESS, EptVpidCap.INVVPID_SINGLE),
+            "vmfunc": MsrBits((_second(Proc2.ENABLE_VMFUNC), (Msr.VMX_VMFUNC, _EPTP_SWITCHING))),
+            "refusals": None,
             # Source: Linux, sync_vmcs02_to_vmcs12(): it saves GUEST_CR3 where KVM uses EPT, which L1 is then offered.
-            "cr3-kept": Proc2.ENABLE_EPT in second,
-            "invpcid-l2": Proc2.ENABLE_INVPCID in second,
+            "cr3-kept": MsrBits((_second(Proc2.ENABLE_EPT),)),
+            "invpcid-l2": MsrBits((_second(Proc2.ENABLE_INVPCID),)),
         }
-        return frozenset(name for name, has in there.items() if has)
+    )
+
+    def ideal(self, wishes: Collection[str]) -> Mapping[int, int]:
+        """Every control may be 0 or 1, but of the secondary ones and of EPT and VPID only what is wished is there."""
+        msrs = dict.fromkeys(VMX_CAPABILITIES, 0) | dict.fromkeys(_CONTROLS, _ANY) | _FREE
+        for ask in (self.asks[wish] for wish in wishes):
+            for msr, mask in ask.bits if isinstance(ask, MsrBits) else ():
+                msrs[msr] |= mask
+        return msrs
 
     def pages(self, entry: FirstEntry, *, cr4: int, l2_idt: int, nested_roots: tuple[int, ...]) -> dict[int, bytes]:
         """The whole VMCS12; what L2 does to its CR3 and CR4, and the exceptions that it takes, are no exits."""
