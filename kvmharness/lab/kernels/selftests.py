@@ -3,14 +3,16 @@
 They say whether KVM works in the emulated host at all, without anything of this package in between.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from kvmharness.lab.events import Begin, End, Event, Failed, Output
 from kvmharness.lab.job import HangError, Job, KernelPanicError, Machine
 from kvmharness.lab.kernels.make import check_tools, make
-from kvmharness.lab.kernels.trees import link_tree
+from kvmharness.lab.kernels.trees import Overlay, link_tree
 from kvmharness.lab.steps import Exec, Exited, Load
 from kvmharness.results.kernelwords import reports
 from kvmharness.system import cache
@@ -28,6 +30,8 @@ NESTED_VMX = (
 _FOLDER = "tools/testing/selftests/kvm"
 # Folders that `make headers` and the tests' own Makefile write to.
 _OWN_FOLDERS = ("usr", "scripts", "include/generated", "arch/x86/include/generated")
+_NOTHING_ADDED: Mapping[str, str] = MappingProxyType({})
+_FIRST_TEST = re.compile(r"^TEST_GEN_PROGS_x86_64 \+?= .*\n", re.MULTILINE)
 _BUILD_TIMEOUT_S = 600.0
 # Source: tools/testing/selftests/kselftest.h, KSFT_SKIP.
 _SKIP_STATUS = 4
@@ -50,12 +54,19 @@ class Selftest:
     output: str = field(default="", repr=False)
 
 
-def build(tree: Path, names: Sequence[str] = NESTED_VMX, *, progress: Progress = silent) -> dict[str, Path]:
+def build(
+    tree: Path,
+    names: Sequence[str] = NESTED_VMX,
+    *,
+    added: Mapping[str, str] = _NOTHING_ADDED,
+    progress: Progress = silent,
+) -> dict[str, Path]:
     """Build selftests statically; cached.
 
     Args:
         tree: :attr:`kvmharness.lab.kernels.build.Kernel.tree`; not written to.
         names: relative to the kernel's folder of KVM selftests.
+        added: C sources of some of them that the tree does not have.
 
     Returns:
         The binary of each name.
@@ -63,12 +74,12 @@ def build(tree: Path, names: Sequence[str] = NESTED_VMX, *, progress: Progress =
     Raises:
         KernelBuildError, MissingToolError, DiskFullError.
     """
-    key = cache.digest(tree.parent.name, list(names))
+    key = cache.digest(tree.parent.name, list(names), *([dict(added)] if added else []))
 
     def fill(folder: Path) -> None:
         check_tools()
         farm = folder / "tree"
-        link_tree(tree, farm, {}, _OWN_FOLDERS)
+        link_tree(tree, farm, _with(tree, added), _OWN_FOLDERS)
         make(farm, "headers", what="kernel headers", progress=progress, timeout_s=_BUILD_TIMEOUT_S)
         output = folder / "out"
         with disk_errors(output):
@@ -91,6 +102,17 @@ def build(tree: Path, names: Sequence[str] = NESTED_VMX, *, progress: Progress =
 
     folder = cache.folder_entry("selftests", key, fill, progress)
     return {name: folder / "bin" / name for name in names}
+
+
+def _with(tree: Path, added: Mapping[str, str]) -> Overlay:
+    """The tree's files that change when tests are added: their sources, and the Makefile, which must name them."""
+    if not added:
+        return {}
+    makefile = (tree / _FOLDER / "Makefile").read_text("utf-8")
+    lines = "".join(f"TEST_GEN_PROGS_x86_64 += {name}\n" for name in added)
+    listed = _FIRST_TEST.sub(lambda first: first[0] + lines, makefile, count=1)
+    sources = {f"{_FOLDER}/{name}.c": text.encode() for name, text in added.items()}
+    return {f"{_FOLDER}/Makefile": listed.encode(), **sources}
 
 
 def run(
