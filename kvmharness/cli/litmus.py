@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from kvmharness.cells.params import Params
 from kvmharness.cli import options as shared
+from kvmharness.cli.exporting import Export, add_export_options, export
 from kvmharness.cli.options import Verbs, verb
 from kvmharness.cli.output import VERBOSE, Output
 from kvmharness.cli.reports import Reports, add_report_options, document
@@ -57,6 +58,7 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
         type=seconds,
         help="for how long, such as 60s or 10m; without it each setting gets as many as it always does",
     )
+    add_export_options(made)
     add_report_options(made)
     shared.add_parameter_option(made)
     shared.add_kernel_options(made)
@@ -91,7 +93,7 @@ class Listing:
     programs: tuple[Program, ...]
 
 
-def read(options: argparse.Namespace) -> Request | Listing:
+def read(options: argparse.Namespace) -> Request | Listing | Export:
     """What is asked for.
 
     Raises:
@@ -106,6 +108,8 @@ def read(options: argparse.Namespace) -> Request | Listing:
     if options.list:
         return Listing(programs)
     (host,) = shared.hosts(options)
+    if chosen := Export.of(options, programs, host, files):
+        return chosen
     params, kernel = dict(options.param), shared.kernel_choice(options)
     host.check(kernel, params)
     settings = (tuple(sorted(params.items())),) if params else None
@@ -122,8 +126,10 @@ def seconds(text: str) -> float:
     return float(int(number) * factors[unit])
 
 
-def act(request: Request | Listing, output: Output) -> int:
-    """Lists the tests, or runs them and says what came of them."""
+def act(request: Request | Listing | Export, output: Output) -> int:
+    """Lists the tests, exports one, or runs them and says what came of them."""
+    if isinstance(request, Export):
+        return export(request, output)
     if isinstance(request, Listing):
         for program in request.programs:
             output.result(f"{program.name}: {RULES.get(program.rule, 'own')}: otherwise {program.why}")

@@ -17,7 +17,7 @@ from kvmharness.x86.paging import Pte
 _PF, _GP = 14, 13
 _WITH_ERROR_CODE = frozenset({8, 10, 11, 12, 13, 14, 17, 21})
 _FAILED = "did not run"
-_PREFETCHED = 8  # entries at once: Linux, PTE_PREFETCH_NUM
+PREFETCHED = 8  # entries at once: Linux, PTE_PREFETCH_NUM
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ def judge(planned: Planned, raw: Mapping[str, Any], vendor: LitmusVendor | None)
     words = planned.answers_in([bytes.fromhex(rows) for rows in raw["rows"]])
     mmio = {int(row): frame_at(int(gpa)) or f"{int(gpa):#x}" for row, gpa in raw["mmio"]}
     host = iter(raw["host"])
-    answers, known = [], _known(planned.program)
+    answers, known = [], known_pages(planned.program)
     for row, (gpa, allowed) in zip(planned.program.rows, planned.answers, strict=True):
         seen = str(next(host, _FAILED)) if gpa is None else _seen(row, words[gpa], mmio.get(gpa), vendor)
         answers.append(
@@ -100,14 +100,14 @@ def judge(planned: Planned, raw: Mapping[str, Any], vendor: LitmusVendor | None)
     return Outcome(name, tuple(answers), stats=raw["stats"], counts=tuple(raw["counts"]))
 
 
-def _known(program: Program) -> frozenset[str]:
+def known_pages(program: Program) -> frozenset[str]:
     """Pages that some table led to at some time, and their neighbours, which KVM maps along with them."""
     first = {first_frame(root, probe) for root in roots() for probe in PROBES}
     named = {row.get(name) for row in program.rows for name in ("frame", "gframe")} - {""}
     gframes = [frame for frame in first | named if int(frame[1:]) < FRAMES and frame[0] == "d"]
     found = first | named | {first_target(f"E{n}", frame) for n in range(NESTED) for frame in gframes}
-    groups = {int(frame[1:]) // _PREFETCHED for frame in found if frame[0] == "d"}
-    return frozenset(f"d{group * _PREFETCHED + n}" for group in groups for n in range(_PREFETCHED))
+    groups = {int(frame[1:]) // PREFETCHED for frame in found if frame[0] == "d"}
+    return frozenset(f"d{group * PREFETCHED + n}" for group in groups for n in range(PREFETCHED))
 
 
 def _seen(row: Row, words: Sequence[int], mmio: str | None, vendor: LitmusVendor | None) -> str:

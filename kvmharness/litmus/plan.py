@@ -25,7 +25,7 @@ _ROW = Struct("<4Q32x")
 _ANSWER = Struct("<32x4Q")
 # Where the rows of each lie, and how many there is room for.
 STREAMS = {"L1": (int(Place.ROWS), 5000), "L2": (0x15_0000, 4500), "V1": (0x1C_0000, 4000)}
-_ALONE = "litmus_l1"
+ALONE = "litmus_l1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ def blueprint(kind: str, vendor: Vendor | None, offered: Capabilities) -> Bluepr
     pages = dict(there.pages)
     cr3 = there.root("H0")
     if kind == "alone":
-        return loader.long_mode(image(_ALONE), offered, pages, cr3=cr3)
+        return loader.long_mode(image(ALONE), offered, pages, cr3=cr3)
     assert vendor is not None
     l1, l2 = image(litmus_of(vendor).l1_program), image(litmus_of(vendor).l2_program)
     entry = FirstEntry(
@@ -221,6 +221,6 @@ class _Planner:
 
 def _programs(vendor: Vendor | None) -> dict[str, Image]:
     if vendor is None:
-        return dict.fromkeys(STREAMS, image(_ALONE))
+        return dict.fromkeys(STREAMS, image(ALONE))
     l1 = image(litmus_of(vendor).l1_program)
     return {"L1": l1, "L2": image(litmus_of(vendor).l2_program), "V1": l1}
