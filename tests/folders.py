@@ -10,6 +10,9 @@ FAULTS = _DATA / "series"
 SEEDED = _DATA / "faults"
 """Series of their own with a fault each, for Linux 6.1, a folder each; each message ends with what is wrong."""
 
+LATENT = _DATA / "latent"
+"""The same with faults that the debug kernel alone sees, before anything comes of them."""
+
 HARMLESS = _DATA / "harmless"
 """Series that break nothing, for Linux 6.1, a folder each."""
 

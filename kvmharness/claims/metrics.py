@@ -1,5 +1,6 @@
 """Where each metric of a claim stands in a record. What a host did not offer is missing, with why; never zero."""
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
@@ -100,6 +101,14 @@ def statistic(metric: str) -> str:
 def telling(lines: Iterable[str]) -> list[str]:
     """The lines of a kernel log that tell anything about a variant."""
     return [line for line in lines if not any(phrase in line for phrase in _SAID_ALWAYS)]
+
+
+_VOLATILE = re.compile(r"\b0x[0-9a-f]+\b|\b[0-9a-f]{4,}\b|\d+", re.ASCII)
+
+
+def form(line: str) -> str:
+    """A line of a kernel log without what differs each time: addresses, times and other numbers."""
+    return _VOLATILE.sub("#", line)
 
 
 def _found(figures: Mapping[str, int], name: str, missing: Mapping[str, str], *, zero: bool = False) -> int | Missing:

@@ -5,24 +5,24 @@ better is no failure but an effect. What gets worse in a cell is told by the row
 by its root loads does not fail by its time as well.
 """
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
 from kvmharness.cells.judge import PollutedError
 from kvmharness.claims import litmus
+from kvmharness.claims.debugkernel import quiet
 from kvmharness.claims.effects import Effect
 from kvmharness.claims.evaluate import Results, judge_times, not_higher, ticks
 from kvmharness.claims.findings import Finding, answer, shown
 from kvmharness.claims.leaks import leaks
-from kvmharness.claims.metrics import Missing, expand, telling, value
+from kvmharness.claims.metrics import Missing, expand, form, telling, value
 from kvmharness.claims.waivers import Waived
 from kvmharness.guest.failures import StaleTranslation
 from kvmharness.results import noise as stats
 from kvmharness.results.kernelwords import reports
 from kvmharness.results.record import CellKey, CellResult
-from kvmharness.results.tests import TestResult
+from kvmharness.results.tests import LITMUS, TestResult
 from kvmharness.results.verdict import ClaimResult, Outcome
 
 EXACT = Fraction(0)
@@ -171,9 +171,6 @@ def _ran(net: Net) -> Iterator[Finding]:
     yield from _failing(lambda result: result.error is not None and not _stale(result) and not _polluted(result))(net)
 
 
-_VOLATILE = re.compile(r"\b0x[0-9a-f]+\b|\b[0-9a-f]{4,}\b|\d+", re.ASCII)
-
-
 def _messages(net: Net) -> Iterator[Finding]:
     """Lines of the kernel's log that it does not have without the series; addresses, times and numbers aside."""
     record = net.results.record
@@ -181,11 +178,11 @@ def _messages(net: Net) -> Iterator[Finding]:
     said: dict[str, dict[str, tuple[str, str]]] = {}
     for variant, step, lines in [*spoken, *((log.variant, log.step, log.lines) for log in record.logs)]:
         kept = [line for line in telling(lines) if " ? " not in line]  # what the unwinder doubts is old stack
-        said.setdefault(variant, {}).update({_VOLATILE.sub("#", line): (step, line) for line in kept})
+        said.setdefault(variant, {}).update({form(line): (step, line) for line in kept})
     if net.base not in said:
         return
     for variant in net.variants:
-        new = [what for form, what in said.get(variant, {}).items() if form not in said[net.base]]
+        new = [what for shape, what in said.get(variant, {}).items() if shape not in said[net.base]]
         if new:
             step, line = new[0]
             first = next((words.headline for words in reports(line for _, line in new)), line)
@@ -305,10 +302,15 @@ def _litmus(about: Callable[[Sequence[TestResult], str, Iterable[str]], Iterator
     """A row about litmus tests."""
 
     def find(net: Net) -> Iterator[Finding]:
-        found = list(about(net.results.record.tests, net.base, net.variants))
+        tests = [test for test in net.results.record.tests if test.battery == LITMUS]
+        found = list(about(tests, net.base, net.variants))
         yield from found or [litmus.NOT_RUN]
 
     return find
+
+
+def _quiet(net: Net) -> Iterator[Finding]:
+    yield from quiet(net.results.record.tests, net.base, net.variants)
 
 
 # In the order of causes. What costs root loads costs time, too.
@@ -337,4 +339,5 @@ ROWS = (
     Row("loads-as-predicted", "Root loads are as the model of the root cache predicts.", _predicted),
     Row("no-more-time", "A round trip takes no longer.", _times),
     Row("no-leak", "Unloaded, KVM leaves no page a VM behind that it does not leave without the series.", _leaks),
+    Row("debug-kernel-is-quiet", "Lockdep, KASAN and their like have nothing to report.", _quiet),
 )

@@ -15,6 +15,7 @@ from kvmharness.cli.options import Verbs, verb
 from kvmharness.cli.output import VERBOSE, Output, Task
 from kvmharness.cli.reports import Reports, add_report_options, document
 from kvmharness.errors import UsageError
+from kvmharness.hosts import catalogue
 from kvmharness.patches import series as series_files
 from kvmharness.patches.series import Series
 from kvmharness.patches.variants import check_names
@@ -27,6 +28,16 @@ if TYPE_CHECKING:
     from kvmharness.validation.places import Place
     from kvmharness.validation.prepare import Built
     from kvmharness.validation.together import Together
+
+
+_DEBUG = {
+    "lite": (
+        "--debug-kernel",
+        "run some of the cells under a kernel with lockdep, KASAN and UBSAN, too: the first report of a variant is a "
+        "failure; takes five minutes to build, once",
+    ),
+    "kmemleak": ("--debug-kernel=kmemleak", "likewise, and look for memory that nothing points at any more"),
+}
 
 
 def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
@@ -71,6 +82,9 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
         default=None,
         help="run litmus tests under every judged variant too; by default unless cells are named",
     )
+    # The whole word is an option's name: what follows --debug-kernel is the series.
+    for name, (word, what) in _DEBUG.items():
+        made.add_argument(word, dest="debug", action="store_const", const=name, help=what)
     made.add_argument("--bisect", action="store_true", help="exit codes for git bisect run: 0, 1, or 125")
     shared.add_parameter_option(made)
     add_report_options(made)
@@ -91,6 +105,7 @@ class Request:
         command: how to make this run again.
         before: what was kept of the run when it was cut short.
         litmus: litmus tests run as well.
+        debug: which debug kernel is to be run as well; empty for none.
     """
 
     series: Series
@@ -102,6 +117,7 @@ class Request:
     command: tuple[str, ...]
     before: tuple[Record, ...] = ()
     litmus: bool = False
+    debug: str = ""
 
 
 def read(options: argparse.Namespace) -> Request:
@@ -110,6 +126,7 @@ def read(options: argparse.Namespace) -> Request:
     Raises:
         UsageError: no such series, cell or host, or options that contradict each other or do not fit the host.
     """
+    from kvmharness.lab.kernels.build import Kernel
     from kvmharness.validation.places import places
 
     if options.claims_only and options.claims is None:
@@ -132,11 +149,27 @@ def read(options: argparse.Namespace) -> Request:
         source=options.source,
         may_reload=options.reload_modules,
     )
+    if options.debug and all(isinstance(place.base, Kernel) for place in there):
+        raise UsageError(
+            f"{_DEBUG[options.debug][0]} boots a kernel that is built for it, which only an emulated host does",
+            f"Add --host {catalogue.first().spec}.",
+        )
     litmus = not words if options.litmus is None else options.litmus
     before = earlier(options)
     if before and len(there) > 1:
         raise UsageError("--resume goes on with the run on one host", "Name that host alone, with its record.")
-    return Request(series, there, tuple(params), names, options.turns, reports, options.command, before, litmus)
+    return Request(
+        series,
+        there,
+        tuple(params),
+        names,
+        options.turns,
+        reports,
+        options.command,
+        before,
+        litmus,
+        options.debug or "",
+    )
 
 
 def _apart(cells: list[str], variants: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -176,6 +209,7 @@ def run(request: Request, task: Task, keeping: "Callable[[str], Keeping]") -> "T
         UsageError: the series gives no variant, or as :func:`kvmharness.validation.look.look`.
         HostRequirementError, LostMachineError: a host cannot run it, or was lost.
     """
+    from kvmharness.validation.debugkernel import debug_passes
     from kvmharness.validation.look import look
     from kvmharness.validation.places import check_claims, under
     from kvmharness.validation.prepare import make
@@ -197,9 +231,10 @@ def run(request: Request, task: Task, keeping: "Callable[[str], Keeping]") -> "T
     built = {base: make(found, progress=task.tick) for base, found in seen.items()}
     for made in built.values():
         _tell(made, task)
+    debug = debug_passes(places, seen, request.debug, task.tick)
     parts = [
-        Part(place.host.spec, machine, built[place.base], place.cells, place.host.plan, keeping(place.host.spec))
-        for place, machine in zip(places, machines, strict=True)
+        Part(place.host.spec, machine, built[place.base], place.cells, place.host.plan, keeping(place.host.spec), more)
+        for place, machine, more in zip(places, machines, debug, strict=True)
         if place.cells
     ]
 
@@ -222,6 +257,7 @@ def run(request: Request, task: Task, keeping: "Callable[[str], Keeping]") -> "T
         untested=skipped,
         on_result=on_result,
         on_test=on_test if request.litmus else None,
+        tell=task.step,
     )
 
 

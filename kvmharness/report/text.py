@@ -91,7 +91,7 @@ def verdict_lines(verdict: Verdict) -> list[str]:
     for claim in verdict.claims:
         lines.append(f"{claim.outcome.value:{width}}  {claim.name}: {claim.text}")
         shown = claim.figures[:1] if claim.outcome is Outcome.PASS else claim.figures
-        lines += [f"{'':{width}}    {figure}" for figure in shown]
+        lines += [f"{'':{width}}    {line}" for figure in shown for line in figure.splitlines()]
     return lines
 
 

@@ -1,7 +1,8 @@
 """What a kernel says when something is wrong, found in its log: one report each, with what a developer looks for first.
 
 Source: kernel/panic.c (__warn, print_oops_end_marker, panic), arch/x86/kernel/dumpstack.c (show_trace_log_lvl,
-__show_regs), arch/x86/mm/fault.c (show_fault_oops), lib/bug.c (__report_bug), kernel/locking/lockdep.c.
+__show_regs), arch/x86/mm/fault.c (show_fault_oops), lib/bug.c (__report_bug), kernel/locking/lockdep.c,
+mm/slub.c (slab_bug).
 """
 
 import re
@@ -13,9 +14,15 @@ _BEGINNINGS = (
     ("panic", re.compile(r"Kernel panic - not syncing")),
     ("KASAN", re.compile(r"BUG: KASAN:")),
     ("lockup", re.compile(r"(?:watchdog: )?BUG: (?:soft|hard) lockup|rcu: INFO: .* detected (?:expedited )?stalls?")),
-    ("lockdep", re.compile(r"WARNING: (?:possible|bad|suspicious|inconsistent|Nested|held|lock)")),
+    (
+        "lockdep",
+        re.compile(
+            r"WARNING: (?:possible|bad|suspicious|inconsistent|Nested|held|lock|.* still has locks held)|"
+            r"\[ BUG: |INFO: trying to register non-static key"
+        ),
+    ),
     ("WARNING", re.compile(r"WARNING: ")),
-    ("BUG", re.compile(r"kernel BUG at |BUG: ")),
+    ("BUG", re.compile(r"kernel BUG at |BUG: |BUG \S+ \(.*\): ")),
     ("UBSAN", re.compile(r"UBSAN: ")),
     ("oops", re.compile(r"general protection fault|Oops: |[a-z][a-z -]*: [0-9a-f]{4} \[#\d+\]")),
     ("hung task", re.compile(r"INFO: task .* blocked for more than")),

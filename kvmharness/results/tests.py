@@ -7,13 +7,17 @@ from kvmharness.results.jsonread import Fields, integer_map, text, text_map, tex
 
 PASS, FAIL, SKIP = "pass", "fail", "skip"
 
+LITMUS = "litmus"
+DEBUG_KERNEL = "debug-kernel"
+"""The battery of one test a variant: named by what was going on at the kernel's first report, which is its table."""
+
 
 @dataclass(frozen=True, slots=True)
 class TestResult:
     """One test under one variant.
 
     Attributes:
-        battery: what it is one of: "litmus".
+        battery: what it is one of: :data:`LITMUS`, :data:`DEBUG_KERNEL`.
         name: of the test.
         variant: that it ran under.
         params: module parameters that were asked for.

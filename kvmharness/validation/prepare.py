@@ -7,6 +7,7 @@ from pathlib import Path
 from kvmharness.claims import Claim
 from kvmharness.claims.waivers import Waiver
 from kvmharness.lab.kernels import build
+from kvmharness.lab.kernels.config import MINIMAL, Recipe
 from kvmharness.lab.kernels.make import KernelBuildError
 from kvmharness.lab.kernels.source import Source
 from kvmharness.oracle import oracles
@@ -88,23 +89,28 @@ def prepare(
     return make(look(series, source, names, progress=progress), progress=progress)
 
 
-def make(seen: Look, *, progress: Progress = silent) -> Built:
+def make(seen: Look, *, recipe: Recipe = MINIMAL, progress: Progress = silent) -> Built:
     """Builds the variants.
+
+    Args:
+        seen: what there is to build.
+        recipe: of their kernel, unless that is built already.
+        progress: takes a line about once a second.
 
     Raises:
         KernelBuildError: the kernel without the series does not build.
         UsageError: the kernel is built already, but a variant takes another one than that.
     """
     series, source, plan = seen.series, seen.source, seen.plan
-    base = _base(series, source, progress)
+    base = _base(series, source, recipe, progress)
     kernels: dict[str, build.Kernel] = {}
     variants: list[Variant] = []
     broken: list[Broken] = []
     whole: dict[str, str] = {}
     for variant in seen.chosen:
-        progress(f"building variant {variant.name} of {series.name}")
+        progress(f"building variant {variant.name} of {series.name}{recipe.name and f', {recipe.name}'}")
         try:
-            kernel, modules, why = _made(source, base, variant, progress)
+            kernel, modules, why = _made(source, base, variant, recipe, progress)
         except KernelBuildError as e:
             if not variant.patches:
                 raise  # nobody's patch is to blame
@@ -118,15 +124,19 @@ def make(seen: Look, *, progress: Progress = silent) -> Built:
     return Built(plan, kernels, tuple(variants), seen.claims, seen.waivers, tuple(broken), whole)
 
 
-def _base(series: Series, source: Source | build.Kernel, progress: Progress) -> build.Kernel | None:
+def _base(series: Series, source: Source | build.Kernel, recipe: Recipe, progress: Progress) -> build.Kernel | None:
     """The kernel whose modules the variants are, as far as they are only that; None when the series is about more."""
     if isinstance(source, build.Kernel):
         return source
-    return build.kernel(source, progress=progress) if stays_near_kvm(series) else None
+    return build.kernel(source, recipe=recipe, progress=progress) if stays_near_kvm(series) else None
 
 
 def _made(
-    source: Source | build.Kernel, base: build.Kernel | None, variant: patches.Variant, progress: Progress
+    source: Source | build.Kernel,
+    base: build.Kernel | None,
+    variant: patches.Variant,
+    recipe: Recipe,
+    progress: Progress,
 ) -> tuple[build.Kernel, Path, str]:
     """What a variant boots, its modules, and why it takes a kernel of its own; empty where it does not.
 
@@ -143,7 +153,7 @@ def _made(
             why = e.why
     if isinstance(source, build.Kernel):
         raise not_by_modules(variant, why)
-    kernel = build.kernel(source, overlay=variant.files, progress=progress)
+    kernel = build.kernel(source, overlay=variant.files, recipe=recipe, progress=progress)
     return kernel, kernel.modules, why
 
 

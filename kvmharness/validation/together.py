@@ -12,8 +12,10 @@ from kvmharness.results.record import CellResult, Record
 from kvmharness.results.store import load
 from kvmharness.results.tests import TestResult
 from kvmharness.results.verdict import ClaimResult, Outcome, Verdict
+from kvmharness.system.programs import Progress, silent
 from kvmharness.validation.battery import with_litmus
 from kvmharness.validation.campaign import Keeping
+from kvmharness.validation.debugkernel import DebugPass
 from kvmharness.validation.judges import judge, merged
 from kvmharness.validation.prepare import Built
 from kvmharness.validation.validate import MachineFor, builds, measure
@@ -30,6 +32,7 @@ class Part:
         cells: for each of them.
         plan: how long each pass is.
         keeping: of what runs there.
+        debug: what is to be run under the debug kernel there; None for nothing.
     """
 
     host: str
@@ -38,6 +41,7 @@ class Part:
     cells: tuple[Cell, ...]
     plan: Plan
     keeping: Keeping = field(default_factory=Keeping)
+    debug: DebugPass | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,7 @@ def validate_on(
     untested: Sequence[str] = (),
     on_result: Callable[[str, CellResult, int, int], None],
     on_test: Callable[[str, TestResult], None] | None = None,
+    tell: Progress = silent,
 ) -> Together:
     """Runs every variant on every host, and judges all of it at once.
 
@@ -72,6 +77,7 @@ def validate_on(
         on_result: takes the host's name, each result, how many there are by now on that host, and how many there will
             be.
         on_test: takes the host's name, and each result of a litmus test; None for no litmus tests.
+        tell: takes what else is being done.
 
     Raises:
         LostMachineError, StepFailedError: every host was lost for reasons of its own; as long as one is left, that
@@ -94,6 +100,8 @@ def validate_on(
             )
             if on_test is not None:
                 record = with_litmus(record, part.built, part.machine_for, partial(on_test, part.host))
+            if part.debug:
+                record = replace(record, tests=(*record.tests, *part.debug.run(tell)))
         except (LostMachineError, StepFailedError) as error:
             lost[part.host] = error
             if len(lost) == len(parts):

@@ -11,7 +11,7 @@ from kvmharness.claims.net import ROWS, Net
 from kvmharness.claims.waivers import Waived, parse_waivers
 from kvmharness.results.incidents import Leftover
 from kvmharness.results.record import CellError, Prediction, Probes
-from kvmharness.results.tests import TestResult
+from kvmharness.results.tests import DEBUG_KERNEL, TestResult
 from kvmharness.results.verdict import Outcome
 from tests.builders import NONE, record
 
@@ -26,7 +26,8 @@ def same(cells=CELLS, **options):
     twins = {(r.key, r.turn): r for r in run.results if r.variant == NONE}
     results = tuple(replace(twins[r.key, r.turn], variant=r.variant) for r in run.results)
     leftovers = tuple(Leftover(name, 1, 20, {"pages": 4096}) for name in (NONE, P1))
-    tests = tuple(TestResult("litmus", "wp", name) for name in (NONE, P1))
+    others = ((DEBUG_KERNEL, ""), ("litmus", "wp"))
+    tests = tuple(TestResult(battery, test, name) for battery, test in others for name in (NONE, P1))
     return replace(run, results=results, leftovers=leftovers, tests=tests)
 
 

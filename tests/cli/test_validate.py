@@ -219,7 +219,7 @@ def test_usual_cells_that_the_kernel_has_no_parameter_for_are_left_out(desk, mon
         seen.extend(parts)
         return Together(Verdict("x", Outcome.PASS, (), (), ()), {})
 
-    monkeypatch.setattr(build, "kernel", lambda source, progress: build.Kernel(desk, desk, tree=desk / "linux"))
+    monkeypatch.setattr(build, "kernel", lambda source, **how: build.Kernel(desk, desk, tree=desk / "linux"))
     monkeypatch.setattr(build, "variant", lambda tree, files, name, progress: desk)
     monkeypatch.setattr(build, "modules_id", lambda folder: "id")
     monkeypatch.setattr(together, "validate_on", validate_on)

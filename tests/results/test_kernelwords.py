@@ -104,6 +104,41 @@ def test_each_kind_is_known_with_and_without_time_stamps(lines, kind, headline, 
     assert (found.kind, found.headline, found.place) == (kind, headline, place)
 
 
+@pytest.mark.parametrize(
+    ("log", "kind", "headline", "last"),
+    [
+        ("kasan", "KASAN", "BUG: KASAN: slab-out-of-bounds in kvm_vcpu_after_set_cpuid+0x1d2/0x6e0 [kvm]", None),
+        ("lockdep", "lockdep", "WARNING: possible circular locking dependency detected", " *** DEADLOCK ***"),
+        (
+            "sleeping",
+            "BUG",
+            "BUG: sleeping function called from invalid context at arch/x86/kvm/mmu/mmu.c:3580",
+            " </TASK>",
+        ),
+    ],
+)
+def test_a_report_of_the_debug_kernel_is_one_and_whole(log, kind, headline, last):
+    lines = (KERNEL_LOGS / f"{log}.txt").read_text().splitlines()
+    (found,) = reports(lines)
+    assert (found.kind, found.headline) == (kind, headline)
+    begun = next(number for number, line in enumerate(lines) if line.startswith(("BUG:", "WARNING:")))
+    assert found.text == tuple(lines[begun:])
+    assert last is None or found.text[-1] == last
+
+
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        ("[ BUG: Invalid wait context ]", "lockdep"),
+        ("WARNING: python3/30 still has locks held!", "lockdep"),
+        ("INFO: trying to register non-static key.", "lockdep"),
+        ("BUG kmalloc-64 (Tainted: G           O      ): Right Redzone overwritten", "BUG"),
+    ],
+)
+def test_reports_whose_first_words_differ(line, kind):
+    assert [found.kind for found in reports([line])] == [kind]
+
+
 def test_two_warnings_are_two_reports():
     one = [CUT, "WARNING: CPU: 0 PID: 1 at a.c:1 f+0x1/0x2", END]
     two = [CUT, "WARNING: CPU: 0 PID: 1 at b.c:2 g+0x1/0x2", END]

@@ -33,6 +33,14 @@ class KernelLog:
             except BrokenPipeError:  # the ring buffer overran us; the next read goes on with what is left
                 lines.append("(kernel log lines were lost here)")
                 continue
-            # priority,sequence,time,flags;text, then lines of KEY=value that belong to the record.
-            _, _, text = record.partition(b";")
-            lines.append(text.partition(b"\n")[0].decode(errors="backslashreplace"))
+            lines += lines_of(record)
+
+
+def lines_of(record: bytes) -> list[str]:
+    """The text of a record of /dev/kmsg: of several lines, where a message has them, as many of lockdep's.
+
+    Source: Documentation/ABI/testing/dev-kmsg: priority,sequence,time,flags;text, then lines of KEY=value that belong
+    to the record. In the text a newline is escaped, and so is a backslash.
+    """
+    _, _, text = record.partition(b";")
+    return text.partition(b"\n")[0].decode(errors="backslashreplace").split("\\x0a")

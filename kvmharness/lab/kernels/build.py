@@ -15,6 +15,7 @@ from pathlib import Path
 from kvmharness.errors import UsageError
 from kvmharness.lab.inside.modules import module_name
 from kvmharness.lab.kernels import builtin, config
+from kvmharness.lab.kernels.config import MINIMAL, Recipe
 from kvmharness.lab.kernels.make import check_tools, make
 from kvmharness.lab.kernels.modulefiles import content, load_order
 from kvmharness.lab.kernels.source import Source, debian
@@ -26,7 +27,7 @@ KERNEL_TIMEOUT_S = 3600.0
 VARIANT_TIMEOUT_S = 600.0
 # Changes when the recipe below does, so that nothing older is taken for its result.
 _RECIPE = 2
-_KEPT_KERNELS = 4
+_KEPT_KERNELS = 6
 _KEPT_VARIANTS = 64
 
 # What KVM's modules depend on, where that is made of modules too.
@@ -63,6 +64,7 @@ class Kernel:
         config_hash: of the ``.config``; empty if unknown.
         source: where it came from, in words.
         tree: the built tree that variants start from; None for a kernel that was given as it is.
+        command_line: what it is to be booted with besides.
     """
 
     image: Path
@@ -70,6 +72,7 @@ class Kernel:
     config_hash: str = ""
     source: str = ""
     tree: Path | None = None
+    command_line: str = ""
 
     @property
     def release(self) -> str:
@@ -85,11 +88,18 @@ class Kernel:
         return header[start:].partition(b"\0")[0].decode(errors="replace").partition(" ")[0]
 
 
-def kernel(source: Source | None = None, *, overlay: Overlay | None = None, progress: Progress = silent) -> Kernel:
-    """The kernel of *source* (Debian's package if None) with the minimal configuration, built if it is not cached.
+def kernel(
+    source: Source | None = None,
+    *,
+    overlay: Overlay | None = None,
+    recipe: Recipe = MINIMAL,
+    progress: Progress = silent,
+) -> Kernel:
+    """The kernel of *source* (Debian's package if None), built if it is not cached.
 
     Args:
         overlay: files that replace the source's own, by relative path (None removes one): a whole kernel as a variant.
+        recipe: how it is configured and built.
         progress: takes a line about once a second while it builds.
 
     Raises:
@@ -97,7 +107,6 @@ def kernel(source: Source | None = None, *, overlay: Overlay | None = None, prog
     """
     source = source or debian()
     overlay = overlay or {}
-    wanted = config.wanted_lines()
 
     def build(folder: Path) -> None:
         check_tools()
@@ -106,35 +115,36 @@ def kernel(source: Source | None = None, *, overlay: Overlay | None = None, prog
         progress(f"unpacking {source.name}")
         source.unpack(tree)
         write_overlay(tree, overlay)
-        _build_kernel(tree, wanted, f"kernel of {source.name}", progress)
+        _build_kernel(tree, recipe, f"{recipe.name or 'kernel'} of {source.name}", progress)
         (folder / "config").write_bytes((tree / ".config").read_bytes())
         shutil.copy2(tree / "arch/x86/boot/bzImage", folder / "bzImage")
         _collect_modules(tree, tree, folder / "modules")
         builtin.keep(tree, folder / builtin.FOLDER)
         _remove_spent(tree)
 
-    folder = cache.folder_entry("kernels", _key(source, overlay), build, progress)
+    folder = cache.folder_entry("kernels", _key(source, overlay, recipe), build, progress)
     cache.keep_newest("kernels", _KEPT_KERNELS)
-    return _kernel(source, folder)
+    return _kernel(source, folder, recipe)
 
 
 def at_hand(source: Source) -> Kernel | None:
     """What :func:`kernel` would give, if it were there at once."""
-    folder = cache.root() / "kernels" / _key(source, {})
-    return _kernel(source, folder) if folder.is_dir() else None
+    folder = cache.root() / "kernels" / _key(source, {}, MINIMAL)
+    return _kernel(source, folder, MINIMAL) if folder.is_dir() else None
 
 
-def _key(source: Source, overlay: Overlay) -> str:
-    return cache.digest(_RECIPE, source.identity(), config.wanted_lines(), _compiler(), *_overlay_facts(overlay))
+def _key(source: Source, overlay: Overlay, recipe: Recipe) -> str:
+    return cache.digest(_RECIPE, source.identity(), *recipe.identity(), _compiler(), *_overlay_facts(overlay))
 
 
-def _kernel(source: Source, folder: Path) -> Kernel:
+def _kernel(source: Source, folder: Path, recipe: Recipe) -> Kernel:
     return Kernel(
         image=folder / "bzImage",
         modules=folder / "modules",
         config_hash=cache.digest((folder / "config").read_bytes()),
         source=source.name,
         tree=folder / "tree",
+        command_line=" ".join(recipe.boot_words),
     )
 
 
@@ -212,16 +222,20 @@ def _compiler() -> str:
     return said.stdout.partition("\n")[0]
 
 
-def _build_kernel(tree: Path, wanted: list[str], what: str, progress: Progress) -> None:
+def _build_kernel(tree: Path, recipe: Recipe, what: str, progress: Progress) -> None:
     def step(*targets: str) -> None:
         make(tree, *targets, what=what, progress=progress, timeout_s=KERNEL_TIMEOUT_S)
 
     step("tinyconfig")
     with (tree / ".config").open("a") as file:
-        file.write("\n".join(["", *wanted, ""]))
+        file.write("\n".join(["", *recipe.wanted(), *recipe.known(), ""]))
     step("olddefconfig")
-    config.check((tree / ".config").read_text(), wanted)
-    step("bzImage", "modules")
+    config.check((tree / ".config").read_text(), recipe.wanted())
+    if recipe.image_words:
+        step(*recipe.image_words, "bzImage")
+        step("modules")
+    else:
+        step("bzImage", "modules")
 
 
 def _collect_modules(tree: Path, base: Path, target: Path) -> None:

@@ -34,6 +34,7 @@ class Fragment:
         modules: set to m.
         off: must not be y or m; one that the source does not know is off.
         values: anything else.
+        known: set to y where the source knows them.
     """
 
     reason: str
@@ -41,6 +42,7 @@ class Fragment:
     modules: str = ""
     off: str = ""
     values: tuple[tuple[str, str], ...] = ()
+    known: str = ""
 
     def lines(self) -> list[str]:
         """The fragment as lines of a ``.config``."""
@@ -124,9 +126,37 @@ FRAGMENTS = (
 )
 
 
-def wanted_lines() -> list[str]:
-    """All fragments as lines of a ``.config``."""
-    return [line for fragment in FRAGMENTS for line in fragment.lines()]
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a kernel is configured and built.
+
+    Attributes:
+        name: how to call it in messages; empty for the one that everything is measured on.
+        fragments: of its configuration.
+        image_words: variables of make for what is built in, and not for modules.
+        boot_words: of its command line.
+    """
+
+    name: str = ""
+    fragments: tuple[Fragment, ...] = FRAGMENTS
+    image_words: tuple[str, ...] = ()
+    boot_words: tuple[str, ...] = ()
+
+    def wanted(self) -> list[str]:
+        """All fragments as lines of a ``.config``: what must be in the final one."""
+        return [line for fragment in self.fragments for line in fragment.lines()]
+
+    def known(self) -> list[str]:
+        """Likewise of options that need not be there."""
+        return [f"CONFIG_{name}=y" for fragment in self.fragments for name in fragment.known.split()]
+
+    def identity(self) -> list[object]:
+        """Changes when what is built does."""
+        more = [self.known(), self.image_words] if self.image_words else []
+        return [self.wanted(), *more]
+
+
+MINIMAL = Recipe()
 
 
 def check(config: str, wanted: list[str]) -> None:

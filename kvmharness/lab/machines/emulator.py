@@ -8,7 +8,7 @@ import subprocess
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache as cache_results
 from pathlib import Path
 from typing import ClassVar, cast
@@ -236,5 +236,7 @@ def emulated_host(
             :func:`kvmharness.lab.kernels.build.kernel`.
     """
     host = catalogue.first() if name is None else catalogue.named(name)
-    image = (kernel or build.kernel(progress=progress)).image
-    return cast(Machine, host.emulator.machine_class()(image, host, parts or ImageParts(), own))
+    booted = kernel or build.kernel(progress=progress)
+    if booted.command_line:
+        host = replace(host, command_line=f"{host.command_line} {booted.command_line}".strip())
+    return cast(Machine, host.emulator.machine_class()(booted.image, host, parts or ImageParts(), own))
