@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kvmharness.testing.fixtures.counts import ExitCounts, RootLoads
     from kvmharness.testing.fixtures.guests import Guest, Nested
     from kvmharness.testing.fixtures.inline import Assemble
+    from kvmharness.testing.fixtures.litmus import Litmus
     from kvmharness.testing.fixtures.timing import Timing
     from kvmharness.testing.fixtures.watched import Watched
     from kvmharness.testing.needs import Place
@@ -258,6 +259,22 @@ def nested(kvm: "Kvm", request: pytest.FixtureRequest) -> "Iterator[Callable[...
 
     with Guests(kvm, host_capabilities(request.config, kvm), request.node.stash[_WATCHED]) as guests:
         yield guests.make_nested
+
+
+@pytest.fixture
+def litmus(kvm: "Kvm", request: pytest.FixtureRequest) -> "Litmus":
+    """Runs a litmus test: ``litmus("edit-l1-invlpg")`` by name, or its rows, one a line."""
+    from kvmharness.errors import HostRequirementError
+    from kvmharness.kvm.nested import offered_vendor
+    from kvmharness.testing.fixtures.litmus import Litmus
+    from kvmharness.testing.needs import host_capabilities
+
+    offered = host_capabilities(request.config, kvm)
+    try:
+        vendor = offered_vendor(offered)
+    except HostRequirementError:
+        vendor = None
+    return Litmus(kvm, offered, vendor)
 
 
 @pytest.fixture

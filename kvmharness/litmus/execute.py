@@ -53,12 +53,13 @@ def execute(
         cpuid = cpuid_table(bytes.fromhex(offered["cpuid"]))
         for number, program in enumerate(programs):
             emit({"begins": number})
-            emit({"test": number, **_answers(kvm, guests[program["kind"]], cpuid, code, program)})
+            emit({"test": number, **run_one(kvm, guests[program["kind"]], cpuid, code, program)})
 
 
-def _answers(
+def run_one(
     kvm: Kvm, blueprint: Blueprint, cpuid: Any, code: bytes | None, program: Mapping[str, Any]
 ) -> dict[str, Any]:
+    """Runs one test in a VM of its own; its answers, or why there are none."""
     try:
         with _running(kvm, blueprint, cpuid, code, program) as run:
             run.to_end()

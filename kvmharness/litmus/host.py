@@ -19,7 +19,7 @@ from kvmharness.measure.stats_fd import StatsFd
 from kvmharness.x86.msr import Msr
 
 _CODE_SLOT = 0
-_COPIED = ("KVM_{}_SREGS", "KVM_{}_REGS", "KVM_{}_XCRS", "KVM_{}_DEBUGREGS")
+_COPIED = ("KVM_{}_SREGS", "KVM_{}_REGS", "KVM_{}_DEBUGREGS")  # no row changes any other
 _TAG_SHIFT = 8
 _EVENT_FLAGS = 0  # what is pending is taken as it is; nothing optional
 

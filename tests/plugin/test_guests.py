@@ -132,3 +132,32 @@ def test_everything_is_closed_whatever_happens(pytester, run):
         + "    def test_still_all_gone(): assert fds() == before".lstrip()
     )
     run("-W", "error").assert_outcomes(failed=3, passed=2)
+
+
+def test_litmus_tests_by_name_and_by_rows(litmus):
+    assert litmus("edit-l1-invlpg").passed
+    outcome = litmus("""
+        L1 read p0
+        L1 map H0 p0 d9
+        L1 invlpg p0
+        L1 read p0
+    """)
+    assert [answer.seen for answer in outcome.answers] == ["d0", "done", "done", "d9"]
+
+
+def test_a_litmus_test_that_fails_shows_its_table(run, pytester):
+    pytester.makepyfile("""
+        from kvmharness.litmus.model.machine import DONE, Model
+
+        def test_rows(litmus, monkeypatch):
+            monkeypatch.setattr(Model, "_map", lambda self, row: DONE)  # a model that takes no notice of it
+            litmus("L1 map H0 p0 d9\\nL1 invlpg p0\\nL1 read p0")
+
+        def test_nonsense(litmus):
+            litmus("L1 jump")
+    """)
+    result = run("-q")
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines(["row 3, L1 read p0: d9 where the architecture allows d0"])
+    result.stdout.fnmatch_lines(["  3  L1 read p0*d0*d9*<-- wrong"])
+    result.stdout.fnmatch_lines(["*no row does 'jump'*"])
