@@ -152,7 +152,7 @@ def test_a_file_that_cannot_be_imported_in_there(pytester, boots, run):
         import sys
         import pytest
         pytestmark = pytest.mark.nested_vmx
-        if "kvmharness.testing.emulated.standins" in sys.modules:
+        if "kvmharness.testing.emulated.inside" in sys.modules:
             raise ImportError("only outside")
         def test_it(): pass
     """)

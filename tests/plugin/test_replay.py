@@ -7,7 +7,7 @@ from tests.machines import FakeMachine
 
 pytestmark = pytest.mark.slow  # each is a session of its own
 
-RUN = "kvmharness.testing.emulated.standins:run"
+RUN = "kvmharness.testing.emulated.inside:run"
 START = {"pytest": "start", "nodeid": "test_it.py::test_it"}
 FINISH = {"pytest": "finish", "nodeid": "test_it.py::test_it"}
 WARNING = {

@@ -50,6 +50,8 @@ def test_conftests_packages_and_imported_modules_come_along(pytester):
         "top_helper.py",
     ]
     assert set(found.packages) - set(suites.PYTEST) == {"capstone", "decimal", "fractions"}
+    assert {"_pytest.python", "kvmharness.testing.fixtures.guests", "capstone"} <= set(found.imports)
+    assert {"decimal", "test_it", "conftest"}.isdisjoint(found.imports)
 
 
 def test_what_a_package_requires_and_the_plugins_it_brings(pytester):

@@ -54,10 +54,13 @@ class ImageParts:
         packages: more Python packages, by importable name, all of them (``("pytest", "_pytest", "pluggy", ...)``): see
             :class:`kvmharness.lab.image.interpreter.PythonParts`.
         files: more files, by path inside.
+        imports: modules that an agent imports before its host is saved, besides those of its own; one that cannot be
+            imported, or warns, is left to the job.
     """
 
     packages: tuple[str, ...] = ()
     files: Mapping[str, Path | bytes] = field(default_factory=dict)
+    imports: tuple[str, ...] = ()
 
 
 def base_archive(parts: ImageParts) -> Path:

@@ -150,7 +150,8 @@ class EmulatedMachine(ABC):
     def saved_identity(self) -> str:
         """Equal for two machines of which one can go on with what the other one has saved."""
         return cache.digest(
-            self.identity, self._binary_facts(), base_archive(self.parts).name, MEMORY_MB, reserved_memory(), _SAVED
+            *(self.identity, self._binary_facts(), base_archive(self.parts).name, self.parts.imports),
+            *(MEMORY_MB, reserved_memory(), _SAVED),
         )
 
     @property
@@ -202,7 +203,7 @@ class EmulatedMachine(ABC):
 
     def write_waiting(self, folder: Path, port: int, byte: int) -> None:
         """Writes an :data:`INITRAMFS` whose agent waits, and has the host saved by this OUT."""
-        told = waiting_agent(port, byte, own_modules())
+        told = waiting_agent(port, byte, own_modules(), self.parts.imports)
         write_waiting_initramfs(folder / INITRAMFS, self.parts, told)
 
 

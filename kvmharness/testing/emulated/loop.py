@@ -96,7 +96,7 @@ class _EmulatedHost:
         try:
             carried = suite(self._config, self._params)
             kernel = self._kernel()
-            parts = ImageParts(carried.packages)
+            parts = ImageParts(carried.packages, imports=carried.imports)
             snapshot = not self._config.getoption("kvm_no_snapshot")
             own = self._own and self._own.for_host(catalogue.named(self._host))
             machine = emulated_host(self._host, kernel, parts=parts, say=self._say, snapshot=snapshot, own=own)
@@ -132,7 +132,7 @@ class _EmulatedHost:
         steps: list[Step] = []
         for params, chosen in groups.items():
             steps.append(Load(VARIANT, dict(params)))
-            steps.append(Call("kvmharness.testing.emulated.standins:run", self._arguments(chosen, carried)))
+            steps.append(Call("kvmharness.testing.emulated.inside:run", self._arguments(chosen, carried)))
             steps.append(Unload())
         return Job(
             tuple(steps),

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from kvmharness.lab.image.closure import submodules
+
 ROOT = "suite"
 """The folder inside that stands for the rootdir."""
 
@@ -24,6 +26,12 @@ PYTEST = (
     *("pytest", "_pytest", "py", "pluggy", "iniconfig", "packaging", "pygments.token"),
     *("gettext", "csv", "socket", "zipfile", "encodings.unicode_escape", "encodings.utf_8_sig"),
     *("kvmharness.testing", "kvmharness.pytest_plugin"),
+)
+# And what of these every session loads inside.
+_LOADED_FIRST = (
+    *("pytest", "_pytest", "pluggy", "readline", "kvmharness.pytest_plugin", "kvmharness.testing.emulated.inside"),
+    *("kvmharness.testing.failure", "kvmharness.testing.fixtures", "kvmharness.testing.needs"),
+    "kvmharness.cells.language",
 )
 _CARRIED_ANYWAY = frozenset(name.partition(".")[0] for name in PYTEST)
 
@@ -37,11 +45,13 @@ class Suite:
         packages: importable names of pytest's parts, of what the files import besides each other, and of what that
             requires in turn.
         plugins: modules of those packages that are plugins of pytest.
+        imports: modules that every session loads before it reads a test file.
     """
 
     files: dict[str, Path]
     packages: tuple[str, ...]
     plugins: tuple[str, ...]
+    imports: tuple[str, ...]
 
 
 def suite(config: pytest.Config, items: Iterable[pytest.Item]) -> Suite:
@@ -64,7 +74,14 @@ def suite(config: pytest.Config, items: Iterable[pytest.Item]) -> Suite:
     packages |= set(config.getini("kvm_packages")) | ({"keystone"} if needs_keystone else set())
     packages |= _required_by(packages)
     files = {f"{ROOT}/{path.relative_to(root)}": path for path in sorted(found)}
-    return Suite(files, (*PYTEST, *sorted(packages)), _plugins(packages))
+    plugins = _plugins(packages)
+    return Suite(files, (*PYTEST, *sorted(packages)), plugins, _imported_first(packages, plugins))
+
+
+def _imported_first(packages: set[str], plugins: Iterable[str]) -> tuple[str, ...]:
+    """What costs seconds inside and is the same for every session, whatever its files say."""
+    always = [module for name in _LOADED_FIRST for module in submodules(name)]
+    return tuple(dict.fromkeys([*always, *plugins, *sorted(packages - sys.stdlib_module_names)]))
 
 
 def _conftests(root: Path, path: Path) -> Iterator[Path]:

@@ -114,8 +114,25 @@ def test_a_restored_host_without_a_job_ends(tmp_path, monkeypatch):
     assert host.unpacked == []
 
 
+def test_what_fails_or_warns_when_it_is_imported_is_left_to_the_job(tmp_path, monkeypatch):
+    for name, text in {
+        "lacks_of_tests": "import no_such_module_of_tests",
+        "broken_of_tests": "1 / 0",
+        "warning_of_tests": "import warnings\nwarnings.warn('old', DeprecationWarning)",
+        "fine_of_tests": "",
+    }.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    names = ["lacks_of_tests", "broken_of_tests", "warning_of_tests", "no_such_module_of_tests", "fine_of_tests"]
+    monkeypatch.syspath_prepend(str(tmp_path))
+    waiting.import_what_can_be(names)
+    assert [name for name in names if name in sys.modules] == ["fine_of_tests"]
+    with pytest.warns(DeprecationWarning, match="old"):
+        __import__("warning_of_tests")
+
+
 def test_what_it_is_told_is_json_that_names_the_reserved_memory():
-    told = json.loads(waiting_agent(0xE9, 0xA5, ["a.b"]))
-    assert told == {"address": 0x8000000, "size": 48 << 20, "port": 0xE9, "byte": 0xA5, "modules": ["a.b"]}
+    told = json.loads(waiting_agent(0xE9, 0xA5, ["a.b"], ["c"]))
+    imported = {"modules": ["a.b"], "imports": ["c"]}
+    assert told == {"address": 0x8000000, "size": 48 << 20, "port": 0xE9, "byte": 0xA5, **imported}
     assert told["address"] % mmap.PAGESIZE == 0
     assert Path(waiting.MEMORY_PATH).name == "mem"

@@ -36,15 +36,16 @@ def reserved_memory() -> str:
     return f"memmap={JOB_BYTES >> 20}M${JOB_ADDRESS:#x}"
 
 
-def waiting_agent(port: int, byte: int, modules: Sequence[str]) -> bytes:
+def waiting_agent(port: int, byte: int, modules: Sequence[str], imports: Sequence[str] = ()) -> bytes:
     """What :mod:`kvmharness.lab.inside.waiting` is told.
 
     Args:
         port, byte: the OUT at which the emulator saves the host.
         modules: to import before that.
+        imports: to import as well, as far as that is possible.
     """
-    told = {"address": JOB_ADDRESS, "size": JOB_BYTES, "port": port, "byte": byte, "modules": list(modules)}
-    return json.dumps(told).encode()
+    told = {"address": JOB_ADDRESS, "size": JOB_BYTES, "port": port, "byte": byte}
+    return json.dumps({**told, "modules": list(modules), "imports": list(imports)}).encode()
 
 
 def keep(saved: Path, target: Path) -> None:
