@@ -63,7 +63,7 @@ def emulated_host(
     Args:
         name, kernel, parts, progress, own: as there.
         say: takes what is being done about snapshots, and once why there is none.
-        snapshot: whether jobs start from a snapshot.
+        snapshot: whether jobs start from a snapshot, unless the kernel is that of one variant.
         at_once: how many jobs may be done at the same time.
 
     Raises:
@@ -71,7 +71,8 @@ def emulated_host(
     """
     made = kernel or build.kernel(progress=progress)
     machine = emulator.emulated_host(name, made, parts=parts, own=own)
-    return Snapshotted(cast(EmulatedMachine, machine), made.modules, say, snapshot, at_once)
+    # To save and to check a host costs six times what restoring it then saves, and a variant's kernel does two jobs.
+    return Snapshotted(cast(EmulatedMachine, machine), made.modules, say, snapshot and not made.of_variant, at_once)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from kvmharness.errors import LostMachineError
 from kvmharness.hosts import catalogue
 from kvmharness.lab.events import Bye
 from kvmharness.lab.job import Job
+from kvmharness.lab.kernels.build import Kernel
 from kvmharness.lab.machines.snapshot.state import DamagedError, NoSnapshotError
 from kvmharness.system.programs import DiskFullError
 from kvmharness.validation import probing, snapshots
@@ -270,6 +271,12 @@ def test_a_booted_host_that_is_not_what_the_restored_one_says():
     machine.calls[EXECUTE] = lambda emit, **rest: emit({"differs": "msrs"})
     said = difference(machine, Path("state"), Path("modules"))
     assert re.fullmatch(r"a restored host is not what a booted one is: .* planned for: msrs", said)
+
+
+def test_the_kernel_of_one_variant_is_not_saved():
+    for of_variant in (True, False):
+        kernel = Kernel(Path("bzImage"), Path("modules"), of_variant=of_variant)
+        assert snapshots.emulated_host("vmx", kernel).snapshot is not of_variant
 
 
 def test_what_is_waited_for_is_said_once():

@@ -9,7 +9,7 @@ import contextlib
 import shutil
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kvmharness.errors import UsageError
@@ -65,6 +65,7 @@ class Kernel:
         source: where it came from, in words.
         tree: the built tree that variants start from; None for a kernel that was given as it is.
         command_line: what it is to be booted with besides.
+        of_variant: it is one variant of a series, and no other job will boot it.
     """
 
     image: Path
@@ -73,6 +74,7 @@ class Kernel:
     source: str = ""
     tree: Path | None = None
     command_line: str = ""
+    of_variant: bool = False
 
     @property
     def release(self) -> str:
@@ -124,7 +126,7 @@ def kernel(
 
     folder = cache.folder_entry("kernels", _key(source, overlay, recipe), build, progress)
     cache.keep_newest("kernels", _KEPT_KERNELS)
-    return _kernel(source, folder, recipe)
+    return replace(_kernel(source, folder, recipe), of_variant=bool(overlay))
 
 
 def at_hand(source: Source) -> Kernel | None:
