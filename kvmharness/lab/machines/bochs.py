@@ -19,7 +19,8 @@ IPS = 50_000_000
 
 # What shows the guest's display: those that open neither a window nor a port.
 _DISPLAYS = ("sdl2", "nogui", "sdl")
-_DEBUGGER = "debugger"
+_DEBUGGER, _SOUND = "debugger", "sound"
+_SILENT = "sound: driver=dummy"
 _VERSION = re.compile(r"Bochs x86 Emulator (\S+)")
 
 
@@ -40,22 +41,24 @@ class Bochs(EmulatedMachine):
 
     @classmethod
     def recognise(cls, program: Path) -> Build | None:
-        """See :class:`EmulatedMachine`; its parts are its display, and the debugger where it has one."""
+        """See :class:`EmulatedMachine`; its parts are its display, and debugger and sound where it has them."""
         said = ask(program, "--help")
         if (found := _VERSION.search(said)) is None:
             return None
-        # It reads the display first; without a ROM it does not get any further than its settings.
-        end = ("romimage: file=/nowhere", "panic: action=fatal")
-        display = next(
-            (name for name in _DISPLAYS if _no(name) not in ask(program, "-q", "-n", f"display_library: {name}", *end)),
-            None,
-        )
+
+        def takes(setting: str) -> bool:
+            # Without a ROM it does not get any further than its settings.
+            answer = ask(program, "-q", "-n", setting, "romimage: file=/nowhere", "panic: action=fatal")
+            return "' not available" not in answer and "' not understood" not in answer
+
+        display = next((name for name in _DISPLAYS if takes(f"display_library: {name}")), None)
         if display is None:
             raise UsageError(
                 f"{program} has no display library that needs neither a screen nor a port",
                 "Build it with one of: " + ", ".join(f"--with-{name}" for name in _DISPLAYS),
             )
-        return Build(found[1], frozenset((display, *([_DEBUGGER] if "-rc filename" in said else []))))
+        parts = {display: True, _DEBUGGER: "-rc filename" in said, _SOUND: takes(_SILENT)}
+        return Build(found[1], frozenset(name for name, there in parts.items() if there))
 
     def environment(self) -> Mapping[str, str]:
         """A display that is none and listens on no port; and, with a compiler, an RDRAND that repeats."""
@@ -102,7 +105,7 @@ class Bochs(EmulatedMachine):
         bios, vga = find("BIOS-bochs-latest"), find("VGABIOS")
         if not self.own:
             find("libbx_sdl2_gui.so")
-        display = next(name for name in _DISPLAYS if not self.own or name in self.own.build.parts)
+        display = next(filter(self._has, _DISPLAYS))
         cpu = f"cpu: model={self.host.model}, count=1, ips={IPS}, ignore_bad_msrs=1, reset_on_triple_fault=0"
         return "\n".join(
             (
@@ -117,7 +120,9 @@ class Bochs(EmulatedMachine):
                 "ata0-master: type=cdrom, path=boot.iso, status=inserted",
                 f"com1: enabled=1, mode=file, dev={CONSOLE}",
                 "port_e9_hack: enabled=1",
-                "magic_break: enabled=0",
+                *(["magic_break: enabled=0"] if self._has(_DEBUGGER) else []),
+                # SDL, which Debian's build plays sound with, is told in its environment.
+                *([_SILENT] if self.own and self._has(_SOUND) else []),
                 "log: bochs.log",
                 # A guest that does something odd is logged; only what the emulator cannot go on after ends it.
                 "panic: action=fatal",
@@ -128,13 +133,13 @@ class Bochs(EmulatedMachine):
             )
         )
 
+    def _has(self, part: str) -> bool:
+        """Whether it was built with a part; the installed one has all of them."""
+        return self.own is None or part in self.own.build.parts
+
     def _go_on(self, folder: Path) -> list[str]:
         """A debugger, which Debian's build has, waits for a command before the first instruction."""
-        if self.own and _DEBUGGER not in self.own.build.parts:
+        if not self._has(_DEBUGGER):
             return []
         (folder / "debugger").write_text("c\n")
         return ["-rc", "debugger"]
-
-
-def _no(display: str) -> str:
-    return f"display library '{display}' not available"

@@ -34,6 +34,7 @@ HELP = """Usage: bochs [flags] [bochsrc options]
                         Bochs x86 Emulator 2.7
               Built from SVN snapshot on August  1, 2021
 """
+MENU = "6. Begin simulation\n7. Quit now\nPlease choose one: [2]"
 WITHOUT_DEBUGGER = "".join(line for line in HELP.splitlines(True) if "-rc" not in line)
 
 
@@ -106,16 +107,16 @@ def no_display(name):
 
 
 @pytest.mark.parametrize(
-    ("said", "displays", "parts"),
+    ("said", "displays", "sound", "parts"),
     [
-        (HELP, {"sdl2"}, {"sdl2", "debugger"}),
-        (WITHOUT_DEBUGGER, {"nogui", "sdl2"}, {"sdl2"}),
-        (WITHOUT_DEBUGGER, {"nogui"}, {"nogui"}),
+        (HELP, {"sdl2"}, MENU, {"sdl2", "debugger", "sound"}),
+        (WITHOUT_DEBUGGER, {"nogui", "sdl2"}, MENU, {"sdl2", "sound"}),
+        (WITHOUT_DEBUGGER, {"nogui"}, "cmdline args: directive 'sound' not understood", {"nogui"}),
     ],
 )
-def test_a_bochs_and_its_parts(said, displays, parts, monkeypatch):
-    answers = {name: "Please choose one" if name in displays else no_display(name) for name in ("sdl2", "nogui", "sdl")}
-    says(monkeypatch, bochs, {"--help": said, **answers})
+def test_a_bochs_and_its_parts(said, displays, sound, parts, monkeypatch):
+    answers = {name: MENU if name in displays else no_display(name) for name in ("sdl2", "nogui", "sdl")}
+    says(monkeypatch, bochs, {"--help": said, "sound": sound, **answers})
     assert Bochs.recognise(ANY_ELF) == Build("2.7", frozenset(parts))
 
 
@@ -204,7 +205,12 @@ def test_it_is_what_is_started(monkeypatch, tmp_path):
     monkeypatch.setattr(bochs, "write_iso", lambda *given: None)
     monkeypatch.setattr(bochs, "find", lambda name: f"/there/{name}")
     assert machine().command(tmp_path) == ["/opt/emulator", "-q", "-f", "bochsrc"]
-    assert "display_library: nogui\n" in (tmp_path / "bochsrc").read_text()
+    settings = (tmp_path / "bochsrc").read_text()
+    assert "display_library: nogui\n" in settings
+    assert "sound" not in settings
+    assert "magic_break" not in settings, "it belongs to the debugger"
+    machine(("nogui", "sound")).command(tmp_path)
+    assert "sound: driver=dummy\n" in (tmp_path / "bochsrc").read_text()
     assert machine(("sdl2", "debugger")).restore_command(tmp_path)[-2:] == ["-rc", "debugger"]
     assert machine(host=EPYC).command(tmp_path)[0] == "/opt/emulator"
 
