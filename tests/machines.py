@@ -113,8 +113,8 @@ class FakeMachine:
             event = decode(payload)
             if isinstance(event, Begin):
                 self.dies(event.step, job.steps[event.step])
-            if isinstance(event, Data) and "begins" in event.data:
-                cells = job.steps[event.step].args["cells"]
+            cells = job.steps[event.step].args.get("cells") if isinstance(event, Data) else None
+            if cells and "begins" in event.data:
                 self.dies_in(self.loader.variant, cells[event.data["begins"]]["id"], event.data["doing"])
 
         stand_ins = [mock.patch(name.replace(":", "."), function) for name, function in self.calls.items()]

@@ -209,6 +209,7 @@ def run(request: Request, task: Task, keeping: "Callable[[str], Keeping]") -> "T
         UsageError: the series gives no variant, or as :func:`kvmharness.validation.look.look`.
         HostRequirementError, LostMachineError: a host cannot run it, or was lost.
     """
+    from kvmharness.litmus.named.all import every
     from kvmharness.validation.debugkernel import debug_passes
     from kvmharness.validation.look import look
     from kvmharness.validation.places import check_claims, under
@@ -231,7 +232,7 @@ def run(request: Request, task: Task, keeping: "Callable[[str], Keeping]") -> "T
     built = {base: make(found, progress=task.tick) for base, found in seen.items()}
     for made in built.values():
         _tell(made, task)
-    debug = debug_passes(places, seen, request.debug, task.tick)
+    debug = debug_passes(places, seen, request.debug, every() if request.litmus else (), task.tick)
     parts = [
         Part(place.host.spec, machine, built[place.base], place.cells, place.host.plan, keeping(place.host.spec), more)
         for place, machine, more in zip(places, machines, debug, strict=True)

@@ -9,33 +9,31 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby
-from typing import Any, Protocol
 
 from kvmharness.cells.cell import Cell
-from kvmharness.cells.params import Params, tdp_off
-from kvmharness.cells.passes import Plan
+from kvmharness.cells.params import Params
 from kvmharness.cells.surroundings import Surroundings
-from kvmharness.cells.turn import EXECUTE, DiffersError, PlannedTurn
+from kvmharness.cells.turn import DiffersError
 from kvmharness.errors import KvmHarnessError, LostMachineError
 from kvmharness.lab.events import Begin, Data, Dmesg, Event, Output
 from kvmharness.lab.inside.modules import BUSYBOX, ModuleError
 from kvmharness.lab.job import HangError, Job, KernelPanicError, Machine, StepFailedError
 from kvmharness.lab.kernels import build, debugging
 from kvmharness.lab.kernels.source import Source
-from kvmharness.lab.steps import Call, Exec, Load, Step, Unload
+from kvmharness.lab.steps import Exec, Load, Step, Unload
+from kvmharness.litmus.program import Program
 from kvmharness.results.incidents import LOAD, UNLOAD
 from kvmharness.results.kernelwords import Words, reports
 from kvmharness.results.tests import DEBUG_KERNEL, FAIL, PASS, SKIP, TestResult
 from kvmharness.system.programs import Progress
 from kvmharness.validation.campaign import Variant
+from kvmharness.validation.exercises import Exercise, a_few, exercises, settings
 from kvmharness.validation.look import Look
 from kvmharness.validation.places import Place
 from kvmharness.validation.prepare import Broken, Built, make
 from kvmharness.validation.probing import surroundings_of
 from kvmharness.validation.sidebyside import side_by_side
 
-# A report alone takes the better part of an emulated second.
-_PLAN = Plan(warmup=16, round_trips=16, batches=1, batch_round_trips=8, timeout_s=30.0)
 _BOOT_S, _LOAD_S, _CALL_S = 300.0, 60.0, 120.0
 _LEAKS = "leaks"
 _KMEMLEAK = "/sys/kernel/debug/kmemleak"
@@ -47,69 +45,6 @@ _OF_KVM = re.compile(r"\[kvm\w*\]")
 Tell = Callable[[str], None]
 
 
-class Exercise(Protocol):
-    """Something to do under the debug kernel once KVM's modules are loaded.
-
-    Attributes:
-        params: module parameters that they are to be loaded with.
-        call: what does it.
-    """
-
-    @property
-    def params(self) -> Params:
-        """See the class."""
-        ...
-
-    @property
-    def call(self) -> Call:
-        """See the class."""
-        ...
-
-    def take(self, data: dict[str, Any]) -> tuple[str, str]:
-        """Takes what the call emits; says what is being done now, if that is news, and what has failed, if it has."""
-        ...
-
-
-class Cells:
-    """Measured cells as an exercise, without their figures."""
-
-    def __init__(self, params: Params, cells: Sequence[Cell], there: Surroundings) -> None:
-        self.params = params
-        self._planned = PlannedTurn(cells, there, _PLAN)
-        # Counters would only be a cost: their kprobes are not what is under test.
-        self.call = Call(EXECUTE, {**self._planned.arguments, "counters": []}, required=True)
-
-    def take(self, data: dict[str, Any]) -> tuple[str, str]:
-        """See :class:`Exercise`."""
-        if "begins" in data:
-            return self._planned.begins(data), ""
-        errors = [(result.id, result.error) for result in self._planned.take(data) if result.error]
-        return "", next((f"{cell}: {error.type}: {error.message}" for cell, error in errors if error), "")
-
-
-def exercises(cells: Sequence[Cell], there: Mapping[Params, Surroundings]) -> list[Exercise]:
-    """Everything that each variant has to do; those with the same parameters are done in one load."""
-    return [
-        Cells(params, tuple(cell for cell in cells if cell.params == params), there[params])
-        for params in settings(cells)
-    ]
-
-
-def settings(cells: Iterable[Cell]) -> tuple[Params, ...]:
-    """The module parameters that cells want, those that switch EPT or NPT off last."""
-    return tuple(sorted({cell.params for cell in cells}, key=lambda params: (tdp_off(dict(params)), params)))
-
-
-def a_few(cells: Iterable[Cell]) -> tuple[Cell, ...]:
-    """Of each kind of cells, those that differ in numbers only, the one with the most roots."""
-    kinds: dict[Cell, Cell] = {}
-    for cell in cells:
-        kind = replace(cell, **{name: min(getattr(cell, name), 1) for name in ("host_cr3s", "guest_cr3s", "eptps")})
-        if kind not in kinds or cell.roots > kinds[kind].roots:
-            kinds[kind] = cell
-    return tuple(kinds.values())
-
-
 @dataclass(frozen=True, slots=True)
 class DebugPass:
     """What is to be done under the debug kernel.
@@ -118,12 +53,14 @@ class DebugPass:
         machine_for: makes the host for a kernel.
         built: the variants, made for the debug kernel.
         cells: to run under each of them; see :func:`a_few`.
+        programs: litmus tests, likewise.
         leaks: what nothing points at any more is looked for, too.
     """
 
     machine_for: Callable[[build.Kernel], Machine]
     built: Built
     cells: tuple[Cell, ...]
+    programs: tuple[Program, ...] = ()
     leaks: bool = False
 
     def run(self, tell: Tell) -> tuple[TestResult, ...]:
@@ -162,11 +99,16 @@ class DebugPass:
             return self._under(variant, machine, surroundings_of(machine, variant.modules, settings(self.cells)))
 
     def _under(self, variant: Variant, machine: Machine, there: Mapping[Params, Surroundings]) -> TestResult:
-        return _Load(variant.id.name, exercises(self.cells, there), leaks=self.leaks).run(machine, variant)
+        todo = exercises(self.cells, self.programs, there)
+        return _Load(variant.id.name, todo, leaks=self.leaks).run(machine, variant)
 
 
 def debug_passes(
-    there: Sequence[Place], seen: Mapping[Source | build.Kernel, Look], choice: str, progress: Progress
+    there: Sequence[Place],
+    seen: Mapping[Source | build.Kernel, Look],
+    choice: str,
+    programs: tuple[Program, ...],
+    progress: Progress,
 ) -> list[DebugPass | None]:
     """What is to be done at each place, everything built for it; None where a kernel of ours cannot be booted.
 
@@ -174,6 +116,7 @@ def debug_passes(
         there: the places.
         seen: what is known of the kernel and the series, by the places' bases.
         choice: of :data:`kvmharness.lab.kernels.debugging.CHOICES`; empty for nothing anywhere.
+        programs: litmus tests.
         progress: takes a line about once a second.
 
     Raises:
@@ -189,7 +132,7 @@ def debug_passes(
             judged = _judged(seen[place.base])
             made[place.base] = make(judged, recipe=debugging.CHOICES[choice], progress=progress)
         leaks = debugging.CHOICES[choice] is debugging.KMEMLEAK
-        passes.append(DebugPass(place.host.machine_for(), made[place.base], a_few(place.cells), leaks))
+        passes.append(DebugPass(place.host.machine_for(), made[place.base], a_few(place.cells), programs, leaks))
     return passes
 
 

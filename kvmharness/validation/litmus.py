@@ -120,6 +120,11 @@ def _done(groups: "Sequence[_Group]", at_once: int) -> Tested:
     )
 
 
+def one_call(params: Params, programs: Sequence[Program], there: Surroundings) -> Call | None:
+    """Runs tests in one VM, for who looks at the kernel and not at what the tests say; None where none can run."""
+    return _Setting(params, programs, there).call("")
+
+
 def vendor_of(there: Surroundings) -> Vendor | None:
     """Whose virtualization guests are offered; None where that is none."""
     try:

@@ -12,8 +12,10 @@ from kvmharness.guest.watchdog import GuestHungError
 from kvmharness.lab.inside.modules import ModuleError
 from kvmharness.lab.job import HangError, KernelPanicError
 from kvmharness.lab.steps import Exec, Exited, Load, Unload
+from kvmharness.litmus.named.all import every
 from kvmharness.results.tests import FAIL, PASS, SKIP
-from kvmharness.validation.debugkernel import DebugPass, a_few, leaked, settings
+from kvmharness.validation.debugkernel import DebugPass, leaked
+from kvmharness.validation.exercises import a_few, settings
 from kvmharness.validation.prepare import Broken
 from tests.folders import KERNEL_LOGS
 from tests.machines import FakeLoader, FakeMachine
@@ -21,6 +23,7 @@ from tests.validation.test_validate import built
 
 A33, D5 = Cell(Setup.NO_EPT, 3, 3), Cell(Setup.L1_ALONE, 5, guest_cr3s=0)
 CELLS = (A33, D5, with_params(A33, {"kvm.tdp_mmu": "N"}))
+LITMUS_EXECUTE = "kvmharness.litmus.execute:execute"
 EXEC = "kvmharness.lab.inside.execute:execute"
 
 
@@ -28,9 +31,9 @@ def lines(log):
     return (KERNEL_LOGS / f"{log}.txt").read_text().splitlines()
 
 
-def run(machine, *, series=None, cells=CELLS, leaks=False):
+def run(machine, *, series=None, cells=CELLS, programs=(), leaks=False):
     series = series or built(("none", "p1", "both"))
-    found = DebugPass(lambda kernel: machine, series, cells, leaks).run(lambda said: None)
+    found = DebugPass(lambda kernel: machine, series, cells, programs, leaks).run(lambda said: None)
     return {test.variant: test for test in found}
 
 
@@ -152,6 +155,32 @@ def test_what_nothing_points_at_is_looked_for_before_the_modules_are_gone():
     steps = [type(step) for step in machine.jobs[0].steps]
     assert steps[0] is Exec
     assert all(steps[number - 1] is Exec for number, step in enumerate(steps) if step is Unload)
+
+
+def test_litmus_tests_are_done_in_each_load_and_are_not_judged():
+    calls = []
+
+    def execute(emit, *, programs, **more):
+        calls.append((machine.loader.variant, machine.loader.params, len(programs)))
+        emit({"begins": 0})
+        if machine.loader.variant == "p1" and machine.loader.params:
+            machine.log.lines += lines("lockdep")
+        emit({"test": 0, "answers": "whatever"})
+
+    machine = FakeMachine(calls={LITMUS_EXECUTE: execute})
+    found = run(machine, programs=every()[:3])
+    assert calls[:2] == [("none", {}, 1), ("none", {"kvm.tdp_mmu": "N"}, 1)]  # all in one VM
+    assert (found["none"].outcome, found["p1"].outcome, found["p1"].name) == (PASS, FAIL, "litmus")
+
+
+def test_litmus_tests_that_break_off_have_failed():
+    def execute(emit, **more):
+        emit({"begins": 0})
+        emit({"test": 0, "error": {"type": "GuestHungError", "message": "no doorbell"}})
+
+    found = run(FakeMachine(calls={LITMUS_EXECUTE: execute}), programs=every()[:3])
+    assert found["p1"].outcome == FAIL
+    assert "no doorbell" in found["p1"].why
 
 
 def test_objects_that_kvm_did_not_allocate_are_not_its_leaks():
