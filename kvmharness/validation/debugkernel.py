@@ -42,6 +42,8 @@ _SCAN = "; ".join([f"{BUSYBOX} sleep 6", f"echo scan >{_KMEMLEAK}"] * 2 + [f"cat
 _LEAK = "unreferenced object"
 _OF_KVM = re.compile(r"\[kvm\w*\]")
 
+_LOST = LostMachineError, StepFailedError
+
 Tell = Callable[[str], None]
 
 
@@ -76,7 +78,10 @@ class DebugPass:
             return tuple(map(_unbuilt, self.built.broken))
         wanted, first = settings(self.cells), self.built.variants[0]
         machines = {name: self.machine_for(kernel) for name, kernel in self.built.kernels.items()}
-        there = surroundings_of(machines[first.id.name], first.modules, wanted)
+        try:
+            there = surroundings_of(machines[first.id.name], first.modules, wanted)
+        except _LOST as error:
+            return tuple(_lost(variant.id.name, error) for variant in self.built.variants)
         found: dict[str, TestResult] = {each.variant: _unbuilt(each) for each in self.built.broken}
 
         def one(variant: Variant) -> None:
@@ -84,8 +89,8 @@ class DebugPass:
             tell(f"{name} under the debug kernel")
             try:
                 found[name] = self._result(variant, machines[name], there)
-            except LostMachineError as error:
-                found[name] = TestResult(DEBUG_KERNEL, "", name, outcome=SKIP, why=str(error))
+            except _LOST as error:
+                found[name] = _lost(name, error)
 
         at_once = min(machine.at_once for machine in machines.values())
         side_by_side([partial(one, variant) for variant in self.built.variants], at_once)
@@ -142,6 +147,10 @@ def _judged(seen: Look) -> Look:
     return replace(seen, chosen=prefixes) if any(variant.patches for variant in prefixes) else seen
 
 
+def _lost(variant: str, error: Exception) -> TestResult:
+    return TestResult(DEBUG_KERNEL, "", variant, outcome=SKIP, why=str(error))
+
+
 def _unbuilt(each: Broken) -> TestResult:
     why = f"with {each.title} it does not build for the debug kernel"
     return TestResult(DEBUG_KERNEL, "build", each.variant, outcome=FAIL, why=why, table=each.lines)
@@ -187,6 +196,7 @@ class _Load:
             tuple(step for step, _ in self.steps),
             modules={self.name: variant.modules},
             timeout_s=_BOOT_S + (_LOAD_S + _CALL_S) * count,
+            silence_s=_BOOT_S,
         )
         try:
             machine.run(job, self._take)

@@ -9,7 +9,9 @@ from kvmharness.cli.main import main
 from kvmharness.hosts.catalogue import Emulator
 from kvmharness.lab.kernels import build
 from kvmharness.results.verdict import Outcome, Verdict
-from kvmharness.validation import together
+from kvmharness.validation import places, together
+from kvmharness.validation.host import resolve
+from kvmharness.validation.places import Place
 from kvmharness.validation.together import Together
 from tests import builders
 from tests.folders import MAILS
@@ -94,6 +96,7 @@ def claims(**more):
         # Hosts and cells.
         (["--host", "vmx", "--host", "vmz"], "no host is called 'vmz'"),
         (["a:1x1", "a:1x1/npt=0"], "kvm_amd.npt is no parameter of kvm and kvm_intel"),
+        (["--debug-kernel=kasan"], "argument --debug-kernel: ignored explicit argument 'kasan'"),
         (["c:3/AABB", "--host", "vmx:penryn"], "c:3/AABB needs tdp (KVM uses EPT or NPT), tlb_tags ("),
         (
             ["a:1x1/pcid", "--host", "svm", "--host", "svm:epyc-nonpt"],
@@ -190,6 +193,21 @@ def test_cells_may_stand_behind_variants(runs):
     assert main(command("--variants", "none", "p1", "a:1x1", "--turns", "3", "b:1x1")) == 0
     assert runs[0].variants == ("none", "p1")
     assert sorted(cell.id for cell in runs[0].places[0].cells) == ["a:1x1", "b:1x1"]
+
+
+@pytest.mark.parametrize(
+    ("words", "choice"), [([], ""), (["--debug-kernel"], "lite"), (["--debug-kernel=kmemleak"], "kmemleak")]
+)
+def test_the_debug_kernel_is_asked_for_by_a_word_that_takes_no_other(words, choice, runs):
+    assert main(["validate", *words, "fix.patch", "--source", "linux"]) == 0
+    assert runs[0].debug == choice
+
+
+def test_the_kernel_that_is_running_is_no_debug_kernel(desk, monkeypatch, capsys):
+    here = Place(resolve("local"), build.Kernel(desk, desk), (), True)
+    monkeypatch.setattr(places, "places", lambda *hosts, **options: (here,))
+    assert main(command("--host", "local", "--reload-modules", "--debug-kernel")) == 2
+    assert "--debug-kernel boots a kernel that is built for it" in capsys.readouterr().err
 
 
 def test_which_mails_were_taken_is_said(runs, monkeypatch, capsys):

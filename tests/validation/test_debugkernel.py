@@ -129,6 +129,14 @@ def test_a_host_that_is_lost_for_its_own_reasons_is_no_answer_about_the_variant(
     assert found["both"].outcome == PASS
 
 
+def test_a_kernel_that_does_not_come_up_is_no_answer_about_any_variant():
+    class Dead(FakeMachine):
+        def run(self, job, on_event):
+            raise LostMachineError("the emulator was killed")
+
+    assert {test.outcome for test in run(Dead()).values()} == {SKIP}
+
+
 def test_a_prefix_that_does_not_build_there_has_failed():
     series = built(("none",))
     broken = (Broken("p1", "First", ("mmu.c:1: error: no lockdep_map",), True),)
