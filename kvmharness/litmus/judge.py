@@ -166,5 +166,6 @@ def _done(row: Row, value: int, vendor: LitmusVendor | None) -> str:
 
 def _tag(tag: int) -> str:
     if tag & MMIO:
-        return f"mmio {frame_at((tag & MMIO - 1) << 12)}"
+        gpa = (tag & MMIO - 1) << 12
+        return f"mmio {frame_at(gpa) or f'{gpa:#x}'}"
     return f"{'b' if tag & MOVED else 'd'}{tag & MOVED - 1}"

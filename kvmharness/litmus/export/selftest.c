@@ -256,9 +256,9 @@ static const char *page(uint64_t gpa)
 {
 	static char text[32];
 
-	if (!(gpa & 0xfff) && gpa - DATA_GPA < PAGES * 0x1000ul)
+	if (gpa - DATA_GPA < PAGES * 0x1000ul)
 		snprintf(text, sizeof(text), "d%lu", (gpa - DATA_GPA) >> 12);
-	else if (!(gpa & 0xfff) && gpa - HOLE_GPA < HOLES * 0x1000ul)
+	else if (gpa - HOLE_GPA < HOLES * 0x1000ul)
 		snprintf(text, sizeof(text), "m%lu", (gpa - HOLE_GPA) >> 12);
 	else
 		snprintf(text, sizeof(text), "0x%lx", gpa);
@@ -281,14 +281,17 @@ static void say_bits(char *text, bool accessed, bool dirty)
 
 static void say_exception(char *text, const struct check *check, const struct action *action)
 {
+	const uint64_t with_error_code = 0x227d00;	/* 8, 10 to 14, 17, 21 */
 	uint8_t vector = action->status;
 
-	if (vector == 14)
-		text += sprintf(text, "#PF(0x%lx)", action->detail);
-	else if (vector == 13)
-		text += sprintf(text, "#GP(0x%lx)", action->detail);
+	if (vector == 14 || vector == 13)
+		text += sprintf(text, vector == 14 ? "#PF" : "#GP");
 	else
-		text += sprintf(text, "exception %u, 0x%lx", vector, action->detail);
+		text += sprintf(text, "exception %u", vector);
+	if (with_error_code >> vector & 1)
+		text += sprintf(text, "(0x%lx)", action->detail);
+	else
+		text += sprintf(text, " at RIP 0x%lx", action->detail);
 	if (vector == 14 && action->address - check->gva >= 16)
 		sprintf(text, " at 0x%lx", action->address);
 }
@@ -299,7 +302,7 @@ static void say_exit(char *text, const struct action *action)
 	uint64_t reason = action->value, detail = action->detail;
 
 	if (reason == NESTED_FAULT)
-		snprintf(text, SEEN_BYTES, "nested fault %s %s", page(action->address & ~0xfffull),
+		snprintf(text, SEEN_BYTES, "nested fault %s %s", page(action->address),
 			 detail & NESTED_FETCH ? "x" : detail & 2 ? "w" : "r");
 //#if VMX
 	else if (reason & BIT(31))
@@ -443,6 +446,16 @@ static size_t current_row(void)
 	return i;
 }
 
+static void give_up(const char *what)
+{
+	static char text[256];
+	size_t i = current_row();
+
+	snprintf(text, sizeof(text), "%s at row %zu, %s", what, i + 1,
+		 i < ARRAY_SIZE(checks) ? checks[i].row : "which is none that answers");
+	report(text);
+}
+
 static void serve_mmio(struct kvm_run *run)
 {
 	uint64_t tag = TAG_MMIO | (run->mmio.phys_addr >> 12 & 0xffffff);
@@ -545,13 +558,14 @@ static void get_dirty_log(char *text)
 {
 	uint64_t bitmap[DATA_BYTES / 0x1000 / 64];
 	struct kvm_dirty_log log = { .slot = 1, .dirty_bitmap = bitmap };
+	size_t used = 0;
 	int i;
 
 	vm_ioctl(vm, KVM_GET_DIRTY_LOG, &log);
 	snprintf(text, SEEN_BYTES, "-");
-	for (i = 0; i < DATA_BYTES / 0x1000 && strlen(text) < SEEN_BYTES - 16; i++) {
+	for (i = 0; i < DATA_BYTES / 0x1000 && used < SEEN_BYTES - 16; i++) {
 		if (bitmap[i / 64] >> i % 64 & 1)
-			text += sprintf(text, "%sd%d", *text == '-' || !*text ? "" : " ", i);
+			used += sprintf(text + used, "%sd%d", used ? " " : "", i);
 	}
 }
 
@@ -583,7 +597,8 @@ static void host_step(void)
 
 	while (next_step < ARRAY_SIZE(checks) && checks[next_step].kind < HOST)
 		next_step++;
-	TEST_ASSERT(next_step < ARRAY_SIZE(checks), "The guest asks for one host step too many");
+	if (next_step == ARRAY_SIZE(checks))
+		give_up("The guest asks the host for more than there is to do");
 	row = checks[next_step].row;
 	snprintf(seen[next_step], SEEN_BYTES, "done");
 
@@ -651,16 +666,6 @@ static void host_step(void)
 }
 
 //#end
-static void give_up(const char *what)
-{
-	static char text[256];
-	size_t i = current_row();
-
-	snprintf(text, sizeof(text), "%s at row %zu, %s", what, i + 1,
-		 i < ARRAY_SIZE(checks) ? checks[i].row : "which is none that answers");
-	report(text);
-}
-
 static void run_to_end(void)
 {
 	char text[128];
