@@ -20,3 +20,6 @@ MAILS = _DATA / "mbox"
 
 KERNEL_LOGS = _DATA / "kernel-logs"
 """What Linux 6.1 printed in an emulated host, a file each."""
+
+LITMUS_FAULTS = _DATA / "litmus-faults"
+"""Faults for the named litmus tests, for Linux 6.1, several in a file."""

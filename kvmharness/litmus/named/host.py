@@ -48,6 +48,7 @@ DIRTY_LOG = tests(
         L2 write p0
         L2 read p1
         host dirty get
+        L2 write p0
         L2 write p1
         L2 write p2
         host dirty get
@@ -192,6 +193,27 @@ MMIO = tests(
         L1 emap E0 d32 d100
         L1 invept all
         L1 enter G0 E0
+        L2 read p0
+        """,
+    ),
+    (
+        "mmio-edited",
+        "a device that is mapped where another one was would not be reached",
+        """
+        L1 map H0 p0 m1
+        L1 cr3 H0
+        L1 read p0
+        L1 map H0 p0 m2
+        L1 cr3 H0
+        L1 read p0
+        L1 map G0 p0 m3
+        L1 enter G0
+        L2 read p0
+        L1 map G0 p0 m4
+        L1 enter G0
+        L2 read p0
+        L2 map G0 p0 m5
+        L2 invlpg p0
         L2 read p0
         """,
     ),

@@ -193,6 +193,7 @@ ACCESSED_DIRTY = tests(
         L1 cr3 H0
         L1 look H0 p0
         L1 read p0
+        L1 look H0 p0
         L1 write p1
         L1 look H0 p1
         L1 write p0
@@ -320,6 +321,23 @@ ROLES = tests(
         """,
     ),
     (
+        "nxe",
+        "a guest that switches NX off and on would fault for ever, or execute what it must not",
+        """
+        L1 map H0 p0 d9 nx
+        L1 cr3 H0
+        L1 fetch p0
+        L1 set efer.nxe=0
+        L1 cr3 H0
+        L1 read p0
+        L1 fetch p1
+        L1 set efer.nxe=1
+        L1 cr3 H0
+        L1 read p0
+        L1 fetch p0
+        """,
+    ),
+    (
         "smep",
         "a guest kernel could be made to execute user pages",
         """
@@ -331,6 +349,22 @@ ROLES = tests(
         L1 read p0
         L1 ufetch p0
         L1 set cr4.smep=0
+        L1 fetch p0
+        """,
+    ),
+    (
+        "smep-without-wp",
+        "a guest kernel that may write to read-only pages could execute user pages that it has written",
+        """
+        L1 map H0 p0 d9 us ro
+        L1 invlpg p0
+        L1 set cr4.smep=1
+        L1 set cr0.wp=0
+        L1 write p0
+        L1 fetch p0
+        L1 ufetch p0
+        L1 uwrite p0
+        L1 write p0
         L1 fetch p0
         """,
     ),

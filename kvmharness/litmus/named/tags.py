@@ -131,6 +131,19 @@ PCIDS = tests(
         """,
     ),
     (
+        "pcide-on",
+        "what a guest cached before it had PCIDs, and flushed, would be there again once it has them",
+        """
+        L1 cr3 H1
+        L1 read p0
+        L1 cr3 H0
+        L1 map H1 p0 d40
+        L1 set cr4.pcide=1
+        L1 cr3 H1 noflush
+        L1 read p0
+        """,
+    ),
+    (
         "pcide-off",
         "what a guest cached under PCIDs would be there after it has switched them off",
         """
@@ -138,6 +151,7 @@ PCIDS = tests(
         L1 cr3 H1 pcid=1
         L1 read p0
         L1 cr3 H0
+        L1 read p0
         L1 map H0 p0 d40
         L1 map H1 p0 d41
         L1 set cr4.pcide=0
@@ -386,6 +400,18 @@ NESTED = tests(
         L1 enter G0 E1 tag=2
         L2 read p0
         L1 enter G0 E0 tag=1
+        L2 read p0
+        """,
+    ),
+    (
+        "invept-other-ad",
+        "INVEPT would miss a root because its EPTP differs in more than the address, which alone counts",
+        """
+        L1 enter G0 E0 ad
+        L2 read p0
+        L1 emap E0 d32 d100
+        L1 invept one E0
+        L1 enter G0 E0 ad
         L2 read p0
         """,
     ),
