@@ -1,6 +1,6 @@
 """The named litmus tests can fail: a fault put into KVM is caught by those of the rule that it breaks.
 
-A few of the faults are tried here. All of them are by scripts/test --nightly: dozens of sets of modules are built for that.
+A few of the faults are tried here, all of them by scripts/test --nightly: dozens of sets of modules are built for that.
 """
 
 from collections import Counter
