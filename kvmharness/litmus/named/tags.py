@@ -342,6 +342,14 @@ TAGS = tests(
         L1 map G0 p0 d50
         L1 enter G0 tag=1 flush=all
         L2 read p0
+        """,
+    ),
+    (
+        "asid-flush-one",
+        "the same where it flushes one ASID",
+        """
+        L1 enter G0 tag=1
+        L2 read p0
         L1 map G0 p0 d51
         L1 enter G0 tag=1 flush=one
         L2 read p0
@@ -497,15 +505,23 @@ NESTED = tests(
         L1 emap E0 d32 d100
         L1 enter G0 E0 tag=1 flush=all
         L2 read p0
-        L1 emap E0 d32 d101
-        L1 enter G0 E0 tag=1 flush=one
-        L2 read p0
         L1 emap E0 d32 d102
         L1 enter G0 E0 tag=2
         L2 read p0
         L1 eunmap E0 d33
         L1 enter G0 E0 tag=2 flush=all
         L2 read p1
+        """,
+    ),
+    (
+        "nested-by-flush-of-one",
+        "the same where it flushes one ASID",
+        """
+        L1 enter G0 E0 tag=1
+        L2 read p0
+        L1 emap E0 d32 d101
+        L1 enter G0 E0 tag=1 flush=one
+        L2 read p0
         """,
     ),
     (
