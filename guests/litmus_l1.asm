@@ -4,7 +4,7 @@
 # out: the answers in the rows
 # clobber: all
 # memory: 0x0 MEMORY_BYTES everything
-# exits: io out DOORBELL at ring_host
+# exits: io out DOORBELL at ring_host, ring_interrupt
 # source: SDM Vol. 3, 4.10 Caching Translation Information
 entry:              jmp     begin
                     .include "litmus.inc"

@@ -4,7 +4,7 @@
 # out: the answers in the rows
 # clobber: all
 # memory: 0x0 MEMORY_BYTES everything, shared with L1
-# exits: io out DOORBELL at ring_host; vmcall to L1 at leave
+# exits: io out DOORBELL at ring_host, ring_interrupt; vmcall to L1 at leave
 # source: SDM Vol. 3, 26.1.2 Instructions That Cause VM Exits Unconditionally
 entry:              jmp     begin
                     .include "litmus.inc"

@@ -4,7 +4,7 @@
 # out: the answers in the rows
 # clobber: all
 # memory: 0x0 MEMORY_BYTES everything, shared with L1
-# exits: io out DOORBELL at ring_host; vmmcall to L1 at leave
+# exits: io out DOORBELL at ring_host, ring_interrupt; vmmcall to L1 at leave
 # source: APM vol. 2, 15.9 Instruction Intercepts
 entry:              jmp     begin
                     .include "litmus.inc"

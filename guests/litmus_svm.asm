@@ -4,7 +4,7 @@
 # out: the answers in the rows
 # clobber: all
 # memory: 0x0 MEMORY_BYTES everything; the VMCB is complete but for what rows write into it
-# exits: io out DOORBELL at ring_host
+# exits: io out DOORBELL at ring_host, ring_interrupt
 # source: APM vol. 2, 15.4 Enabling SVM; 15.5 VMRUN Instruction; 15.6 #VMEXIT; 15.16 TLB Control
 entry:              mov     ecx, MSR_EFER
                     rdmsr

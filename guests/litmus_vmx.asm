@@ -4,7 +4,7 @@
 # out: the answers in the rows
 # clobber: all
 # memory: 0x0 MEMORY_BYTES everything; VMXON_REGION and VMCS_REGION start with the VMCS revision identifier
-# exits: io out DOORBELL at ring_host, ring_fail
+# exits: io out DOORBELL at ring_host, ring_interrupt, ring_fail
 # source: SDM Vol. 3, 25 Virtual Machine Control Structures; 29.4 Caching Translation Information; 31 VMX Instructions
 entry:
                     .include "vmx_start.inc"

@@ -18,6 +18,9 @@ HARMLESS = _DATA / "harmless"
 
 MAILS = _DATA / "mbox"
 
+LITMUS = _DATA / "litmus"
+"""Litmus tests that fail on released kernels."""
+
 KERNEL_LOGS = _DATA / "kernel-logs"
 """What Linux 6.1 printed in an emulated host, a file each."""
 

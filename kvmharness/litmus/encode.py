@@ -7,7 +7,7 @@ from kvmharness.guest.layout import USER_GVA
 from kvmharness.litmus.model.access import Mode
 from kvmharness.litmus.model.machine import Model
 from kvmharness.litmus.program import Row
-from kvmharness.litmus.protocol import TAG_AT, WRITTEN_AT
+from kvmharness.litmus.protocol import INTERRUPT, TAG_AT, WRITTEN_AT
 from kvmharness.litmus.world import BIG_LEAF, DATA_GPA, Leaf, World, frame_gpa, gva_of, leaf_word
 from kvmharness.vendors.known import litmus_of
 from kvmharness.vendors.litmus import Entry, Words
@@ -137,6 +137,9 @@ class Encoder:
         if register == "efer":
             return [("write_msr", int(Msr.EFER), efer, 0)]
         return [("load_cr4", cr4, 0, 0) if register == "cr4" else ("load_cr0", cr0, 0, 0)]
+
+    def _interrupt(self, row: Row, number: int, model: Model) -> list[Words]:
+        return [("interrupted", INTERRUPT, 0, 0)]
 
     def _invlpg(self, row: Row, number: int, model: Model) -> list[Words]:
         return [("invalidate_page", gva_of(row["probe"]), 0, 0)]

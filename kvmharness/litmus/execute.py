@@ -15,7 +15,7 @@ from kvmharness.kvm.capabilities import cpuid_table
 from kvmharness.kvm.exits import Exit, IoExit, MmioExit
 from kvmharness.kvm.system import Kvm
 from kvmharness.litmus.host import Host
-from kvmharness.litmus.protocol import END, HOST, MMIO, SWITCH
+from kvmharness.litmus.protocol import END, HOST, INTERRUPT, MMIO, SWITCH
 
 Emit = Callable[[dict[str, Any]], None]
 
@@ -109,6 +109,8 @@ class _Run:
                     return
                 if rung == SWITCH:
                     self._host.switch()
+                elif rung == INTERRUPT:
+                    self._host.interrupt()
                 elif rung == HOST:
                     self._step(*next(self._steps))
                 else:

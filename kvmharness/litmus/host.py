@@ -14,7 +14,7 @@ from kvmharness.kvm.memory import Memory
 from kvmharness.kvm.system import Kvm
 from kvmharness.kvm.vcpu import Vcpu
 from kvmharness.kvm.vm import Vm
-from kvmharness.litmus.protocol import DATA_SLOT, MOVED, TAG_AT
+from kvmharness.litmus.protocol import DATA_SLOT, MOVED, TAG_AT, VECTOR
 from kvmharness.measure.stats_fd import StatsFd
 from kvmharness.x86.msr import Msr
 
@@ -42,6 +42,7 @@ class Host:
         self._flags = MemFlag(0)
         self._there = True
         self._stats: dict[int, StatsFd] = {}
+        self._logged = b""
 
     def __enter__(self) -> Self:
         with ExitStack() as opened:
@@ -169,9 +170,24 @@ class Host:
         self._set_slot(self._vm, self._flags)
 
     def _dirty_get(self) -> str:
-        log = int.from_bytes(self._vm.get_dirty_log(DATA_SLOT), "little")
+        self._logged = self._vm.get_dirty_log(DATA_SLOT)
+        log = int.from_bytes(self._logged, "little")
         pages = [n for n in range(self._data.size // PAGE_BYTES) if log >> n & 1]
         return " ".join(f"d{n}" for n in pages) or "-"
+
+    def _dirty_manual(self) -> None:
+        self._vm.enable_cap(Cap.MANUAL_DIRTY_LOG_PROTECT2, 1)
+
+    def _dirty_automatic(self) -> None:
+        self._vm.enable_cap(Cap.MANUAL_DIRTY_LOG_PROTECT2, 0)
+
+    def _dirty_clear(self) -> None:
+        """All pages that the log had when it was last read."""
+        self._vm.clear_dirty_log(DATA_SLOT, 0, self._data.size // PAGE_BYTES, self._logged)
+
+    def interrupt(self) -> None:
+        """Injects one into whoever runs, whose IF must be 1. Source: api.rst, "KVM_INTERRUPT"."""
+        self.vcpu.interrupt(VECTOR)
 
     def _sregs(self) -> None:
         """Out and in again, as userspace does after looking."""

@@ -9,7 +9,7 @@ from kvmharness.litmus.encode import number_of
 from kvmharness.litmus.model.machine import LOGGED, NOT_RUN
 from kvmharness.litmus.plan import Planned
 from kvmharness.litmus.program import FRAMES, NESTED, PROBES, Program, Row
-from kvmharness.litmus.protocol import MMIO, MOVED
+from kvmharness.litmus.protocol import MMIO, MOVED, VECTOR
 from kvmharness.litmus.world import first_frame, first_target, frame_at, gva_of, roots
 from kvmharness.vendors.litmus import LitmusVendor
 from kvmharness.x86.paging import Pte
@@ -128,6 +128,8 @@ def _seen(row: Row, words: Sequence[int], mmio: str | None, vendor: LitmusVendor
 def _exception(row: Row, vector: int, code: int, cr2: int) -> str:
     names = {_PF: "#PF", _GP: "#GP"}
     text = names.get(vector, f"exception {vector}")
+    if vector == VECTOR:
+        return "interrupt"
     if vector in _WITH_ERROR_CODE:
         text += f"({code:#x})"
     else:

@@ -52,8 +52,9 @@ _VERBS: dict[str, tuple[str, str]] = {
         "( host=(?P<host>H[0-3]))?( flush=(?P<flush>all|one|keepglobal))?( bad=(?P<bad>guest|host|nested))?",
     ),
     "vmfunc": ("L2", _NESTED),
+    "interrupt": (_GUEST, ""),  # the host injects one while interrupts are let in
     "slot": ("host", "(?P<what>delete|add|move|readonly|writable)"),
-    "dirty": ("host", "(?P<what>start|get|stop)"),
+    "dirty": ("host", "(?P<what>start|get|clear|stop|manual|automatic)"),
     "nested": ("host", ""),
     "count": ("host", ""),  # reads KVM's statistics
     "migrate": ("host", ""),

@@ -3,8 +3,10 @@
 END = 0x10  # the last row is done
 SWITCH = 0x11  # the other vCPU's turn
 HOST = 0x12  # the host's next step
+INTERRUPT = 0x13  # wanted now, while IF = 1
 
 DATA_SLOT = 1
+VECTOR = 0x1F  # of the interrupt that the host injects
 # In a page. What is written to is page aligned: Bochs logs the very address to the PML buffer, and KVM wants a page's.
 WRITTEN_AT = 0
 TAG_AT = 8

@@ -12,6 +12,7 @@ from kvmharness.cells.surroundings import Surroundings
 from kvmharness.litmus.hunt.generate import programs
 from kvmharness.litmus.hunt.shrink import shrink
 from kvmharness.litmus.judge import Outcome
+from kvmharness.litmus.model.machine import judgeable
 from kvmharness.litmus.needs import offers
 from kvmharness.litmus.program import Program
 from kvmharness.litmus.table import lines, why
@@ -87,7 +88,9 @@ def hunt(
         for program in batch:
             outcome = tested.outcomes.get(program.name)
             if outcome is not None and not outcome.passed and len(shrunk) < _SHRUNK_MAX:
-                short = _shrink(program, outcome, partial(run, params=params), say, rows)
+                vendor = vendor_of(there[params])
+                svm = vendor is not None and litmus_of(vendor).asids
+                short = _shrink(program, outcome, partial(run, params=params), say, rows, svm=svm)
                 shrunk.append(short[0])
                 tested = _told(tested, *short)
         found = Tested((*found.tests, *tested.tests), (*found.logs, *tested.logs), {})
@@ -108,13 +111,16 @@ def _shrink(
     run: Callable[[Sequence[Program]], Tested],
     say: Callable[[str, int], None],
     rows: int,
+    *,
+    svm: bool,
 ) -> tuple[Program, Outcome]:
     last = outcome
 
     def attempt(candidates: Sequence[Program]) -> list[Outcome]:
         named = [replace(each, name=f"{program.name}-{n}") for n, each in enumerate(candidates)]
-        outcomes = run(named).outcomes
-        return [outcomes[each.name] for each in named]
+        outcomes = run([each for each in named if judgeable(each, svm=svm)]).outcomes
+        # What nobody can judge, or a host lacks something for, has not failed.
+        return [outcomes.get(each.name, Outcome(each.name, ())) for each in named]
 
     short = shrink(program, outcome, attempt, lambda each: say(f"{program.name}: {len(each.rows)} rows left", rows))
     last = attempt([short])[0]

@@ -2,8 +2,15 @@
 
 import pytest
 
+from kvmharness.lab.kernels import build
 from kvmharness.litmus.named.all import every
 from kvmharness.litmus.named.entry import RULES
+from kvmharness.litmus.reading import read_program
+from kvmharness.results.record import VariantId
+from kvmharness.validation.campaign import Variant
+from kvmharness.validation.litmus import run_litmus
+from kvmharness.validation.snapshots import emulated_host
+from tests.folders import LITMUS
 
 TDP_OFF = {"vmx": "kvm_intel.ept=0", "svm": "kvm_amd.npt=0"}
 
@@ -44,3 +51,18 @@ def test_what_is_skipped_says_what_is_lacking(host):
 
 def test_kvm_did_something_in_every_test(host):
     assert all(test.counts["exits"] > 0 for test in host[1].values() if test.outcome == "pass")
+
+
+@pytest.mark.needs("emulated_vmx")
+def test_what_released_kernels_do_wrong_is_found():
+    """Programs that fail on unmodified kernels; each says which function of KVM is to blame."""
+    programs = [read_program(str(LITMUS / f"{name}.litmus")) for name in ("slot-over-mmio", "nx-without-nxe")]
+    kernel = build.kernel()
+    stock = Variant(VariantId("stock", kernel.source), kernel.modules)
+    without_ept = (("kvm_intel.ept", "0"),)
+    tested = run_litmus(emulated_host("vmx:skylake", kernel), (stock,), (without_ept,), programs)
+    assert [(test.name, test.why.partition(":")[0]) for test in tested.tests] == [
+        ("slot-over-mmio", "row 7, L1 read p1"),
+        ("nx-without-nxe", "row 6, L1 read p0"),
+    ]
+    assert {test.outcome for test in tested.tests} == {"fail"}

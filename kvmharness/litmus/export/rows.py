@@ -9,12 +9,12 @@ from kvmharness.litmus.export.ctext import initializer, noted, number, string
 from kvmharness.litmus.model.machine import NOT_RUN, Answers
 from kvmharness.litmus.plan import STREAMS, Planned
 from kvmharness.litmus.program import Row
-from kvmharness.litmus.protocol import END, HOST, SWITCH
+from kvmharness.litmus.protocol import END, HOST, INTERRUPT, SWITCH
 from kvmharness.litmus.world import gva_of
 from kvmharness.x86.vmcs import Field
 
 _ACTION = Struct("<4Q32x")
-_RUNG = {END: "RUNG_END", HOST: "RUNG_HOST", SWITCH: "RUNG_SWITCH"}
+_RUNG = {END: "RUNG_END", HOST: "RUNG_HOST", SWITCH: "RUNG_SWITCH", INTERRUPT: "RUNG_INTERRUPT"}
 _KINDS = {
     **dict.fromkeys(("read", "uread"), "READ"),
     **dict.fromkeys(("fetch", "ufetch"), "FETCH"),

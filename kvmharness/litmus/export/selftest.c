@@ -32,6 +32,9 @@ struct action {
 //#if SECOND
 #define RUNG_SWITCH	0x11	/* the other vCPU's turn */
 //#end
+//#if INTERRUPT
+#define RUNG_INTERRUPT	0x13	/* an interrupt is wanted now */
+//#end
 //#if HOST
 #define RUNG_HOST	0x12	/* the host's next row */
 //#end
@@ -284,6 +287,10 @@ static void say_exception(char *text, const struct check *check, const struct ac
 	const uint64_t with_error_code = 0x227d00;	/* 8, 10 to 14, 17, 21 */
 	uint8_t vector = action->status;
 
+	if (vector == 31) {
+		sprintf(text, "interrupt");
+		return;
+	}
 	if (vector == 14 || vector == 13)
 		text += sprintf(text, vector == 14 ? "#PF" : "#GP");
 	else
@@ -554,17 +561,18 @@ static void migrate(void)
 
 //#end
 //#if DIRTY
+static uint64_t logged[DATA_BYTES / 0x1000 / 64];
+
 static void get_dirty_log(char *text)
 {
-	uint64_t bitmap[DATA_BYTES / 0x1000 / 64];
-	struct kvm_dirty_log log = { .slot = 1, .dirty_bitmap = bitmap };
+	struct kvm_dirty_log log = { .slot = 1, .dirty_bitmap = logged };
 	size_t used = 0;
 	int i;
 
 	vm_ioctl(vm, KVM_GET_DIRTY_LOG, &log);
 	snprintf(text, SEEN_BYTES, "-");
 	for (i = 0; i < DATA_BYTES / 0x1000 && used < SEEN_BYTES - 16; i++) {
-		if (bitmap[i / 64] >> i % 64 & 1)
+		if (logged[i / 64] >> i % 64 & 1)
 			used += sprintf(text + used, "%sd%d", used ? " " : "", i);
 	}
 }
@@ -640,6 +648,20 @@ static void host_step(void)
 	if (!strcmp(row, "host dirty get"))
 		get_dirty_log(seen[next_step]);
 //#end
+//#if MANUAL
+	if (!strcmp(row, "host dirty manual") || !strcmp(row, "host dirty automatic"))
+		vm_enable_cap(vm, KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2,
+			      !strcmp(row, "host dirty manual"));
+	if (!strcmp(row, "host dirty clear")) {
+		struct kvm_clear_dirty_log log = {
+			.slot = 1,
+			.num_pages = DATA_BYTES / 0x1000,
+			.dirty_bitmap = logged,
+		};
+
+		vm_ioctl(vm, KVM_CLEAR_DIRTY_LOG, &log);
+	}
+//#end
 //#if SREGS
 	if (!strcmp(row, "host sregs")) {
 		struct kvm_sregs sregs;
@@ -697,6 +719,14 @@ static void run_to_end(void)
 
 			other = vcpu;
 			vcpu = next;
+			break;
+		}
+//#end
+//#if INTERRUPT
+		case RUNG_INTERRUPT: {
+			struct kvm_interrupt interrupt = { .irq = 31 };
+
+			vcpu_ioctl(vcpu, KVM_INTERRUPT, &interrupt);
 			break;
 		}
 //#end

@@ -31,12 +31,14 @@ _WORDS = (
 # What the host's rows need of the template.
 _STEPS = {
     "host slot delete": ("SLOT",),
+    "host slot add": ("SLOT",),
     "host slot move": ("SLOT", "MOVE"),
     "host slot readonly": ("SLOT", "READONLY", "FLAGS"),
     "host slot writable": ("SLOT", "READONLY", "FLAGS"),
     "host dirty start": ("LOG", "FLAGS"),
     "host dirty stop": ("LOG", "FLAGS"),
     "host dirty get": ("DIRTY",),
+    **dict.fromkeys(("host dirty manual", "host dirty automatic", "host dirty clear"), ("DIRTY", "MANUAL")),
     "host sregs": ("SREGS",),
     "host nested": ("RESTORE", "STATE"),
     "host migrate": ("MIGRATE", "STATE"),
@@ -89,6 +91,7 @@ def _parts(planned: Planned, vendor: Vendor | None) -> set[str]:
     """What the file needs of the template."""
     steps = [row.text for row in planned.program.rows if row.who == "host"]
     found = {"HOST"} if steps else set()
+    found |= {"INTERRUPT"} if any(row.verb == "interrupt" for row in planned.program.rows) else set()
     if vendor is not None:
         found |= {"NESTED", vendor.names.name.upper()}
     found |= {"MSRS"} if requirements.msr_checks(planned.program, vendor) else set()

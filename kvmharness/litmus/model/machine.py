@@ -6,7 +6,7 @@ from kvmharness.errors import UsageError
 from kvmharness.litmus.model.access import Access, fault
 from kvmharness.litmus.model.memory import Entry, Memory
 from kvmharness.litmus.model.processor import Processor
-from kvmharness.litmus.program import Row
+from kvmharness.litmus.program import Program, Row
 from kvmharness.litmus.world import BIG_LEAF, Leaf, Target
 
 Answers = frozenset[str]
@@ -161,6 +161,13 @@ class Model:
 
     _read = _write = _fetch = _uread = _uwrite = _ufetch = _access
 
+    def _interrupt(self, row: Row) -> Answers:
+        """It is taken by whoever runs: L1 has not asked for exits by L2's interrupts.
+
+        Source: SDM vol. 3C, "Other Causes of VM Exits"; APM vol. 2, "Interrupt Intercepts".
+        """
+        return frozenset({"interrupt"})
+
     # Tables
 
     def _map(self, row: Row) -> Answers:
@@ -301,8 +308,22 @@ class Model:
             if memory.dirty is None:
                 raise UsageError("nothing is logged", "Write 'host dirty start' before it; a memslot's change ends it.")
             answers = frozenset({LOGGED + (" ".join(sorted(memory.dirty, key=_number)) or "-")})
-        memory.dirty = None if row["what"] == "stop" else set()
+            memory.read_log = set(memory.dirty)
+        if row["what"] in ("manual", "automatic"):
+            memory.manual = row["what"] == "manual"
+        elif row["what"] == "clear":
+            self._clear()
+        elif not (row["what"] == "get" and memory.manual):
+            memory.dirty = None if row["what"] == "stop" else set()
         return answers
+
+    def _clear(self) -> None:
+        """Pages that were in the log when it was last read leave it. Source: api.rst, "KVM_CLEAR_DIRTY_LOG"."""
+        memory = self.memory
+        if memory.dirty is None or not memory.manual or memory.read_log is None:
+            raise UsageError("there is no log to clear by hand", "Write 'host dirty manual' and 'get' before it.")
+        # More pages than must be in it may have been in it, and are cleared as well.
+        memory.dirty = set()
 
     def _count(self, row: Row) -> Answers:
         return DONE
@@ -320,6 +341,17 @@ class Model:
         if self.memory.dirty is not None:  # the log of the old VM is gone with it
             self.memory.dirty = set()
         return DONE
+
+
+def judgeable(program: Program, *, svm: bool) -> bool:
+    """Whether there is an answer to all of its rows."""
+    model = Model(svm=svm)
+    try:
+        for row in program.rows:
+            model.step(row)
+    except UsageError:
+        return False
+    return True
 
 
 def _number(frame: str) -> int:

@@ -34,6 +34,8 @@ class Memory:
         self.slot = "there"  # or "deleted", "readonly"
         self.letter = "d"  # of the memory behind the slot
         self.dirty: set[str] | None = None  # pages that must be in the log
+        self.manual = False  # reading it does not clear it
+        self.read_log: set[str] | None = None  # what was in it when it was last read
 
     def entry(self, table: str, place: str) -> Entry:
         """What a table says about a probe, or about a page of L2's, once the entries above have led there."""

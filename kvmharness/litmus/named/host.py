@@ -75,6 +75,28 @@ DIRTY_LOG = tests(
         """,
     ),
     (
+        "dirty-manual",
+        "live migration that clears the log by hand would leave out what was written in between",
+        """
+        host dirty manual
+        host dirty start
+        L1 write p0
+        L1 enter G0
+        L2 write p0
+        host dirty get
+        host dirty get
+        L2 write p1
+        host dirty clear
+        L2 write p0
+        host dirty get
+        host dirty clear
+        L1 write p0
+        host dirty get
+        host dirty automatic
+        host dirty stop
+        """,
+    ),
+    (
         "dirty-huge-l1",
         "the same for a huge page in the guest's own tables",
         """
@@ -394,6 +416,27 @@ NESTED_STATE = tests(
         L2 read p0
         L2 write p0
         L2 read p1
+        """,
+    ),
+    (
+        "interrupt-in-l2",
+        "an interrupt for a nested guest would go to its hypervisor, or leave the wrong tables behind",
+        """
+        L1 interrupt
+        L1 read p0
+        L1 enter G0
+        L2 read p0
+        L2 interrupt
+        L2 read p0
+        L2 cr3 G1
+        L2 interrupt
+        L2 read p0
+        L1 read p0
+        L1 interrupt
+        L1 enter G2
+        host migrate
+        L2 interrupt
+        L2 read p0
         """,
     ),
     (
