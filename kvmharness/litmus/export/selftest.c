@@ -561,18 +561,18 @@ static void migrate(void)
 
 //#end
 //#if DIRTY
-static uint64_t logged[DATA_BYTES / 0x1000 / 64];
+static uint64_t dirty_pages[DATA_BYTES / 0x1000 / 64];
 
 static void get_dirty_log(char *text)
 {
-	struct kvm_dirty_log log = { .slot = 1, .dirty_bitmap = logged };
+	struct kvm_dirty_log log = { .slot = 1, .dirty_bitmap = dirty_pages };
 	size_t used = 0;
 	int i;
 
 	vm_ioctl(vm, KVM_GET_DIRTY_LOG, &log);
 	snprintf(text, SEEN_BYTES, "-");
 	for (i = 0; i < DATA_BYTES / 0x1000 && used < SEEN_BYTES - 16; i++) {
-		if (logged[i / 64] >> i % 64 & 1)
+		if (dirty_pages[i / 64] >> i % 64 & 1)
 			used += sprintf(text + used, "%sd%d", used ? " " : "", i);
 	}
 }
@@ -656,7 +656,7 @@ static void host_step(void)
 		struct kvm_clear_dirty_log log = {
 			.slot = 1,
 			.num_pages = DATA_BYTES / 0x1000,
-			.dirty_bitmap = logged,
+			.dirty_bitmap = dirty_pages,
 		};
 
 		vm_ioctl(vm, KVM_CLEAR_DIRTY_LOG, &log);
