@@ -225,8 +225,9 @@ class _Load:
     def _take(self, event: Event) -> None:
         match event:
             case Begin(number):
-                step = self.steps[number][0]
-                self.doing = {Load: LOAD, Unload: UNLOAD, Exec: _LEAKS}.get(type(step), self.doing)
+                step, exercise = self.steps[number]
+                named = {Load: LOAD, Unload: UNLOAD, Exec: _LEAKS}
+                self.doing = exercise.title if exercise else named[type(step)]
             case Data(number, data):
                 exercise = self.steps[number][1]
                 assert exercise is not None  # nothing else emits

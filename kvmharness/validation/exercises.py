@@ -22,9 +22,12 @@ class Exercise(Protocol):
     """Something to do under the debug kernel once KVM's modules are loaded.
 
     Attributes:
+        title: what is being done until it says so itself.
         params: module parameters that they are to be loaded with.
         call: what does it.
     """
+
+    title: str
 
     @property
     def params(self) -> Params:
@@ -44,6 +47,8 @@ class Exercise(Protocol):
 class Cells:
     """Measured cells as an exercise, without their figures."""
 
+    title = "before the first cell"
+
     def __init__(self, params: Params, cells: Sequence[Cell], there: Surroundings) -> None:
         self.params = params
         self._planned = PlannedTurn(cells, there, _PLAN)
@@ -61,6 +66,8 @@ class Cells:
 class Litmus:
     """Litmus tests as an exercise, all of them in one VM; what they say is asked of them elsewhere."""
 
+    title = LITMUS
+
     def __init__(self, params: Params, call: Call) -> None:
         self.params, self.call = params, call
 
@@ -69,7 +76,7 @@ class Litmus:
         if "differs" in data:
             raise DiffersError(f"this KVM is not the one that the tests were planned for: {data['differs']}")
         error = data.get("error")
-        return LITMUS, f"{LITMUS}: {error}" if error else ""
+        return "", f"{LITMUS}: {error}" if error else ""
 
 
 def exercises(

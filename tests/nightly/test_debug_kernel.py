@@ -18,7 +18,7 @@ REPORTED = {
     "sleeps-under-mmu-lock": ("p1", "BUG: sleeping function called from invalid context at arch/x86/kvm/mmu/mmu.c"),
     "locks-in-wrong-order": ("p1", "WARNING: possible circular locking dependency detected"),
     "roots-freed-without-lock": ("both", "WARNING: CPU: 0 PID: "),
-    "writes-beyond-cpuid-entries": ("p1", "BUG: KASAN: slab-out-of-bounds in kvm_vcpu_after_set_cpuid"),
+    "writes-beyond-cpuid-entries": ("p1", "BUG: KASAN: slab-out-of-bounds in kvm_set_cpuid"),
     "vmcs12-read-after-free": ("p1", "BUG: KASAN: use-after-free in free_nested"),
     "shift-too-far": ("p1", "UBSAN: shift-out-of-bounds in arch/x86/kvm/mmu/mmu.c"),
 }

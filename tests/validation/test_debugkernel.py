@@ -65,6 +65,16 @@ def test_the_first_report_is_the_answer_with_all_of_its_text():
     assert p1.table[: len(lines("kasan")) - 1] == tuple(lines("kasan")[1:])
 
 
+def test_what_is_reported_before_a_cell_begins_is_not_the_load():
+    def execute(emit, *, cells, **more):
+        machine.log.lines += lines("kasan") if machine.loader.variant == "p1" else []
+        emit({"begins": 0, "doing": "counting"})
+        raise LostMachineError("not reached for p1")
+
+    machine = FakeMachine(calls={EXECUTE: execute})
+    assert run(machine)["p1"].name == "before the first cell"
+
+
 def test_nothing_is_run_behind_a_report():
     seen = []
     machine = says("sleeping", during="a:3x3")
