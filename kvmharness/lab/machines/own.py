@@ -120,16 +120,19 @@ def _checked(path: Path, text: str) -> str:
         if not path.is_file():  # of a FIFO, opening it would wait for ever
             path.stat()
             raise UsageError(f"{text} is no regular file", _hint())
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            is_elf = file.read(len(_ELF)) == _ELF
+            file.seek(0)
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest() if is_elf else ""
     except OSError as error:
         raise UsageError(f"{text}: {error.strerror}", _hint()) from None
     except ValueError:  # a NUL byte in it
         raise UsageError(f"{text!r} is no path", _hint()) from None
-    if not data.startswith(_ELF):
+    if not sha256:
         raise UsageError(f"{text} is no program for Linux (ELF)", _hint())
     if not os.access(path, os.X_OK):
         raise UsageError(f"{text} is not executable", "Make it so: chmod +x")
-    return hashlib.sha256(data).hexdigest()
+    return sha256
 
 
 def ask(program: Path, *words: str, told: bytes = b"") -> str:
