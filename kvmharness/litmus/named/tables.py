@@ -329,7 +329,9 @@ ROLES = tests(
         L1 fetch p0
         L1 set efer.nxe=0
         L1 cr3 H0
-        L1 read p0
+        L1 fetch p1
+        L1 map H0 p1 d10
+        L1 invlpg p1
         L1 fetch p1
         L1 set efer.nxe=1
         L1 cr3 H0
