@@ -11,6 +11,6 @@ def _marked(fault):
     return pytest.param(fault, id=fault.name, marks=pytest.mark.needs(NEEDS[fault.host.partition(":")[0]]))
 
 
-@pytest.mark.parametrize("fault", map(_marked, every()))
+@pytest.mark.parametrize("fault", [_marked(fault) for fault in every()])
 def test_a_fault_is_caught(fault):
     check(fault, tuple(other for other in every() if other.place == fault.place))
