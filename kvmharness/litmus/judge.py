@@ -6,7 +6,7 @@ from typing import Any
 
 from kvmharness.guest.layout import Status
 from kvmharness.litmus.encode import number_of
-from kvmharness.litmus.model.machine import LOGGED, NOT_RUN
+from kvmharness.litmus.model.answers import LOGGED, NOT_RUN
 from kvmharness.litmus.plan import Planned
 from kvmharness.litmus.program import FRAMES, NESTED, PROBES, Program, Row
 from kvmharness.litmus.protocol import MMIO, MOVED, VECTOR

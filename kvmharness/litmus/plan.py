@@ -13,7 +13,8 @@ from kvmharness.guest.layout import Act, Place
 from kvmharness.guest.shipped import image
 from kvmharness.kvm.capabilities import Capabilities
 from kvmharness.litmus.encode import Encoder
-from kvmharness.litmus.model.machine import Answers, Model
+from kvmharness.litmus.model.answers import Answers
+from kvmharness.litmus.model.machine import Model
 from kvmharness.litmus.program import Program, Row
 from kvmharness.litmus.protocol import END, HOST, SWITCH
 from kvmharness.litmus.world import world

@@ -90,7 +90,7 @@ def hunt(
             if outcome is not None and not outcome.passed and len(shrunk) < _SHRUNK_MAX:
                 vendor = vendor_of(there[params])
                 svm = vendor is not None and litmus_of(vendor).asids
-                short = _shrink(program, outcome, partial(run, params=params), say, rows, svm=svm)
+                short = shortest(program, outcome, partial(run, params=params), say, rows, svm=svm)
                 shrunk.append(short[0])
                 tested = _told(tested, *short)
         found = Tested((*found.tests, *tested.tests), (*found.logs, *tested.logs), {})
@@ -105,7 +105,7 @@ def _batch(seed: int, number: int, there: Surroundings) -> list[Program]:
     return list(islice(made, number * BATCH, (number + 1) * BATCH))
 
 
-def _shrink(
+def shortest(
     program: Program,
     outcome: Outcome,
     run: Callable[[Sequence[Program]], Tested],
@@ -114,7 +114,14 @@ def _shrink(
     *,
     svm: bool,
 ) -> tuple[Program, Outcome]:
-    last = outcome
+    """The shortest form of a program that failed, and what came of it.
+
+    Args:
+        program, outcome: the one that failed, and how.
+        run: runs programs where it failed.
+        say, rows: takes how it is getting on, and how many rows had run before.
+        svm: the vendor's rules.
+    """
 
     def attempt(candidates: Sequence[Program]) -> list[Outcome]:
         named = [replace(each, name=f"{program.name}-{n}") for n, each in enumerate(candidates)]
@@ -123,8 +130,7 @@ def _shrink(
         return [outcomes.get(each.name, Outcome(each.name, ())) for each in named]
 
     short = shrink(program, outcome, attempt, lambda each: say(f"{program.name}: {len(each.rows)} rows left", rows))
-    last = attempt([short])[0]
-    return short, replace(last, name=program.name)
+    return short, replace(attempt([short])[0], name=program.name)
 
 
 def _told(tested: Tested, short: Program, outcome: Outcome) -> Tested:

@@ -6,7 +6,7 @@ from struct import Struct
 from kvmharness.guest.image import Image
 from kvmharness.guest.layout import Act
 from kvmharness.litmus.export.ctext import initializer, noted, number, string
-from kvmharness.litmus.model.machine import NOT_RUN, Answers
+from kvmharness.litmus.model.answers import NOT_RUN, Answers
 from kvmharness.litmus.plan import STREAMS, Planned
 from kvmharness.litmus.program import Row
 from kvmharness.litmus.protocol import END, HOST, INTERRUPT, SWITCH
