@@ -40,7 +40,7 @@ _KMEMLEAK = "/sys/kernel/debug/kmemleak"
 # An object is reported once it is five seconds old, and when two scans have found nothing that points at it.
 _SCAN = "; ".join([f"{BUSYBOX} sleep 6", f"echo scan >{_KMEMLEAK}"] * 2 + [f"cat {_KMEMLEAK}"])
 _LEAK = "unreferenced object"
-_OF_KVM = re.compile(r"\[kvm\w*\]")
+_OF_KVM = re.compile(r"\S+ \[kvm\w*\]")
 
 _LOST = LostMachineError, StepFailedError
 
@@ -169,7 +169,7 @@ class _Load:
         todo: its exercises.
         leaks: whether they are looked for.
         doing: what is going on.
-        failed: the first thing that did not work although the kernel said nothing about it.
+        failed: the first thing that did not work although the kernel said nothing about it, and what it was.
         found: the first report, and during what.
         scanned: what kmemleak says.
     """
@@ -178,7 +178,7 @@ class _Load:
     todo: Sequence[Exercise]
     leaks: bool
     doing: str = ""
-    failed: str = ""
+    failed: tuple[str, str] | None = None
     found: tuple[str, Words] | None = None
     scanned: str = ""
     steps: list[tuple[Step, Exercise | None]] = field(default_factory=list)
@@ -204,11 +204,11 @@ class _Load:
             pass
         except (KernelPanicError, HangError) as error:
             self._look(error.console)
-            self.failed = str(error)
+            self.failed = self.doing, str(error)
         except StepFailedError as error:
             if error.failed.type != ModuleError.__name__:
                 raise
-            self.failed = str(error)
+            self.failed = self.doing, str(error)
         return self._result()
 
     def _steps(self) -> Iterable[tuple[Step, Exercise | None]]:
@@ -232,7 +232,8 @@ class _Load:
                 exercise = self.steps[number][1]
                 assert exercise is not None  # nothing else emits
                 doing, failed = exercise.take(data)
-                self.doing, self.failed = doing or self.doing, self.failed or failed
+                self.doing = doing or self.doing
+                self.failed = self.failed or ((self.doing, failed) if failed else None)
             case Output(number, text) if isinstance(self.steps[number][0], Exec):
                 self.scanned += text
             case Dmesg(_, lines):
@@ -248,16 +249,16 @@ class _Load:
             self.found = self.doing, found[0]
 
     def _result(self) -> TestResult:
-        made = TestResult(DEBUG_KERNEL, self.doing, self.name, outcome=FAIL)
+        made = TestResult(DEBUG_KERNEL, "", self.name, outcome=FAIL)
         if self.found:
             doing, words = self.found
             return replace(made, name=doing, why=words.headline, table=words.text)
         if self.failed:
-            return replace(made, why=self.failed)
+            return replace(made, name=self.failed[0], why=self.failed[1])
         if lost := leaked(self.scanned):
-            where = next(line.partition("] ")[2] for line in lost if _OF_KVM.search(line))
+            where = next(found[0] for line in lost if (found := _OF_KVM.search(line)))
             return replace(made, name=_LEAKS, why=f"{lost[0].rstrip(':')}, allocated by {where}", table=lost)
-        return replace(made, name="", outcome=PASS)
+        return replace(made, outcome=PASS)
 
 
 def _shell(script: str) -> Exec:

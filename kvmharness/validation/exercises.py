@@ -59,8 +59,8 @@ class Cells:
         """See :class:`Exercise`."""
         if "begins" in data:
             return self._planned.begins(data), ""
-        errors = [(result.id, result.error) for result in self._planned.take(data) if result.error]
-        return "", next((f"{cell}: {error.type}: {error.message}" for cell, error in errors if error), "")
+        errors = [result.error for result in self._planned.take(data) if result.error]
+        return "", f"{errors[0].type}: {errors[0].message}" if errors else ""
 
 
 class Litmus:
@@ -76,7 +76,7 @@ class Litmus:
         if "differs" in data:
             raise DiffersError(f"this KVM is not the one that the tests were planned for: {data['differs']}")
         error = data.get("error")
-        return "", f"{LITMUS}: {error}" if error else ""
+        return "", str(error or "")
 
 
 def exercises(
