@@ -50,7 +50,9 @@ def test_what_is_skipped_says_what_is_lacking(host):
 
 
 def test_kvm_did_something_in_every_test(host):
-    assert all(test.counts["exits"] > 0 for test in host[1].values() if test.outcome == "pass")
+    counted = [test for test in host[1].values() if test.outcome == "pass" and test.counts]
+    assert len(counted) > 100  # nothing is counted where a test among others makes a VM of its own
+    assert all(test.counts["exits"] > 0 for test in counted)
 
 
 @pytest.mark.needs("emulated_vmx")
@@ -60,9 +62,11 @@ def test_what_released_kernels_do_wrong_is_found():
     kernel = build.kernel()
     stock = Variant(VariantId("stock", kernel.source), kernel.modules)
     without_ept = (("kvm_intel.ept", "0"),)
-    tested = run_litmus(emulated_host("vmx:skylake", kernel), (stock,), (without_ept,), programs)
-    assert [(test.name, test.why.partition(":")[0]) for test in tested.tests] == [
+    machine = emulated_host("vmx:skylake", kernel)
+    # Each by itself: what KVM has shadowed for a test before it would decide.
+    tested = [test for one in programs for test in run_litmus(machine, (stock,), (without_ept,), (one,)).tests]
+    assert [(test.name, test.why.partition(":")[0]) for test in tested] == [
         ("slot-over-mmio", "row 7, L1 read p1"),
         ("nx-without-nxe", "row 6, L1 read p0"),
     ]
-    assert {test.outcome for test in tested.tests} == {"fail"}
+    assert {test.outcome for test in tested} == {"fail"}
