@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+from itertools import islice
 
 import pytest
 
@@ -10,10 +11,12 @@ from kvmharness.errors import UsageError
 from kvmharness.guest.layout import Act
 from kvmharness.litmus.export.memory import Run, runs, words
 from kvmharness.litmus.export.selftest import selftest
+from kvmharness.litmus.hunt.generate import programs
 from kvmharness.litmus.named.all import every, select
 from kvmharness.litmus.plan import STREAMS, blueprint, plan
 from kvmharness.litmus.program import program
 from kvmharness.litmus.world import world
+from kvmharness.vendors.known import litmus_of
 from kvmharness.vendors.svm.svm import SVM
 from kvmharness.vendors.vmx.l1 import Region
 from kvmharness.vendors.vmx.vmx import VMX
@@ -146,6 +149,17 @@ def test_runs_give_back_every_word():
     made = [run for _, group in runs(all_words, lambda gpa: "x") for run in group]
     assert dict(word for run in made for word in run.words()) == all_words
     assert len(made) == 3, "a run that does not change, one that counts down, one word"
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_random_tests_are_exported_too(vendor):
+    """Long ones, with rows whose answers are many: within 100 columns all the same."""
+    offers = frozenset(litmus_of(VENDORS[vendor]).asks) | {"PCID", "INVPCID", "SMEP", "SMAP", "NX"}
+    made = programs(7, offers, svm=vendor == "svm", nested=True)
+    for test in islice(made, 6):
+        text = selftest(test, VENDORS[vendor])
+        assert max(len(line.expandtabs(8)) for line in text.splitlines()) <= 100
+        assert len(re.findall(r'^\t\{ "(?:L1|L2|V1|host) ', text, re.MULTILINE)) == len(test.rows)
 
 
 def test_what_a_name_says_cannot_end_the_comment():

@@ -5,7 +5,7 @@ from textwrap import wrap
 
 from kvmharness.guest.image import Image
 
-_COLUMNS = 100
+COLUMNS = 100
 _TAB = 8
 _BYTES_A_LINE = 8
 _COMMENT_AT = 56
@@ -15,7 +15,7 @@ def comment(paragraphs: Iterable[str]) -> str:
     """A block comment; paragraphs of several lines stay as they are."""
     lines: list[str] = []
     for paragraph in paragraphs:
-        lines += [*(paragraph.split("\n") if "\n" in paragraph else wrap(paragraph, _COLUMNS - 6)), ""]
+        lines += [*(paragraph.split("\n") if "\n" in paragraph else wrap(paragraph, COLUMNS - 6)), ""]
     return "\n".join(["/*", *(f" * {_harmless(line)}".rstrip() for line in lines[:-1]), " */"])
 
 
@@ -49,7 +49,7 @@ def noted(text: str, note: str) -> str:
     width = _TAB + len(text)
     gap = max(1, -(-(_COMMENT_AT - width) // _TAB))
     end = (width // _TAB + gap) * _TAB if width < _COMMENT_AT else (width // _TAB + 1) * _TAB
-    if end + len(note) + 6 <= _COLUMNS:
+    if end + len(note) + 6 <= COLUMNS:
         return "\t" + text + "\t" * gap + f"/* {note} */"
     return f"\t/* {note} */\n\t{text}"
 

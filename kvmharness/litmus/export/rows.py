@@ -5,7 +5,7 @@ from struct import Struct
 
 from kvmharness.guest.image import Image
 from kvmharness.guest.layout import Act
-from kvmharness.litmus.export.ctext import initializer, noted, number, string
+from kvmharness.litmus.export.ctext import COLUMNS, initializer, noted, number, string
 from kvmharness.litmus.model.answers import NOT_RUN, Answers
 from kvmharness.litmus.plan import STREAMS, Planned
 from kvmharness.litmus.program import Row
@@ -48,7 +48,10 @@ def checks(planned: Planned) -> str:
             number(gpa or 0),
             number(gva_of(probe)) if probe else "0",
         ]
-        lines.append(f"\t{initializer(values)}")
+        line = f"\t{initializer(values)}"
+        if len(line.expandtabs()) > COLUMNS:  # which answers there are may be a long story
+            line = f"\t{{ {values[0]},\n\t  {initializer(values[1:]).removeprefix('{ ')}"
+        lines.append(line)
     return "\n".join(lines)
 
 

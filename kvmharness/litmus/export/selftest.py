@@ -5,11 +5,13 @@ nothing and offers just what the test asks for; the file adds what the KVM that 
 something is not offered.
 """
 
+from textwrap import wrap
+
 from kvmharness.abi.binding import ffi
 from kvmharness.errors import UsageError
 from kvmharness.kvm.capabilities import Capabilities
 from kvmharness.litmus.export import requirements, rows, template
-from kvmharness.litmus.export.ctext import comment, defines
+from kvmharness.litmus.export.ctext import COLUMNS, comment, defines
 from kvmharness.litmus.export.guests import Guest
 from kvmharness.litmus.export.numbers import numbers
 from kvmharness.litmus.named.entry import RULES
@@ -104,15 +106,14 @@ def _head(planned: Planned, vendor: Vendor | None) -> str:
     rule = f" ({RULES[program.rule]})" if program.rule in RULES else ""
     where = f", for {vendor.names.title}" if vendor else ""
     answers = [rows.expected(allowed) for _, allowed in planned.answers]
-    table = [
-        f"{number:4}  {row.text:<36}  {answer.replace('|', ' or ')}"
-        for number, (row, answer) in enumerate(zip(program.rows, answers, strict=True), 1)
-    ]
+    table = [" row  action                                allowed answers"]
+    for number, (row, answer) in enumerate(zip(program.rows, answers, strict=True), 1):
+        words = f"{number:4}  {row.text:<36}  {answer.replace('|', ' or ')}"
+        table += wrap(words, COLUMNS - 3, drop_whitespace=False, subsequent_indent=" " * 44)
     paragraphs = [
         f"Litmus test {program.name}{rule}{where}, written by kvmharness: rows of actions, each of which may only "
         "answer what the architecture allows."
     ]
     if program.why:
         paragraphs.append(f"If KVM fails it, {program.why}.")
-    table.insert(0, " row  action                                allowed answers")
     return _LICENSE + comment([*paragraphs, "\n".join(table), _WORDS])
