@@ -58,7 +58,7 @@ class _Chainer:
                 self._do(row)
             parts.append((start, len(self._rows)))
             self._count()
-            self._put_back(any(row.verb == "enter" for row in program.rows))
+            self._put_back(program.nested)
         return Chain(Program(name, tuple(self._rows)), tuple(parts))
 
     def _do(self, row: Row) -> None:

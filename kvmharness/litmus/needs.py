@@ -79,7 +79,7 @@ def lacks(program: Program, vendor: Vendor | None, offered: Capabilities) -> str
     """
     there = offers(vendor, offered)
     missing = sorted({feature.name for feature in features(program)} - there)
-    if any(row.verb == "enter" for row in program.rows):
+    if program.nested:
         if vendor is None:
             return "nested virtualization"
         missing += [WISHES[wish] for wish in sorted(wishes(program) - there)]

@@ -141,7 +141,7 @@ def plan(program: Program, vendor: Vendor | None, offered: Capabilities) -> Plan
     Raises:
         UsageError: it is too long, or does what cannot be judged, or what this vendor does not have.
     """
-    nested = any(row.verb == "enter" for row in program.rows)
+    nested = program.nested
     if nested and vendor is None:
         raise UsageError(f"{program.name} enters L2, and this host offers no nesting", "Use --host vmx or svm.")
     return _Planner(

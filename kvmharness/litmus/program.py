@@ -61,6 +61,7 @@ _VERBS: dict[str, tuple[str, str]] = {
     "sregs": ("host", ""),
 }
 VERBS = tuple(_VERBS)
+_HYPERVISORS = frozenset({"enter", "invvpid", "invept", "invlpga", "emap", "eunmap", "esize", "elook"})
 _COMPILED = {verb: re.compile(operands) for verb, (_, operands) in _VERBS.items()}
 
 
@@ -141,6 +142,11 @@ class Program:
                     f"{self.name}: {row} stands where L1 has not entered L2", "Write 'L1 enter G0' before it."
                 )
             inside = row.verb == "enter" or (inside and row.who in ("L2", "host"))
+
+    @property
+    def nested(self) -> bool:
+        """Whether L1 is a hypervisor in it."""
+        return any(row.verb in _HYPERVISORS for row in self.rows)
 
     @property
     def text(self) -> str:

@@ -216,3 +216,12 @@ def test_a_page_is_code_that_gives_its_tag():
 def test_a_row_has_room_for_its_answer():
     assert Act.VALUE == 0x20
     assert Act.BYTES == 0x40
+
+
+def test_l1_is_a_hypervisor_without_an_l2_as_well():
+    """What is left of a program that is shrunk may only flush."""
+    alone = program("x", "L1 invvpid one tag=1\nL1 read p0")
+    assert alone.nested
+    assert plan(alone, VMX, skylake().offered).kind == "nested"
+    assert lacks(alone, None, skylake().offered) == "nested virtualization"
+    assert not program("x", "L1 read p0\nhost migrate").nested

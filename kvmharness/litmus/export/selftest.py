@@ -57,7 +57,7 @@ def selftest(program: Program, vendor: Vendor) -> str:
     Raises:
         UsageError: the test asks for what this vendor does not have, or cannot be planned.
     """
-    used = vendor if any(row.verb == "enter" for row in program.rows) else None
+    used = vendor if program.nested else None
     offered = _ideal(program, used)
     planned = plan(program, used, offered)
     guest = Guest(planned, used, blueprint(planned.kind, used, offered))
