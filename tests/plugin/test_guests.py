@@ -148,7 +148,7 @@ def test_litmus_tests_by_name_and_by_rows(litmus):
 def test_a_litmus_test_that_fails_shows_its_table(run, pytester):
     pytester.makepyfile("""
         from kvmharness.litmus.model.answers import DONE
-from kvmharness.litmus.model.machine import Model
+        from kvmharness.litmus.model.machine import Model
 
         def test_rows(litmus, monkeypatch):
             monkeypatch.setattr(Model, "_map", lambda self, row: DONE)  # a model that takes no notice of it

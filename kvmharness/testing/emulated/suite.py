@@ -80,7 +80,8 @@ def suite(config: pytest.Config, items: Iterable[pytest.Item]) -> Suite:
 
 def _imported_first(packages: set[str], plugins: Iterable[str]) -> tuple[str, ...]:
     """What costs seconds inside and is the same for every session, whatever its files say."""
-    always = [module for name in _LOADED_FIRST for module in submodules(name)]
+    # What pytest is to rewrite must not be there before it: see pytest.register_assert_rewrite().
+    always = [module for name in _LOADED_FIRST for module in submodules(name) if "pytester" not in module]
     return tuple(dict.fromkeys([*always, *plugins, *sorted(packages - sys.stdlib_module_names)]))
 
 
