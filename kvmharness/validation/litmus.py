@@ -17,6 +17,7 @@ from kvmharness.lab.machines.thiskernel import ThisKernel
 from kvmharness.lab.steps import Call, Load, Step, Unload
 from kvmharness.litmus.chain import Chain, chain, parted
 from kvmharness.litmus.judge import Outcome, judge
+from kvmharness.litmus.named.entry import RULES
 from kvmharness.litmus.needs import lacks, offers
 from kvmharness.litmus.plan import Planned, blueprint, plan
 from kvmharness.litmus.program import Program
@@ -219,8 +220,11 @@ class _Setting:
         if outcome.passed and before is not None and not before.error:
             outcome, remark = before, " (behind other tests in one VM; by itself it passes)"
         self.outcomes[outcome.name] = outcome
-        more = {"counts": dict(outcome.stats), "table": () if outcome.passed else lines(outcome)}
-        return self.note(variant, outcome.name, PASS if outcome.passed else FAIL, why(outcome) + remark, **more)
+        if outcome.passed:
+            return self.note(variant, outcome.name, PASS, counts=dict(outcome.stats))
+        rule = next((program.rule for program in self.programs if program.name == outcome.name), 0)
+        text = f"{RULES[rule]}: {why(outcome)}{remark}" if rule else why(outcome) + remark
+        return self.note(variant, outcome.name, FAIL, text, counts=dict(outcome.stats), table=lines(outcome))
 
     def results(self) -> list[TestResult]:
         """In the order of the tests; the chain as a whole only where it broke off and no test by itself does."""

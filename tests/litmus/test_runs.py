@@ -11,12 +11,15 @@ from kvmharness.kvm.system import Kvm
 from kvmharness.litmus.encode import written
 from kvmharness.litmus.execute import execute
 from kvmharness.litmus.judge import judge
+from kvmharness.litmus.model.answers import DONE
+from kvmharness.litmus.model.machine import Model
 from kvmharness.litmus.named.all import select
 from kvmharness.litmus.needs import features, lacks, wishes
 from kvmharness.litmus.plan import STREAMS, blueprint, plan
 from kvmharness.litmus.program import program
 from kvmharness.litmus.table import lines, why
 from kvmharness.litmus.world import PAGES, frame_at, frame_gpa, page_word, world
+from kvmharness.validation.litmus import run_litmus_here
 from kvmharness.vendors.svm.svm import SVM
 from kvmharness.vendors.vmx.litmus import VMX_LITMUS
 from kvmharness.vendors.vmx.vmx import VMX
@@ -225,3 +228,11 @@ def test_l1_is_a_hypervisor_without_an_l2_as_well():
     assert plan(alone, VMX, skylake().offered).kind == "nested"
     assert lacks(alone, None, skylake().offered) == "nested virtualization"
     assert not program("x", "L1 read p0\nhost migrate").nested
+
+
+@pytest.mark.needs("kvm")
+def test_a_named_test_that_fails_names_its_rule(monkeypatch):
+    monkeypatch.setattr(Model, "_map", lambda self, row: DONE)  # a model that takes no notice of it
+    (result,) = run_litmus_here(select(("edit-l1-invlpg",))).tests
+    assert result.outcome == "fail"
+    assert result.why == "edit and switch: row 4, L1 read p0: d9 where the architecture allows d0"
