@@ -101,8 +101,8 @@ def hunt(
 def _batch(seed: int, number: int, there: Surroundings) -> list[Program]:
     vendor = vendor_of(there)
     svm = vendor is not None and litmus_of(vendor).asids
-    made = programs(seed, offers(vendor, there.offered), svm=svm, nested=vendor is not None)
-    return list(islice(made, number * BATCH, (number + 1) * BATCH))
+    has = offers(vendor, there.offered)
+    return list(islice(programs(seed, has, svm=svm, nested=vendor is not None, first=number * BATCH), BATCH))
 
 
 def shortest(

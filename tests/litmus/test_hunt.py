@@ -26,6 +26,7 @@ def test_a_seed_gives_the_same_programs():
     assert [each.text for each in made(7)] == [each.text for each in made(7)]
     assert made(7)[0].text != made(8)[0].text
     assert one("random-7-2", OFFERS, svm=False, nested=True).text == made(7)[2].text
+    assert made(7, 1, first=2)[0].text == made(7)[2].text, "those before it need not be made"
 
 
 @pytest.mark.parametrize("seed", range(1, 6))

@@ -5,6 +5,7 @@ that rows have something to do with each other.
 """
 
 from collections.abc import Callable, Container, Iterator
+from itertools import count
 from random import Random
 
 from kvmharness.errors import UsageError
@@ -14,7 +15,7 @@ from kvmharness.litmus.program import HOLES, Program, Row
 ROWS = 300
 
 
-def programs(seed: int, offers: Container[str], *, svm: bool, nested: bool, rows: int = ROWS) -> Iterator[Program]:
+def programs(seed: int, offers: Container[str], *, svm: bool, nested: bool, first: int = 0) -> Iterator[Program]:
     """One after the other, without end.
 
     Args:
@@ -22,12 +23,10 @@ def programs(seed: int, offers: Container[str], *, svm: bool, nested: bool, rows
         offers: what the host has: names of :data:`kvmharness.vendors.litmus.WISHES` and of CPUID features.
         svm: the vendor's rules.
         nested: whether there is an L2.
-        rows: how long each of them is.
+        first: number of the one to begin with.
     """
-    number = 0
-    while True:
-        yield one(f"random-{seed}-{number}", offers, svm=svm, nested=nested, rows=rows)
-        number += 1
+    for number in count(first):
+        yield one(f"random-{seed}-{number}", offers, svm=svm, nested=nested)
 
 
 def one(name: str, offers: Container[str], *, svm: bool, nested: bool, rows: int = ROWS) -> Program:
