@@ -264,17 +264,10 @@ def nested(kvm: "Kvm", request: pytest.FixtureRequest) -> "Iterator[Callable[...
 @pytest.fixture
 def litmus(kvm: "Kvm", request: pytest.FixtureRequest) -> "Litmus":
     """Runs a litmus test: ``litmus("edit-l1-invlpg")`` by name, or its rows, one a line."""
-    from kvmharness.errors import HostRequirementError
-    from kvmharness.kvm.nested import offered_vendor
     from kvmharness.testing.fixtures.litmus import Litmus
     from kvmharness.testing.needs import host_capabilities
 
-    offered = host_capabilities(request.config, kvm)
-    try:
-        vendor = offered_vendor(offered)
-    except HostRequirementError:
-        vendor = None
-    return Litmus(kvm, offered, vendor)
+    return Litmus(kvm, host_capabilities(request.config, kvm))
 
 
 @pytest.fixture

@@ -52,16 +52,26 @@ def nested_kind(kvm: Device) -> NestedFormat | None:
     return NestedFormat.SVM if _has(entries, Feature.SVM) else None
 
 
+def offered_features(offered: Capabilities) -> frozenset[Feature]:
+    """The features that this KVM gives to guests."""
+    entries = cpuid_entries(cpuid_table(offered.cpuid))
+    return frozenset(feature for feature in Feature if _has(entries, feature))
+
+
+def find_vendor(offered: Capabilities) -> Vendor | None:
+    """The vendor whose virtualization this KVM gives to guests; None where it gives them none."""
+    entries = cpuid_entries(cpuid_table(offered.cpuid))
+    return next((vendor for vendor in VENDORS if _has(entries, vendor.feature)), None)
+
+
 def offered_vendor(offered: Capabilities) -> Vendor:
     """The vendor whose virtualization this KVM gives to guests.
 
     Raises:
         HostRequirementError: none.
     """
-    entries = cpuid_entries(cpuid_table(offered.cpuid))
-    for vendor in VENDORS:
-        if _has(entries, vendor.feature):
-            return vendor
+    if vendor := find_vendor(offered):
+        return vendor
     raise HostRequirementError(*_NO_NESTING)
 
 

@@ -1,14 +1,14 @@
 """What a test asks of a host, as its rows say it, and what a host lacks of that."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
-from kvmharness.abi.binding import ffi
-from kvmharness.kvm.capabilities import Capabilities, cpuid_table
+from kvmharness.kvm.capabilities import Capabilities
+from kvmharness.kvm.nested import offered_features
 from kvmharness.litmus.program import Program, Row
 from kvmharness.vendors.known import litmus_of
 from kvmharness.vendors.litmus import WISHES, fulfilled
 from kvmharness.vendors.vendor import Vendor
-from kvmharness.x86.cpuid import CpuidBit, Feature
+from kvmharness.x86.cpuid import Feature
 
 _FEATURES = {
     "cr4.pcide": Feature.PCID,
@@ -17,6 +17,7 @@ _FEATURES = {
     "efer.nxe": Feature.NX,
     "invpcid": Feature.INVPCID,
 }
+NESTING = "nesting"
 _VERBS = {"invept": "invept", "invvpid": "invvpid", "invlpga": "invlpga", "vmfunc": "vmfunc", "esize": "large"}
 
 
@@ -60,37 +61,29 @@ def features(program: Program) -> set[Feature]:
 
 
 def offers(vendor: Vendor | None, offered: Capabilities) -> frozenset[str]:
-    """What a host has: wishes of the vendor's virtualization that it fulfils, and names of features of its vCPUs."""
+    """What a host has, in words that :func:`lacks` and random programs go by.
 
-    def has(feature: Feature) -> bool:
-        return _cpuid(offered, feature.value)
+    Args:
+        vendor: whose virtualization it gives to guests, or None.
+        offered: by its KVM.
 
-    there = frozenset(feature.name for feature in _FEATURES.values() if has(feature))
-    return there | (fulfilled(litmus_of(vendor), offered.msrs, has) if vendor else frozenset())
+    Returns:
+        Names of features of its vCPUs; with a vendor NESTING, and the wishes that its virtualization fulfils.
+    """
+    features = offered_features(offered)
+    there = frozenset(feature.name for feature in _FEATURES.values() if feature in features)
+    return there | ({NESTING, *fulfilled(litmus_of(vendor), offered.msrs, features)} if vendor else frozenset())
 
 
-def lacks(program: Program, vendor: Vendor | None, offered: Capabilities) -> str:
+def lacks(program: Program, there: Container[str]) -> str:
     """What a host does not have of what a test needs; empty where it has everything.
 
     Args:
         program: the test.
-        vendor: whose virtualization the host offers, or None.
-        offered: by the host's KVM.
+        there: what the host has, see :func:`offers`.
     """
-    there = offers(vendor, offered)
-    missing = sorted({feature.name for feature in features(program)} - there)
-    if program.nested:
-        if vendor is None:
-            return "nested virtualization"
-        missing += [WISHES[wish] for wish in sorted(wishes(program) - there)]
+    if program.nested and NESTING not in there:
+        return "nested virtualization"
+    missing = sorted(feature.name for feature in features(program) if feature.name not in there)
+    missing += [WISHES[wish] for wish in sorted(wishes(program)) if wish not in there]
     return ", ".join(missing)
-
-
-def _cpuid(offered: Capabilities, bit: CpuidBit) -> bool:
-    table = cpuid_table(offered.cpuid)
-    entries = ffi.cast("struct kvm_cpuid_entry2 *", table.entries)
-    for number in range(table.nent):
-        entry = entries[number]
-        if entry.function == bit.leaf and entry.index == bit.subleaf:
-            return bool(getattr(entry, bit.register) & bit.mask)
-    return False

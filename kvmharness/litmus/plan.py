@@ -18,7 +18,7 @@ from kvmharness.litmus.model.machine import Model
 from kvmharness.litmus.program import Program, Row
 from kvmharness.litmus.protocol import END, HOST, SWITCH
 from kvmharness.litmus.world import world
-from kvmharness.vendors.known import litmus_of
+from kvmharness.vendors.known import by_asid, litmus_of
 from kvmharness.vendors.litmus import Words
 from kvmharness.vendors.vendor import FirstEntry, Vendor
 
@@ -144,9 +144,7 @@ def plan(program: Program, vendor: Vendor | None, offered: Capabilities) -> Plan
     nested = program.nested
     if nested and vendor is None:
         raise UsageError(f"{program.name} enters L2, and this host offers no nesting", "Use --host vmx or svm.")
-    return _Planner(
-        program, vendor if nested else None, offered, svm=vendor is not None and litmus_of(vendor).asids
-    ).planned()
+    return _Planner(program, vendor if nested else None, offered, svm=by_asid(vendor)).planned()
 
 
 class _Planner:

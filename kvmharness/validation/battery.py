@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from kvmharness.cells.surroundings import Surroundings
+from kvmharness.kvm.nested import find_vendor
 from kvmharness.lab.job import StepFailedError
 from kvmharness.lab.kernels import parameters
 from kvmharness.litmus.hunt.generate import one
@@ -12,14 +13,13 @@ from kvmharness.litmus.needs import offers
 from kvmharness.litmus.program import Program
 from kvmharness.results.record import Record
 from kvmharness.validation.campaign import Variant
-from kvmharness.validation.litmus import OnTest, Tested, run_litmus, settings, vendor_of
+from kvmharness.validation.litmus import OnTest, Tested, run_litmus, settings
 from kvmharness.validation.prepare import Built
 from kvmharness.validation.probing import surroundings_of
 from kvmharness.validation.validate import MachineFor
-from kvmharness.vendors.known import litmus_of
+from kvmharness.vendors.known import by_asid
 
 _SEED = 1
-_ROWS = 300
 # What shadow paging takes away: a random test that never uses it runs under every setting.
 _ONLY_WITH_TDP = frozenset({"nested", "large", "accessed", "invept", "vmfunc", "cr3-kept"})
 
@@ -67,10 +67,9 @@ def _run(variants: Sequence[Variant], built: Built, machine_for: MachineFor, on_
 
 
 def _random(there: Surroundings) -> tuple[Program, ...]:
-    vendor = vendor_of(there)
+    vendor = find_vendor(there.offered)
     has = offers(vendor, there.offered)
-    svm = vendor is not None and litmus_of(vendor).asids
     return tuple(
-        one(f"random-{_SEED}-{number}", chosen, svm=svm, nested=vendor is not None, rows=_ROWS)
+        one(f"random-{_SEED}-{number}", chosen, svm=by_asid(vendor))
         for number, chosen in enumerate((has, has - _ONLY_WITH_TDP))
     )

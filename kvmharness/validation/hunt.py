@@ -9,6 +9,7 @@ from typing import Protocol
 
 from kvmharness.cells.params import Params
 from kvmharness.cells.surroundings import Surroundings
+from kvmharness.kvm.nested import find_vendor
 from kvmharness.litmus.hunt.generate import programs
 from kvmharness.litmus.hunt.shrink import shrink
 from kvmharness.litmus.judge import Outcome
@@ -17,8 +18,8 @@ from kvmharness.litmus.needs import offers
 from kvmharness.litmus.program import Program
 from kvmharness.litmus.table import lines, why
 from kvmharness.results.tests import FAIL
-from kvmharness.validation.litmus import Tested, vendor_of
-from kvmharness.vendors.known import litmus_of
+from kvmharness.validation.litmus import Tested
+from kvmharness.vendors.known import by_asid
 
 BATCH = 40  # programs a job: what a restored host costs is then a tenth of it
 _SHRUNK_MAX = 4  # failures that are shrunk; the next ones are most likely the same
@@ -88,8 +89,7 @@ def hunt(
         for program in batch:
             outcome = tested.outcomes.get(program.name)
             if outcome is not None and not outcome.passed and len(shrunk) < _SHRUNK_MAX:
-                vendor = vendor_of(there[params])
-                svm = vendor is not None and litmus_of(vendor).asids
+                svm = by_asid(find_vendor(there[params].offered))
                 short = shortest(program, outcome, partial(run, params=params), say, rows, svm=svm)
                 shrunk.append(short[0])
                 tested = _told(tested, *short)
@@ -99,10 +99,8 @@ def hunt(
 
 
 def _batch(seed: int, number: int, there: Surroundings) -> list[Program]:
-    vendor = vendor_of(there)
-    svm = vendor is not None and litmus_of(vendor).asids
-    has = offers(vendor, there.offered)
-    return list(islice(programs(seed, has, svm=svm, nested=vendor is not None, first=number * BATCH), BATCH))
+    vendor = find_vendor(there.offered)
+    return list(islice(programs(seed, offers(vendor, there.offered), svm=by_asid(vendor), first=number * BATCH), BATCH))
 
 
 def shortest(

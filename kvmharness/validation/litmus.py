@@ -7,9 +7,8 @@ from typing import Any
 
 from kvmharness.cells.params import Params
 from kvmharness.cells.surroundings import Surroundings, surroundings
-from kvmharness.errors import HostRequirementError
 from kvmharness.guest.shipped import run_loop
-from kvmharness.kvm.nested import offered_vendor
+from kvmharness.kvm.nested import find_vendor
 from kvmharness.lab.events import Data, Dmesg, Event
 from kvmharness.lab.inside.modules import ModuleError
 from kvmharness.lab.job import HangError, Job, KernelPanicError, Machine, ProtocolError, StepFailedError
@@ -28,7 +27,7 @@ from kvmharness.results.tests import FAIL, PASS, SKIP, TestResult
 from kvmharness.validation.campaign import Variant
 from kvmharness.validation.probing import surroundings_of
 from kvmharness.validation.sidebyside import side_by_side
-from kvmharness.vendors.known import litmus_of
+from kvmharness.vendors.known import by_asid, litmus_of
 from kvmharness.vendors.names import NAMES
 from kvmharness.vendors.vendor import Vendor
 
@@ -126,14 +125,6 @@ def one_call(params: Params, programs: Sequence[Program], there: Surroundings) -
     return _Setting(params, programs, there).call("")
 
 
-def vendor_of(there: Surroundings) -> Vendor | None:
-    """Whose virtualization guests are offered; None where that is none."""
-    try:
-        return offered_vendor(there.offered)
-    except HostRequirementError:
-        return None
-
-
 @dataclass(slots=True)
 class _Setting:
     """The tests under one variant, loaded in one way."""
@@ -155,15 +146,15 @@ class _Setting:
 
     @property
     def vendor(self) -> Vendor | None:
-        return vendor_of(self.there)
+        return find_vendor(self.there.offered)
 
     def call(self, variant: str) -> Call | None:
         """What runs those that have no result yet; None where that is none."""
-        self.planned, left = [], []
+        self.planned, left, has = [], [], offers(self.vendor, self.there.offered)
         for program in self.programs:
             if program.name in self.done:
                 continue
-            if missing := lacks(program, self.vendor, self.there.offered):
+            if missing := lacks(program, has):
                 self.note(variant, program.name, SKIP, f"this host does not offer {missing}")
             else:
                 left.append(program)
@@ -189,10 +180,9 @@ class _Setting:
             return False
         key = self.params, tuple(program.name for program in programs)
         if key not in self.shared or self.differed:
-            vendor = self.vendor
-            svm = vendor is not None and litmus_of(vendor).asids
-            made = chain(CHAIN, programs, offers(vendor, self.there.offered), svm=svm)
-            self.shared[key] = made, plan(made.program, vendor, self.there.offered)
+            vendor, offered = self.vendor, self.there.offered
+            made = chain(CHAIN, programs, offers(vendor, offered), svm=by_asid(vendor))
+            self.shared[key] = made, plan(made.program, vendor, offered)
         self.chain, planned = self.shared[key]
         self.planned, self.chained = [planned], programs
         return True

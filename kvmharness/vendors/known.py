@@ -32,3 +32,8 @@ def named(name: str) -> Vendor:
 def litmus_of(vendor: Vendor) -> LitmusVendor:
     """What the vendor's L1 needs to run litmus tests."""
     return _LITMUS[vendor.names.name]
+
+
+def by_asid(vendor: Vendor | None) -> bool:
+    """Whether L2's translations follow SVM's rules; where there is no L2, both vendors' are the same."""
+    return vendor is not None and litmus_of(vendor).asids

@@ -1,6 +1,6 @@
 """What a vendor's L1 needs to run litmus tests: its programs, and the rows and words in which the vendors differ."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Container, Mapping
 from typing import NamedTuple, Protocol
 
 from kvmharness.vendors.vendor import FirstEntry
@@ -115,20 +115,18 @@ class LitmusVendor(Protocol):
         ...
 
 
-def fulfilled(
-    vendor: LitmusVendor, capabilities: Mapping[int, int], cpuid: Callable[[Feature], bool]
-) -> frozenset[str]:
+def fulfilled(vendor: LitmusVendor, capabilities: Mapping[int, int], features: Container[Feature]) -> frozenset[str]:
     """What a test may ask for of :data:`WISHES`.
 
     Args:
         vendor: whose virtualization.
         capabilities: of the vCPU's virtualization.
-        cpuid: whether the vCPU has a feature.
+        features: of the vCPU.
     """
 
     def has(ask: Ask) -> bool:
         if isinstance(ask, MsrBits):
             return all(capabilities.get(msr, 0) & mask == mask for msr, mask in ask.bits)
-        return ask is None or cpuid(ask)
+        return ask is None or ask in features
 
     return frozenset(wish for wish, ask in vendor.asks.items() if has(ask))

@@ -13,6 +13,7 @@ from kvmharness.litmus.export.memory import Run, runs, words
 from kvmharness.litmus.export.selftest import selftest
 from kvmharness.litmus.hunt.generate import programs
 from kvmharness.litmus.named.all import every, select
+from kvmharness.litmus.needs import NESTING
 from kvmharness.litmus.plan import STREAMS, blueprint, plan
 from kvmharness.litmus.program import program
 from kvmharness.litmus.world import world
@@ -154,8 +155,8 @@ def test_runs_give_back_every_word():
 @pytest.mark.parametrize("vendor", VENDORS)
 def test_random_tests_are_exported_too(vendor):
     """Long ones, with rows whose answers are many: within 100 columns all the same."""
-    offers = frozenset(litmus_of(VENDORS[vendor]).asks) | {"PCID", "INVPCID", "SMEP", "SMAP", "NX"}
-    made = programs(7, offers, svm=vendor == "svm", nested=True)
+    offers = frozenset(litmus_of(VENDORS[vendor]).asks) | {NESTING, "PCID", "INVPCID", "SMEP", "SMAP", "NX"}
+    made = programs(7, offers, svm=vendor == "svm")
     for test in islice(made, 6):
         text = selftest(test, VENDORS[vendor])
         assert max(len(line.expandtabs(8)) for line in text.splitlines()) <= 100

@@ -14,7 +14,7 @@ from kvmharness.litmus.judge import judge
 from kvmharness.litmus.model.answers import DONE
 from kvmharness.litmus.model.machine import Model
 from kvmharness.litmus.named.all import select
-from kvmharness.litmus.needs import features, lacks, wishes
+from kvmharness.litmus.needs import features, lacks, offers, wishes
 from kvmharness.litmus.plan import STREAMS, blueprint, plan
 from kvmharness.litmus.program import program
 from kvmharness.litmus.table import lines, why
@@ -183,9 +183,9 @@ def test_needs_follow_from_rows():
     nested = program("x", "L1 enter G0 E0 ad tag=3\nL2 cr3 G1\nhost migrate\nL1 invept all")
     assert wishes(nested) == {"nested", "accessed", "tag", "invept", "cr3-kept"}
     assert {each.name for each in features(program("x", "L1 set cr4.smep=1\nL1 invpcid all"))} == {"SMEP", "INVPCID"}
-    assert lacks(nested, None, skylake().offered) == "nested virtualization"
-    assert "TLB_CONTROL" in lacks(program("x", "L1 enter G0 tag=1 flush=all"), VMX, skylake().offered)
-    assert lacks(program("x", "L1 read p0"), None, skylake().offered) == ""
+    assert lacks(nested, offers(None, skylake().offered)) == "nested virtualization"
+    assert "TLB_CONTROL" in lacks(program("x", "L1 enter G0 tag=1 flush=all"), offers(VMX, skylake().offered))
+    assert lacks(program("x", "L1 read p0"), offers(None, skylake().offered)) == ""
 
 
 def test_what_a_vendor_lacks_is_refused_when_planned():
@@ -226,7 +226,7 @@ def test_l1_is_a_hypervisor_without_an_l2_as_well():
     alone = program("x", "L1 invvpid one tag=1\nL1 read p0")
     assert alone.nested
     assert plan(alone, VMX, skylake().offered).kind == "nested"
-    assert lacks(alone, None, skylake().offered) == "nested virtualization"
+    assert lacks(alone, offers(None, skylake().offered)) == "nested virtualization"
     assert not program("x", "L1 read p0\nhost migrate").nested
 
 

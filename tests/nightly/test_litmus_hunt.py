@@ -4,6 +4,7 @@ from itertools import islice
 
 import pytest
 
+from kvmharness.kvm.nested import find_vendor
 from kvmharness.lab.kernels import build
 from kvmharness.lab.kernels.source import debian
 from kvmharness.litmus.hunt.generate import programs
@@ -12,10 +13,10 @@ from kvmharness.litmus.table import lines
 from kvmharness.results.record import VariantId
 from kvmharness.validation.campaign import Variant
 from kvmharness.validation.hunt import shortest
-from kvmharness.validation.litmus import run_litmus, vendor_of
+from kvmharness.validation.litmus import run_litmus
 from kvmharness.validation.probing import surroundings_of
 from kvmharness.validation.snapshots import emulated_host
-from kvmharness.vendors.known import litmus_of
+from kvmharness.vendors.known import by_asid
 from tests.validation.litmusfaults import every
 
 SEED, BATCH, BATCHES, ROWS_MOST = 1, 20, 6, 8
@@ -48,9 +49,9 @@ def test_a_fault_is_found_and_told_in_a_few_rows(name):
     machine = emulated_host(fault.host, kernel)
     faulty = Variant(VariantId(name, fault.why), build.variant(kernel.tree, fault.overlay(kernel.tree), name=name))
     there = surroundings_of(machine, kernel.modules, [fault.params])[fault.params]
-    vendor = vendor_of(there)
-    svm = litmus_of(vendor).asids
-    made = programs(SEED, offers(vendor, there.offered), svm=svm, nested=True)
+    vendor = find_vendor(there.offered)
+    svm = by_asid(vendor)
+    made = programs(SEED, offers(vendor, there.offered), svm=svm)
 
     def run(some):
         return run_litmus(machine, (faulty,), (fault.params,), some, together=False)

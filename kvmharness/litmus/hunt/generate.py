@@ -10,42 +10,42 @@ from random import Random
 
 from kvmharness.errors import UsageError
 from kvmharness.litmus.model.machine import Model
+from kvmharness.litmus.needs import NESTING
 from kvmharness.litmus.program import HOLES, Program, Row
 
 ROWS = 300
 
 
-def programs(seed: int, offers: Container[str], *, svm: bool, nested: bool, first: int = 0) -> Iterator[Program]:
+def programs(seed: int, offers: Container[str], *, svm: bool, first: int = 0) -> Iterator[Program]:
     """One after the other, without end.
 
     Args:
         seed: of all of them.
-        offers: what the host has: names of :data:`kvmharness.vendors.litmus.WISHES` and of CPUID features.
+        offers: what the host has, see :func:`kvmharness.litmus.needs.offers`.
         svm: the vendor's rules.
-        nested: whether there is an L2.
         first: number of the one to begin with.
     """
     for number in count(first):
-        yield one(f"random-{seed}-{number}", offers, svm=svm, nested=nested)
+        yield one(f"random-{seed}-{number}", offers, svm=svm)
 
 
-def one(name: str, offers: Container[str], *, svm: bool, nested: bool, rows: int = ROWS) -> Program:
+def one(name: str, offers: Container[str], *, svm: bool) -> Program:
     """The program of a name that :func:`programs` gave."""
-    return _Maker(Random(name), offers, svm=svm, nested=nested).program(name, rows)
+    return _Maker(Random(name), offers, svm=svm).program(name)
 
 
 class _Maker:
     """Makes one program beside a model that does it."""
 
-    def __init__(self, random: Random, offers: Container[str], *, svm: bool, nested: bool) -> None:
-        self._random, self._offers, self._svm = random, offers, svm
+    def __init__(self, random: Random, offers: Container[str], *, svm: bool) -> None:
+        self._random, self._offers = random, offers
         self._model = Model(svm=svm)
         self._rows: list[Row] = []
         self._inside = False
         self._moved = False  # L2 is at a CR3 that it has moved to itself
         self._roots = ["H0", random.choice(["H1", "H2", "H3"])]
-        self._guests = random.sample(["G0", "G1", "G2", "G3"], 2) if nested else []
-        with_nested = nested and "nested" in offers and random.random() < 0.6
+        self._guests = random.sample(["G0", "G1", "G2", "G3"], 2) if NESTING in offers else []
+        with_nested = "nested" in offers and random.random() < 0.6
         self._nested = random.sample(["E0", "E1", "E2"], 2) if with_nested else []
         self._tags = random.choice(([0], [0, 1], [1, 2])) if "tag" in offers else [0]
         self._probes = random.sample(["p0", "p1", "p2", "p3", "q0"], 2)
@@ -53,10 +53,10 @@ class _Maker:
         self._second = random.random() < 0.25
         self._frames = [f"d{n}" for n in random.sample(range(40, 60), 4)]
 
-    def program(self, name: str, rows: int) -> Program:
-        while len(self._rows) < rows:
+    def program(self, name: str) -> Program:
+        while len(self._rows) < ROWS:
             self._some()
-        return Program(name, tuple(self._rows[:rows]))
+        return Program(name, tuple(self._rows[:ROWS]))
 
     def _some(self) -> None:
         """A few rows of one doer."""
