@@ -58,7 +58,7 @@ class Encoder:
         """The rows of the guest program that do a row; the last one has its answer. *model* has done it already."""
         return list(getattr(self, f"_{row.verb}")(row, number, model))
 
-    def control_registers(self, mode: Mode, who: str) -> tuple[int, int, int, int]:
+    def _control_registers(self, mode: Mode) -> tuple[int, int, int, int]:
         """CR0, CR3, CR4 and EFER of a level."""
         cr0 = int(LONG_MODE_CR0) & ~(0 if mode.wp else int(Cr0.WP))
         cr4 = (
@@ -132,7 +132,7 @@ class Encoder:
         register, _, bit = row["bit"].partition(".")
         before = getattr(mode, bit)
         setattr(mode, bit, row["value"] == "1")  # also where it is a fault, of which the model has not done it
-        cr0, _, cr4, efer = self.control_registers(mode, row.who)
+        cr0, _, cr4, efer = self._control_registers(mode)
         setattr(mode, bit, before)
         if register == "efer":
             return [("write_msr", int(Msr.EFER), efer, 0)]
@@ -174,7 +174,7 @@ class Encoder:
             raise UsageError("there is no L2 to enter", "Run it where KVM offers nesting.")
         cpu, bad = model.cpu("L1"), row.get("bad")
         mode = cpu.modes["L2"]
-        cr0, host_cr3, cr4, efer = self.control_registers(cpu.modes["L1"], "L1")
+        cr0, host_cr3, cr4, efer = self._control_registers(cpu.modes["L1"])
         if host := row.get("host"):
             host_cr3 = self._world.root(host) | cpu.modes["L1"].pcid
         nested = self._world.nested_root(row["nested"]) if row.get("nested") else 0

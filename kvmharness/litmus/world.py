@@ -19,7 +19,6 @@ DATA_GPA = int(Place.L2_PROBE)  # d0; all of it is a memslot of its own, for the
 DATA_BYTES = PAGE_2M
 MEMORY_BYTES = DATA_GPA + DATA_BYTES
 HOLE_GPA = 0x4000_0000  # m0: behind all memslots
-_BLOCK = FRAMES  # pages that each nested table has for itself
 PAGES = FRAMES * NESTED
 
 _TABLES = int(Place.TABLES)
@@ -65,7 +64,7 @@ def first_frame(table: str, probe: str) -> str:
 @cache
 def first_target(nested: str, gframe: str) -> str:
     """Where a nested table maps a page of L2's at the beginning."""
-    return f"d{int(gframe[1:]) + _BLOCK * int(nested[1])}"
+    return f"d{int(gframe[1:]) + FRAMES * int(nested[1])}"
 
 
 class Leaf(NamedTuple):
@@ -80,9 +79,6 @@ class Leaf(NamedTuple):
     flags: frozenset[str] = frozenset()
 
 
-NOTHING = Leaf("")
-
-
 class Target(NamedTuple):
     """A nested entry: its page in L1's space, and the rights among r, w, x; "big" is a 2 MB page from d0 on."""
 
@@ -91,9 +87,7 @@ class Target(NamedTuple):
     big: bool = False
 
 
-NOWHERE = Target("", "")
 BIG_LEAF = Leaf("d0", frozenset({"big"}))
-BIG_TARGET = Target("d0", "rwx", True)
 
 
 def leaf_word(leaf: Leaf, *, old: bool = False) -> int:

@@ -40,7 +40,7 @@ class HostSteps:
             if memory.dirty is None:
                 raise UsageError("nothing is logged", "Write 'host dirty start' before it; a memslot's change ends it.")
             answers = frozenset({LOGGED + (" ".join(sorted(memory.dirty, key=_number)) or "-")})
-            memory.read_log = set(memory.dirty)
+            memory.was_read = True
         if row["what"] in ("manual", "automatic"):
             memory.manual = row["what"] == "manual"
         elif row["what"] == "clear":
@@ -52,7 +52,7 @@ class HostSteps:
     def _clear(self) -> None:
         """Pages that were in the log when it was last read leave it. Source: api.rst, "KVM_CLEAR_DIRTY_LOG"."""
         memory = self.memory
-        if memory.dirty is None or not memory.manual or memory.read_log is None:
+        if memory.dirty is None or not memory.manual or not memory.was_read:
             raise UsageError("there is no log to clear by hand", "Write 'host dirty manual' and 'get' before it.")
         # More pages than must be in it may have been in it, and are cleared as well.
         memory.dirty = set()

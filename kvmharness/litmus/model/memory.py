@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
-from kvmharness.litmus.program import NESTED, PROBES, ROOTS
-from kvmharness.litmus.world import BIG_LEAF, BIG_TARGET, Leaf, Target, first_frame, first_target
+from kvmharness.litmus.program import FRAMES, PROBES
+from kvmharness.litmus.world import BIG_LEAF, Leaf, Target, first_frame, first_target
 
 Entry = Leaf | Target
 UNDER_2M = "q0"  # the only probe whose page may be a piece of a 2 MB page
@@ -35,12 +35,11 @@ class Memory:
         self.letter = "d"  # of the memory behind the slot
         self.dirty: set[str] | None = None  # pages that must be in the log
         self.manual = False  # reading it does not clear it
-        self.read_log: set[str] | None = None  # what was in it when it was last read
+        self.was_read = False  # the log, at least once
 
     def entry(self, table: str, place: str) -> Entry:
         """What a table says about a probe, or about a page of L2's, once the entries above have led there."""
-        first = Target(first_target(table, place)) if table[0] == "E" else Leaf(first_frame(table, place))
-        return self._entries.get((table, place), first)
+        return self._entries.get((table, place)) or _first(table, place)
 
     def write(self, table: str, place: str, entry: Entry, *, accessed: bool) -> None:
         """An entry is written, with its A and D bits set or clear."""
@@ -59,11 +58,7 @@ class Memory:
     @property
     def changed(self) -> list[tuple[str, str]]:
         """Entries that are not what they were at the beginning."""
-        return [
-            (table, place)
-            for (table, place), entry in self._entries.items()
-            if entry != (Target(first_target(table, place)) if table[0] == "E" else Leaf(first_frame(table, place)))
-        ]
+        return [where for where, entry in self._entries.items() if entry != _first(*where)]
 
     def is_big(self, table: str) -> bool:
         """Whether the entry above q0, or above L2's pages, maps a 2 MB page."""
@@ -93,6 +88,11 @@ class Memory:
                 self.dirty.add(frame)
 
 
+def _first(table: str, place: str) -> Entry:
+    """What an entry is at the beginning."""
+    return Target(first_target(table, place)) if table[0] == "E" else Leaf(first_frame(table, place))
+
+
 def below_big(table: str, place: str) -> bool:
     """Whether a large page would map this place."""
     return table[0] == "E" or place == UNDER_2M
@@ -105,7 +105,4 @@ def big(table: str, place: str) -> Entry:
 
 def places(table: str) -> tuple[str, ...]:
     """What a table can say something about, and that a test may look at."""
-    return tuple(f"d{n}" for n in range(ROOTS * 8 * 2)) if table[0] == "E" else PROBES
-
-
-__all__ = ["BIG_TARGET", "NESTED", "Bits", "Entry", "Memory", "below_big", "big", "places"]
+    return tuple(f"d{n}" for n in range(FRAMES)) if table[0] == "E" else PROBES
