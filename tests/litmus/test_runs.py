@@ -1,5 +1,7 @@
 """Litmus tests as they run: what is planned, what comes back, and what a wrong answer looks like."""
 
+import struct
+
 import pytest
 
 from kvmharness.errors import UsageError
@@ -23,6 +25,8 @@ from kvmharness.validation.litmus import run_litmus_here
 from kvmharness.vendors.svm.svm import SVM
 from kvmharness.vendors.vmx.litmus import VMX_LITMUS
 from kvmharness.vendors.vmx.vmx import VMX
+from kvmharness.x86.registers import LONG_MODE_EFER, Efer
+from kvmharness.x86.vmcs import Field
 from tests.surroundings import skylake
 
 # Two of each kind: every action that one level has, and most of the host's.
@@ -236,3 +240,11 @@ def test_a_named_test_that_fails_names_its_rule(monkeypatch):
     (result,) = run_litmus_here(select(("edit-l1-invlpg",))).tests
     assert result.outcome == "fail"
     assert result.why == "edit and switch: row 4, L1 read p0: d9 where the architecture allows d0"
+
+
+def test_l1_comes_back_to_its_own_efer():
+    """An exit loads it from the VMCS12. Source: SDM vol. 3C, "Loading Host Control Registers ..."."""
+    rows = plan(program("x", "L1 enter G0\nL1 set efer.nxe=0\nL1 enter G0"), VMX, skylake().offered).rows["L1"]
+    words = [struct.unpack_from("<4Q", rows, at) for at in range(0, len(rows), Act.BYTES)]
+    written = [value for _, field, value, _ in words if field == Field.HOST_IA32_EFER]
+    assert written == [int(LONG_MODE_EFER), int(LONG_MODE_EFER & ~Efer.NXE)]

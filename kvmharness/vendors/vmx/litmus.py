@@ -12,7 +12,7 @@ from kvmharness.x86.msr import VMX_CAPABILITIES, Msr
 from kvmharness.x86.registers import Rflags
 from kvmharness.x86.segments import CODE64, DATA
 from kvmharness.x86.vmcs import Field
-from kvmharness.x86.vmx_controls import BASIC_TRUE_CONTROLS, EptVpidCap, Proc, Proc2, VmxCaps, adjust
+from kvmharness.x86.vmx_controls import BASIC_TRUE_CONTROLS, EptVpidCap, Exit, Proc, Proc2, VmxCaps, adjust, has_control
 from kvmharness.x86.vmx_exits import ENTRY_FAILURE, VmxExit
 
 
@@ -133,6 +133,8 @@ def _fields(entry: Entry, capabilities: Mapping[int, int]) -> dict[Field, int]:
         Field.HOST_CR0: entry.host_cr0,
         Field.HOST_CR4: entry.host_cr4,
     }
+    if has_control(Exit.LOAD_EFER, caps.exit):  # otherwise an exit leaves it as L2 had it
+        fields[Field.HOST_IA32_EFER] = entry.host_efer
     second = (Proc2.ENABLE_EPT if entry.nested else Proc2(0)) | (Proc2.ENABLE_VPID if entry.tag else Proc2(0))
     second |= Proc2.ENABLE_INVPCID & Proc2(caps.proc2 >> 32 & 0xFFFF_FFFF)
     if entry.nested and _has_vmfunc(caps, capabilities):
