@@ -4,18 +4,33 @@ from fnmatch import fnmatchcase
 from functools import cache
 
 from kvmharness.errors import UsageError
-from kvmharness.litmus.named import host, tables, tags
+from kvmharness.litmus.named import (
+    accessed_dirty,
+    bad_values,
+    dirty_log,
+    edits,
+    eptp_switching,
+    memslots,
+    mmio,
+    nested,
+    nested_state,
+    pcids,
+    roles,
+    tags,
+    vcpus,
+    well,
+)
 from kvmharness.litmus.program import Program
 
 
 @cache
 def every() -> tuple[Program, ...]:
     """In the order of the rules."""
-    groups = (
-        *(tables.EDITS, tags.PCIDS, tags.TAGS, tags.NESTED, tables.ACCESSED_DIRTY, host.DIRTY_LOG, tables.ROLES),
-        *(host.BAD_VALUES, host.MMIO, host.MEMSLOTS, host.NESTED_STATE, host.VCPUS, tags.EPTP_SWITCHING, host.WELL),
+    rules = (
+        *(edits, pcids, tags, nested, accessed_dirty, dirty_log, roles),
+        *(bad_values, mmio, memslots, nested_state, vcpus, eptp_switching, well),
     )
-    return tuple(test for group in groups for test in group)
+    return tuple(test for rule in rules for test in rule.TESTS)
 
 
 def select(patterns: tuple[str, ...]) -> tuple[Program, ...]:
