@@ -15,7 +15,7 @@ from kvmharness.kvm.capabilities import cpuid_table
 from kvmharness.kvm.exits import Exit, IoExit, MmioExit
 from kvmharness.kvm.system import Kvm
 from kvmharness.litmus.host import Host
-from kvmharness.litmus.protocol import END, HOST, INTERRUPT, MMIO, SWITCH
+from kvmharness.litmus.protocol import END, HOST, INTERRUPT, MMIO, SWITCH, page_word
 
 Emit = Callable[[dict[str, Any]], None]
 
@@ -142,7 +142,7 @@ class _Run:
         self._mmio.append([row, exit_.phys_addr & ~(PAGE_BYTES - 1)])
         if not exit_.is_write:
             tag = MMIO | exit_.phys_addr // PAGE_BYTES & 0xFF_FFFF
-            vcpu.set_mmio_data((tag << 8 | 0xB8).to_bytes(8, "little")[: len(exit_.data)])
+            vcpu.set_mmio_data(page_word(tag).to_bytes(8, "little")[: len(exit_.data)])
 
     def _error(self) -> str:
         return self._host.read(Place.MAILBOX + Mailbox.ERROR, 8).hex()

@@ -14,13 +14,12 @@ from kvmharness.kvm.memory import Memory
 from kvmharness.kvm.system import Kvm
 from kvmharness.kvm.vcpu import Vcpu
 from kvmharness.kvm.vm import Vm
-from kvmharness.litmus.protocol import DATA_SLOT, MOVED, TAG_AT, VECTOR
+from kvmharness.litmus.protocol import DATA_SLOT, MOVED, TAG_AT, TAG_SHIFT, VECTOR
 from kvmharness.measure.stats_fd import StatsFd
 from kvmharness.x86.msr import Msr
 
 _CODE_SLOT = 0
 _COPIED = ("KVM_{}_SREGS", "KVM_{}_REGS", "KVM_{}_DEBUGREGS")  # no row changes any other
-_TAG_SHIFT = 8
 _EVENT_FLAGS = 0  # what is pending is taken as it is; nothing optional
 
 
@@ -255,5 +254,5 @@ def _moved(data: Memory) -> Memory:
     spare = Memory(data.gpa, data.size, data.slot)
     for gpa in range(data.gpa + TAG_AT, data.gpa + data.size, PAGE_BYTES):
         if word := data.read_u64(gpa):
-            spare.write_u64(gpa, word + (MOVED << _TAG_SHIFT))
+            spare.write_u64(gpa, word + (MOVED << TAG_SHIFT))
     return spare

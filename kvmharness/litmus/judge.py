@@ -9,7 +9,7 @@ from kvmharness.litmus.encode import number_of
 from kvmharness.litmus.model.answers import LOGGED, NOT_RUN
 from kvmharness.litmus.plan import Planned
 from kvmharness.litmus.program import FRAMES, NESTED, PROBES, Program, Row
-from kvmharness.litmus.protocol import MMIO, MOVED, VECTOR
+from kvmharness.litmus.protocol import MMIO, MOVED, TAG_SHIFT, VECTOR
 from kvmharness.litmus.world import first_frame, first_target, frame_at, gva_of, roots
 from kvmharness.vendors.litmus import LitmusVendor
 from kvmharness.x86.paging import Pte
@@ -153,7 +153,7 @@ def _exit(reason: int, detail: int, address: int, vendor: LitmusVendor | None) -
 def _done(row: Row, value: int, vendor: LitmusVendor | None) -> str:
     match row.verb:
         case "read" | "uread":
-            return _tag(value >> 8 & 0xFFFF_FFFF)
+            return _tag(value >> TAG_SHIFT & 0xFFFF_FFFF)
         case "fetch" | "ufetch":
             return _tag(value & 0xFFFF_FFFF)
         case "look":

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from kvmharness.guest.layout import PAGE_BYTES, PROBE_GVA, USER_GVA, Place
 from kvmharness.litmus.program import FRAMES, HOLES, NESTED, PROBES, ROOTS
-from kvmharness.litmus.protocol import TAG_AT
+from kvmharness.litmus.protocol import TAG_AT, page_word
 from kvmharness.vendors.vendor import Range, Vendor
 from kvmharness.x86.paging import KERNEL, PAGE_2M, PageTables, Pte
 from kvmharness.x86.radix import RadixTables
@@ -26,12 +26,6 @@ _ROOT_BYTES = 0x8000
 _NESTED_AT = _TABLES + 2 * ROOTS * _ROOT_BYTES
 _NESTED_BYTES = 0x6000
 Q_GVA = PROBE_GVA + PAGE_2M
-_CODE_TAIL = bytes.fromhex("ffe200")
-
-
-def page_word(tag: int) -> int:
-    """What lies in a page: code that gives its tag, which can also be read."""
-    return int.from_bytes(b"\xb8" + tag.to_bytes(4, "little") + _CODE_TAIL, "little")
 
 
 def frame_gpa(frame: str) -> int:

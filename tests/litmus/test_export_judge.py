@@ -13,8 +13,8 @@ from kvmharness.litmus.export.selftest import selftest
 from kvmharness.litmus.judge import judge
 from kvmharness.litmus.plan import STREAMS, plan
 from kvmharness.litmus.program import program
-from kvmharness.litmus.protocol import MMIO, MOVED
-from kvmharness.litmus.world import frame_gpa, gva_of, page_word
+from kvmharness.litmus.protocol import MMIO, MOVED, page_word
+from kvmharness.litmus.world import frame_gpa, gva_of
 from kvmharness.vendors.known import litmus_of
 from kvmharness.vendors.svm.svm import SVM
 from kvmharness.vendors.vmx.vmx import VMX

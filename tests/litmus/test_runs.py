@@ -19,8 +19,9 @@ from kvmharness.litmus.named.all import select
 from kvmharness.litmus.needs import features, lacks, offers, wishes
 from kvmharness.litmus.plan import STREAMS, blueprint, plan
 from kvmharness.litmus.program import program
+from kvmharness.litmus.protocol import page_word
 from kvmharness.litmus.table import lines, why
-from kvmharness.litmus.world import PAGES, frame_at, frame_gpa, page_word, world
+from kvmharness.litmus.world import PAGES, frame_at, frame_gpa, world
 from kvmharness.validation.litmus import run_litmus_here
 from kvmharness.vendors.svm.svm import SVM
 from kvmharness.vendors.vmx.litmus import VMX_LITMUS
