@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from kvmharness.cells.surroundings import Surroundings
 from kvmharness.kvm.nested import find_vendor
-from kvmharness.lab.job import StepFailedError
+from kvmharness.lab.job import Machine, StepFailedError
 from kvmharness.lab.kernels import parameters
 from kvmharness.litmus.hunt.generate import one
 from kvmharness.litmus.named.all import every
@@ -36,9 +36,13 @@ def with_litmus(record: Record, built: Built, machine_for: MachineFor, on_test: 
     Raises:
         LostMachineError: the host was lost for reasons of its own.
     """
+    module = record.host.get("vendor_module")
+    if module is None:
+        return record
     lost = {loss.variant for loss in record.losses}
     judged = [each for each in built.variants if each.id.name in built.subject.prefixes and each.id.name not in lost]
-    tested = [found for group in _groups(judged, built) if (found := _run(group, built, machine_for, on_test))]
+    groups = [(machine_for(built.kernels[group[0].id.name]), group) for group in _groups(judged, built)]
+    tested = [found for machine, group in groups if (found := _run(machine, group, str(module), on_test))]
     tests = tuple(test for each in tested for test in each.tests)
     logs = tuple(log for each in tested for log in each.logs)
     dmesg = (*record.dmesg, *(line for log in logs for line in log.lines))
@@ -52,15 +56,11 @@ def _groups(variants: Sequence[Variant], built: Built) -> list[Sequence[Variant]
     return [[variant] for variant in variants]
 
 
-def _run(variants: Sequence[Variant], built: Built, machine_for: MachineFor, on_test: OnTest) -> Tested | None:
-    machine = machine_for(built.kernels[variants[0].id.name])
-    first = variants[0]
+def _run(machine: Machine, variants: Sequence[Variant], vendor_module: str, on_test: OnTest) -> Tested | None:
+    modules = variants[0].modules
+    chosen = settings(vendor_module, parameters.of_modules(modules))
     try:
-        there = surroundings_of(machine, first.modules, [()])[()]
-        module = there.facts.vendor_module
-        if module is None:
-            return None
-        chosen = settings(module, parameters.of_modules(first.modules))
+        there = surroundings_of(machine, modules, chosen)[chosen[0]]  # which the tests are planned for, too
         return run_litmus(machine, variants, chosen, (*every(), *_random(there)), on_test)
     except StepFailedError:  # modules that do not load: the cells have said so
         return None
