@@ -3,6 +3,7 @@
 import tomllib
 from collections import defaultdict
 from dataclasses import dataclass
+from difflib import unified_diff
 from functools import cache
 
 from kvmharness.lab.kernels import build
@@ -50,6 +51,15 @@ class Fault:
             assert text.count(old) == 1, f"{self.name}: {text.count(old)} places in {name} read {old!r}"
             files[name] = text.replace(old, new)
         return {name: text.encode() for name, text in files.items()}
+
+    def patch(self, tree):
+        """It as a mail."""
+        changes = []
+        for name, data in self.overlay(tree).items():
+            before = (tree / name).read_text().splitlines(keepends=True)
+            after = data.decode().splitlines(keepends=True)
+            changes += [f"diff --git a/{name} b/{name}\n", *unified_diff(before, after, f"a/{name}", f"b/{name}")]
+        return f"From: A <a@example.org>\nSubject: [PATCH] {self.name}\n\n{self.why}\n\n---\n" + "".join(changes)
 
 
 def _read(data):
