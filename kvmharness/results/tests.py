@@ -5,9 +5,15 @@ from collections.abc import Mapping
 from kvmharness.lean.dataclasses import dataclass, field
 from kvmharness.results.jsonread import Fields, integer_map, text, text_map, texts
 
-PASS, FAIL, SKIP = "pass", "fail", "skip"
+PASS, FAIL, SKIP, HANG, PANIC = "pass", "fail", "skip", "hang", "panic"
+BAD = (FAIL, HANG, PANIC)
+"""What counts as a failure; the last two are those that a host may not survive."""
 
 LITMUS = "litmus"
+SELFTESTS = "selftests"
+UNIT_TESTS = "unit-tests"
+SUITES = (SELFTESTS, UNIT_TESTS)
+"""The suites that others wrote."""
 DEBUG_KERNEL = "debug-kernel"
 """The battery of one test a variant: named by what was going on at the kernel's first report, which is its table."""
 
@@ -17,11 +23,11 @@ class TestResult:
     """One test under one variant.
 
     Attributes:
-        battery: what it is one of: :data:`LITMUS`, :data:`DEBUG_KERNEL`.
+        battery: what it is one of: :data:`LITMUS`, :data:`SELFTESTS`, :data:`UNIT_TESTS`, :data:`DEBUG_KERNEL`.
         name: of the test.
         variant: that it ran under.
         params: module parameters that were asked for.
-        outcome: one of PASS, FAIL and SKIP.
+        outcome: PASS, SKIP, or one of BAD.
         why: in a line, unless it passed.
         table: what it did, what was expected and what was seen, a line each; of a test that failed.
         counts: KVM's statistics over all of it.
