@@ -17,12 +17,13 @@ from kvmharness.claims.evaluate import Results, judge_times, not_higher, ticks
 from kvmharness.claims.findings import Finding, answer, shown
 from kvmharness.claims.leaks import leaks
 from kvmharness.claims.metrics import Missing, expand, form, telling, value
+from kvmharness.claims.suites import held
 from kvmharness.claims.waivers import Waived
 from kvmharness.guest.failures import StaleTranslation
 from kvmharness.results import noise as stats
 from kvmharness.results.kernelwords import reports
 from kvmharness.results.record import CellKey, CellResult
-from kvmharness.results.tests import LITMUS, TestResult
+from kvmharness.results.tests import LITMUS, SELFTESTS, UNIT_TESTS, TestResult
 from kvmharness.results.verdict import ClaimResult, Outcome
 
 EXACT = Fraction(0)
@@ -313,6 +314,17 @@ def _quiet(net: Net) -> Iterator[Finding]:
     yield from quiet(net.results.record.tests, net.base, net.variants)
 
 
+def _held(battery: str, way: str) -> Find:
+    """A row about a battery that has to give what it gives without the series, and how it is asked for."""
+
+    def find(net: Net) -> Iterator[Finding]:
+        tests = [test for test in net.results.record.tests if test.battery == battery]
+        found = list(held(tests, net.base, net.variants))
+        yield from found or [Finding(Outcome.SKIPPED, "", f"not asked for: {way}")]
+
+    return find
+
+
 # In the order of causes. What costs root loads costs time, too.
 ROWS = (
     Row("results-present", "Every cell has a result under every variant.", _present),
@@ -340,4 +352,16 @@ ROWS = (
     Row("no-more-time", "A round trip takes no longer.", _times),
     Row("no-leak", "Unloaded, KVM leaves no page a VM behind that it does not leave without the series.", _leaks),
     Row("debug-kernel-is-quiet", "Lockdep, KASAN and their like have nothing to report.", _quiet),
+    Row(
+        "selftests-hold",
+        "KVM's selftests fail nowhere but where they fail in the very same way without the series.",
+        _held(SELFTESTS, "--thorough runs them"),
+        "tests",
+    ),
+    Row(
+        "unit-tests-hold",
+        "kvm-unit-tests fail nowhere but where they fail in the very same way without the series.",
+        _held(UNIT_TESTS, "--unit-tests names a built tree of them"),
+        "tests",
+    ),
 )

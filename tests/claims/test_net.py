@@ -11,7 +11,7 @@ from kvmharness.claims.net import ROWS, Net
 from kvmharness.claims.waivers import Waived, parse_waivers
 from kvmharness.results.incidents import Leftover
 from kvmharness.results.record import CellError, Prediction, Probes
-from kvmharness.results.tests import DEBUG_KERNEL, TestResult
+from kvmharness.results.tests import DEBUG_KERNEL, SELFTESTS, UNIT_TESTS, TestResult
 from kvmharness.results.verdict import Outcome
 from tests.builders import NONE, record
 
@@ -26,7 +26,7 @@ def same(cells=CELLS, **options):
     twins = {(r.key, r.turn): r for r in run.results if r.variant == NONE}
     results = tuple(replace(twins[r.key, r.turn], variant=r.variant) for r in run.results)
     leftovers = tuple(Leftover(name, 1, 20, {"pages": 4096}) for name in (NONE, P1))
-    others = ((DEBUG_KERNEL, ""), ("litmus", "wp"))
+    others = ((DEBUG_KERNEL, ""), ("litmus", "wp"), (SELFTESTS, "smm_test"), (UNIT_TESTS, "vmx"))
     tests = tuple(TestResult(battery, test, name) for battery, test in others for name in (NONE, P1))
     return replace(run, results=results, leftovers=leftovers, tests=tests)
 
@@ -223,3 +223,13 @@ def test_a_waiver_that_was_not_needed_is_told_too():
 def test_a_waiver_that_says_too_little_is_refused(more, said):
     with pytest.raises(ClaimError, match=said):
         waiver(**more)
+
+
+@pytest.mark.parametrize(("battery", "row"), [(SELFTESTS, "selftests-hold"), (UNIT_TESTS, "unit-tests-hold")])
+def test_a_new_failure_of_a_suite_is_told_by_its_row(battery, row):
+    run = same()
+    broken = [
+        replace(test, outcome="fail", why="line 3") if (test.battery, test.variant) == (battery, P1) else test
+        for test in run.tests
+    ]
+    assert outcomes(replace(run, tests=tuple(broken))) == {row}
