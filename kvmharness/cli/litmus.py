@@ -15,16 +15,15 @@ from kvmharness.litmus.named.all import select
 from kvmharness.litmus.named.entry import RULES
 from kvmharness.litmus.program import Program
 from kvmharness.litmus.reading import read_program
+from kvmharness.report.tests import failure_lines, overall, tally
 from kvmharness.results.record import Record
-from kvmharness.results.tests import FAIL, PASS, SKIP, TestResult
-from kvmharness.results.verdict import Outcome
+from kvmharness.results.tests import FAIL, SKIP, TestResult
 from kvmharness.system.files import write_whole
 from kvmharness.validation.host import HERE
 from kvmharness.validation.hostbase import Host
 from kvmharness.validation.hunt import Random
 
 _LONGEST_S = 7 * 24 * 3600
-_OUTCOMES = {PASS: Outcome.PASS, FAIL: Outcome.FAIL, SKIP: Outcome.SKIPPED}
 
 
 def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
@@ -157,20 +156,20 @@ def act(request: Request | Listing | Export, output: Output) -> int:
         write_whole(name, program.text.encode())
         output.say(f"{name}: the shortest rows that fail; run them again with `kvmharness litmus ./{name}`")
     request.reports.write(output, (record,))
-    return Outcome.overall([_OUTCOMES[test.outcome] for test in record.tests]).exit_code
+    return overall(record.tests).exit_code
 
 
 def _show(record: Record, output: Output) -> None:
     """Failures with their tables, then how many there were of each kind; what was skipped only in detail."""
     for test in record.tests:
         if test.outcome == FAIL:
-            output.result("\n".join([output.paint(f"FAIL {test.label}: {test.why}", "red"), *test.table, ""]))
+            first, *table = failure_lines(test, every=True)
+            output.result("\n".join([output.paint(first, "red"), *table, ""]))
         elif test.outcome == SKIP or output.verbosity >= VERBOSE:
             say = output.detail if test.outcome == SKIP else output.result
             say(f"{test.outcome.upper()} {test.label}{f': {test.why}' if test.why else ''}")
-    counts = {outcome: sum(test.outcome == outcome for test in record.tests) for outcome in _OUTCOMES}
     settings = len({tuple(sorted(test.params.items())) for test in record.tests})
     output.result(
-        f"{counts[PASS]} passed, {counts[FAIL]} failed, {counts[SKIP]} skipped, under {settings} setting"
-        f"{'s' * (settings != 1)} of KVM's parameters; counts of KVM's own statistics are in the record"
+        f"{tally(record.tests)}, under {settings} setting{'s' * (settings != 1)} of KVM's parameters; counts of KVM's "
+        "own statistics are in the record"
     )

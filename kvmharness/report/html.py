@@ -12,6 +12,7 @@ from kvmharness.report import words
 from kvmharness.report.commit import commit_lines, telling
 from kvmharness.report.plots import MARKERS, Panel, panels
 from kvmharness.report.rows import Row, rows
+from kvmharness.report.tests import Group, groups, outcome_of
 from kvmharness.results import noise as stats
 from kvmharness.results.compare import compare_variants
 from kvmharness.results.record import CellKey, Record
@@ -35,6 +36,7 @@ class _Section:
     exits: "_ExitTable"
     rows: tuple[Row, ...]
     troubles: list[tuple[str, str, str]]  # outcome, why, the cells it holds for
+    tests: list[Group]
     facts: list[tuple[str, str]]
     notes: tuple[str, ...]
 
@@ -100,7 +102,8 @@ def page(records: Sequence[Record], verdict: Verdict | None = None) -> str:
 
 
 def _outcome(sections: Iterable[_Section]) -> Outcome:
-    return Outcome.overall([row.outcome for section in sections for row in section.rows])
+    cells = [row.outcome for section in sections for row in section.rows]
+    return Outcome.overall([*cells, *(outcome_of(test) for section in sections for test in section.record.tests)])
 
 
 def _section(record: Record, prefix: str) -> _Section:
@@ -120,6 +123,7 @@ def _section(record: Record, prefix: str) -> _Section:
         exits=_exit_table(all_rows),
         rows=all_rows,
         troubles=_troubles(all_rows),
+        tests=groups(record.tests),
         facts=[(name, value) for name, value in facts if value],
         notes=words.notes(record),
     )

@@ -1,4 +1,4 @@
-"""JUnit XML, for CI servers: a verdict's claims and the cells of its runs as test cases."""
+"""JUnit XML, for CI servers: a verdict's claims, and the cells and tests of its runs, as test cases."""
 
 import re
 from collections.abc import Sequence
@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 
 from kvmharness.report import words
 from kvmharness.report.rows import rows
+from kvmharness.report.tests import outcome_of
 from kvmharness.results.record import Record
 from kvmharness.results.verdict import Outcome, Verdict
 
@@ -14,7 +15,7 @@ _UNPRINTABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff
 
 
 def junit(records: Sequence[Record], verdict: Verdict | None = None) -> str:
-    """The document: one suite for the claims, then one for each run's cells.
+    """The document: one suite for the claims, then one for each run.
 
     JUnit has no inconclusive answer; such a case is skipped with a message that says so, so that it is not counted as
     passed.
@@ -40,6 +41,10 @@ def junit(records: Sequence[Record], verdict: Verdict | None = None) -> str:
             )
             if row.outcome is not Outcome.SKIPPED:
                 _text(case, "system-out", "\n".join(figures))
+        for test in record.tests:
+            case = _case(suite, test.battery, f"{test.label} [{test.variant}]", outcome_of(test), test.why)
+            if test.table:
+                _text(case, "system-out", "\n".join(test.table))
         said = [*words.kernel_said(record), *(line for each in record.reports for line in (each.where, *each.text))]
         if said:
             _text(suite, "system-err", "\n".join(said))

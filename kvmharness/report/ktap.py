@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from kvmharness.report import words
 from kvmharness.report.rows import rows
+from kvmharness.report.tests import outcome_of
 from kvmharness.results.record import Record
 from kvmharness.results.verdict import Outcome, Verdict
 
@@ -32,10 +33,13 @@ def verdict_ktap(verdict: Verdict) -> list[str]:
 
 
 def run_ktap(records: Sequence[Record]) -> list[str]:
-    """Runs without a verdict: one test a record, one subtest a cell and variant, judged by itself."""
+    """Runs without a verdict: one test a record, one subtest a cell or test and variant, judged by itself."""
     lines = ["KTAP version 1", f"1..{len(records)}"]
     for number, record in enumerate(records, 1):
         tests = [_Test(f"{row.id} {row.variant}", row.outcome, row.why) for row in rows(record)]
+        tests += [
+            _Test(f"{each.label} {each.variant}", outcome_of(each), each.why, each.table) for each in record.tests
+        ]
         outcome = Outcome.overall([test.outcome for test in tests])
         lines += [INDENT + line for line in _subtests(tests)]
         lines += [_result(number, _Test(f"{words.kernel(record)}, {words.machine(record)}", outcome))]

@@ -10,6 +10,7 @@ from kvmharness.cells.matrix import select
 from kvmharness.errors import HostRequirementError
 from kvmharness.report.rows import rows
 from kvmharness.results.record import CellError
+from kvmharness.results.tests import TestResult
 from kvmharness.results.verdict import ClaimResult, Outcome, Verdict
 from tests import builders
 
@@ -162,3 +163,13 @@ def test_a_missing_extra_says_what_to_install(monkeypatch, name):
     with pytest.raises(HostRequirementError, match="the HTML report needs") as caught:
         page([builders.record([])])
     assert "kvmharness[report]" in caught.value.hint
+
+
+def test_tests_are_shown_with_their_evidence():
+    failed = TestResult("selftests", "x86_64/smm_test", "p1", outcome="fail", why="line <3>", table=("a & b",))
+    run = replace(builders.record([], ("none", "p1")), tests=(failed, replace(failed, variant="none", outcome="pass")))
+    html = page([run])
+    assert "fail: x86_64/smm_test: line &lt;3&gt;" in html
+    assert "a &amp; b" in html
+    assert "1 passed, 0 failed, 0 skipped" in html
+    assert "<title>KVM run: FAIL</title>" in html
