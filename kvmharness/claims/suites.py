@@ -12,6 +12,8 @@ from kvmharness.results.verdict import Outcome
 
 _LINES = 12  # of a new failure's output
 
+Program = tuple[str, tuple[tuple[str, str], ...]]
+
 
 def held(tests: Iterable[TestResult], base: str, variants: Sequence[str]) -> Iterator[Finding]:
     """A finding for each test and variant, and one for what there was in all.
@@ -32,8 +34,7 @@ def held(tests: Iterable[TestResult], base: str, variants: Sequence[str]) -> Ite
                 yield Finding(Outcome.INCONCLUSIVE, "", f"{variant}: none of {len(before)} tests ran", variant)
             continue
         found = [_judged(test, before.get(label), base) for label, test in ran.items()]
-        broken_off = {finding.cell.partition(":")[0] for finding in found if finding.outcome is Outcome.FAIL}
-        found += [each for each in _missing(before, ran, variant) if each.cell.partition(":")[0] not in broken_off]
+        found += _missing(before.values(), ran.values(), variant)
         if not any(finding.outcome is Outcome.FAIL for finding in found):
             yield Finding(Outcome.PASS, "", f"{variant}: {_tally(ran.values(), before)}", variant)
         yield from found
@@ -60,11 +61,24 @@ def _told(test: TestResult) -> str:
     return f"{test.outcome}: {test.why}" if test.why else test.outcome
 
 
-def _missing(before: Mapping[str, TestResult], ran: Mapping[str, TestResult], variant: str) -> Iterator[Finding]:
-    """Tests that passed and of which nothing is heard."""
-    for label, test in before.items():
-        if label not in ran and test.outcome == PASS:
-            yield Finding(Outcome.FAIL, label, f"{label} {variant}: no result; without the series it passes", variant)
+def _missing(before: Iterable[TestResult], after: Iterable[TestResult], variant: str) -> Iterator[Finding]:
+    """Tests that passed, and that a program which ran does not come to although nothing in it failed."""
+    ran: dict[Program, set[str]] = {}
+    failed: set[Program] = set()
+    for test in after:
+        ran.setdefault(_program(test), set()).add(test.name)
+        if test.outcome in BAD:
+            failed.add(_program(test))
+    for test in before:
+        program = _program(test)
+        if test.outcome == PASS and program in ran and program not in failed and test.name not in ran[program]:
+            line = f"{test.label} {variant}: no result; without the series it passes"
+            yield Finding(Outcome.FAIL, test.label, line, variant)
+
+
+def _program(test: TestResult) -> Program:
+    """What a test is a line of: its name up to the colon; under the same parameters."""
+    return test.name.partition(":")[0], tuple(sorted(test.params.items()))
 
 
 def _tally(ran: Iterable[TestResult], before: Mapping[str, TestResult]) -> str:

@@ -15,9 +15,9 @@ from kvmharness.litmus.named.all import select
 from kvmharness.litmus.named.entry import RULES
 from kvmharness.litmus.program import Program
 from kvmharness.litmus.reading import read_program
-from kvmharness.report.tests import failure_lines, overall, tally
+from kvmharness.report.tests import failure_lines, overall
 from kvmharness.results.record import Record
-from kvmharness.results.tests import FAIL, SKIP, TestResult
+from kvmharness.results.tests import FAIL, SKIP, TestResult, tally
 from kvmharness.system.files import write_whole
 from kvmharness.validation.host import HERE
 from kvmharness.validation.hostbase import Host

@@ -4,11 +4,10 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-from kvmharness.results.tests import BAD, FAIL, HANG, PANIC, PASS, SKIP, TestResult
+from kvmharness.results.tests import BAD, PASS, SKIP, TestResult, tally
 from kvmharness.results.verdict import Outcome, listed
 
 _OUTCOMES = {PASS: Outcome.PASS, SKIP: Outcome.SKIPPED} | dict.fromkeys(BAD, Outcome.FAIL)
-_WORDS = {PASS: "passed", FAIL: "failed", HANG: "hung", PANIC: "took the kernel down", SKIP: "skipped"}
 _LINES = 16  # of a failure's output, unless all of it is wanted
 
 
@@ -36,16 +35,6 @@ def skip_lines(tests: Iterable[TestResult]) -> list[str]:
         f"SKIPPED {why}: {listed(list(dict.fromkeys(test.label for test in group)), 4)}"
         for why, group in groupby(skipped, key=lambda test: test.why)
     ]
-
-
-def tally(tests: Iterable[TestResult]) -> str:
-    """``61 passed, 2 failed, 1 hung, 25 skipped``."""
-    counts = dict.fromkeys(_WORDS, 0)
-    for test in tests:
-        counts[test.outcome] += 1
-    return ", ".join(
-        f"{counts[key]} {word}" for key, word in _WORDS.items() if counts[key] or key in (PASS, FAIL, SKIP)
-    )
 
 
 class Group(NamedTuple):

@@ -1,6 +1,6 @@
 """What came of a test that either holds or does not: a litmus test, or one of any other battery."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from kvmharness.lean.dataclasses import dataclass, field
 from kvmharness.results.jsonread import Fields, integer_map, text, text_map, texts
@@ -8,6 +8,8 @@ from kvmharness.results.jsonread import Fields, integer_map, text, text_map, tex
 PASS, FAIL, SKIP, HANG, PANIC = "pass", "fail", "skip", "hang", "panic"
 BAD = (FAIL, HANG, PANIC)
 """What counts as a failure; the last two are those that a host may not survive."""
+
+_WORDS = {PASS: "passed", FAIL: "failed", HANG: "hung", PANIC: "took the kernel down", SKIP: "skipped"}
 
 LITMUS = "litmus"
 SELFTESTS = "selftests"
@@ -48,6 +50,16 @@ class TestResult:
     def label(self) -> str:
         """The name with its parameters: ``wp/kvm.tdp_mmu=N``."""
         return "/".join([self.name, *(f"{name}={value}" for name, value in sorted(self.params.items()))])
+
+
+def tally(tests: Iterable[TestResult]) -> str:
+    """``61 passed, 2 failed, 1 hung, 25 skipped``."""
+    counts = dict.fromkeys(_WORDS, 0)
+    for test in tests:
+        counts[test.outcome] += 1
+    return ", ".join(
+        f"{counts[key]} {word}" for key, word in _WORDS.items() if counts[key] or key in (PASS, FAIL, SKIP)
+    )
 
 
 def read_test(value: object, where: str) -> TestResult:

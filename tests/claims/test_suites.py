@@ -61,10 +61,18 @@ def test_what_fails_both_ways_and_what_is_repaired_is_told():
     )
 
 
-def test_a_test_that_is_silent_with_the_series_has_failed():
-    found = judged(result(NONE), result(NONE, name="other"), result(P1))
+def test_a_line_that_a_program_no_longer_says_has_failed():
+    lines = [result(name, name=f"vmx{line}") for name in (NONE, P1) for line in ("", ": a", ": b")]
+    found = judged(*lines[:-1])
     assert found.outcome is Outcome.FAIL
-    assert found.figures == ("other p1: no result; without the series it passes",)
+    assert found.figures == ("vmx: b p1: no result; without the series it passes",)
+
+
+def test_a_program_that_was_not_run_under_a_setting_is_nothing_to_judge():
+    """As under a prefix, where only what differs is run under every setting."""
+    params = {"kvm.tdp_mmu": "N"}
+    found = judged(result(NONE), result(P1), result(NONE, params=params), result(NONE, name="other", params=params))
+    assert found.outcome is Outcome.PASS
 
 
 def test_what_a_program_that_broke_off_did_not_come_to_is_told_once():

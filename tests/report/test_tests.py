@@ -7,8 +7,8 @@ import pytest
 
 from kvmharness.report.junit import junit
 from kvmharness.report.ktap import run_ktap
-from kvmharness.report.tests import failure_lines, groups, overall, skip_lines, tally
-from kvmharness.results.tests import FAIL, HANG, PANIC, PASS, SELFTESTS, SKIP, TestResult
+from kvmharness.report.tests import failure_lines, groups, overall, skip_lines
+from kvmharness.results.tests import FAIL, HANG, PANIC, PASS, SELFTESTS, SKIP, TestResult, tally
 from kvmharness.results.verdict import Outcome
 from tests import builders
 
