@@ -23,7 +23,7 @@ from kvmharness.guest.failures import StaleTranslation
 from kvmharness.results import noise as stats
 from kvmharness.results.kernelwords import reports
 from kvmharness.results.record import CellKey, CellResult
-from kvmharness.results.tests import LITMUS, SELFTESTS, UNIT_TESTS, TestResult
+from kvmharness.results.tests import BUILDS, LITMUS, SELFTESTS, UNIT_TESTS, TestResult
 from kvmharness.results.verdict import ClaimResult, Outcome
 
 EXACT = Fraction(0)
@@ -352,6 +352,12 @@ ROWS = (
     Row("no-more-time", "A round trip takes no longer.", _times),
     Row("no-leak", "Unloaded, KVM leaves no page a VM behind that it does not leave without the series.", _leaks),
     Row("debug-kernel-is-quiet", "Lockdep, KASAN and their like have nothing to report.", _quiet),
+    Row(
+        "builds-cleanly",
+        "However KVM is configured, nothing fails to build and nothing warns that does not without the series.",
+        _held(BUILDS, "--thorough builds it"),
+        "builds",
+    ),
     Row(
         "selftests-hold",
         "KVM's selftests fail nowhere but where they fail in the very same way without the series.",

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from kvmharness.lean.dataclasses import dataclass, field
-from kvmharness.results.jsonread import Fields, integer_map, text, text_map, texts
+from kvmharness.results.jsonread import Fields, ShapeError, integer_map, text, text_map, texts
 
 PASS, FAIL, SKIP, HANG, PANIC = "pass", "fail", "skip", "hang", "panic"
 BAD = (FAIL, HANG, PANIC)
@@ -14,8 +14,8 @@ _WORDS = {PASS: "passed", FAIL: "failed", HANG: "hung", PANIC: "took the kernel 
 LITMUS = "litmus"
 SELFTESTS = "selftests"
 UNIT_TESTS = "unit-tests"
-SUITES = (SELFTESTS, UNIT_TESTS)
-"""The suites that others wrote."""
+BUILDS = "builds"
+"""The battery of one test a way to configure the kernel, and one for what the compiler warns of when it is asked to."""
 DEBUG_KERNEL = "debug-kernel"
 """The battery of one test a variant: named by what was going on at the kernel's first report, which is its table."""
 
@@ -25,7 +25,7 @@ class TestResult:
     """One test under one variant.
 
     Attributes:
-        battery: what it is one of: :data:`LITMUS`, :data:`SELFTESTS`, :data:`UNIT_TESTS`, :data:`DEBUG_KERNEL`.
+        battery: what it is one of: LITMUS, SELFTESTS, UNIT_TESTS, BUILDS or DEBUG_KERNEL.
         name: of the test.
         variant: that it ran under.
         params: module parameters that were asked for.
@@ -70,8 +70,14 @@ def read_test(value: object, where: str) -> TestResult:
             name=taken.take("name", text),
             variant=taken.take("variant", text),
             params=taken.take("params", text_map),
-            outcome=taken.take("outcome", text),
+            outcome=taken.take("outcome", _outcome),
             why=taken.take("why", text),
             table=taken.take("table", texts),
             counts=taken.take("counts", integer_map),
         )
+
+
+def _outcome(value: object, where: str) -> str:
+    if (found := text(value, where)) not in _WORDS:
+        raise ShapeError(f"{where}: expected one of {', '.join(_WORDS)}, found {found!r}")
+    return found

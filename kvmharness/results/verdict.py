@@ -57,6 +57,23 @@ class ClaimResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """Something that maintainers ask for, and what became of it.
+
+    Attributes:
+        what: in a few words.
+        done: what was done for it; empty for nothing.
+        result: an Outcome's value, or a word of its own; empty when nothing was done.
+        because: why it was not done, or not all of it.
+    """
+
+    what: str
+    done: str = ""
+    result: str = ""
+    because: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """A series, answered. ``outcome`` follows from the claims: see :meth:`of`.
 
@@ -71,6 +88,7 @@ class Verdict:
         effects: what is better than without the series, and by how much.
         waived: what the series asked not to be judged by, and why.
         untested: what the answer says nothing about.
+        checklist: what maintainers ask for, and what became of it; empty when that was not asked for.
     """
 
     series: str
@@ -83,6 +101,7 @@ class Verdict:
     effects: tuple[str, ...] = ()
     waived: tuple[str, ...] = ()
     untested: tuple[str, ...] = ()
+    checklist: tuple[Asked, ...] = ()
 
     @classmethod
     def of(
@@ -139,6 +158,7 @@ class Verdict:
             "effects": list(self.effects),
             "waived": list(self.waived),
             "untested": list(self.untested),
+            "checklist": [{name: getattr(each, name) for name in _ASKED} for each in self.checklist],
         }
 
     @classmethod
@@ -160,9 +180,13 @@ class Verdict:
                 effects=top.take("effects", texts),
                 waived=top.take("waived", texts),
                 untested=top.take("untested", texts),
+                checklist=top.take("checklist", list_of(_asked)),
             )
             top.take("headline", text)  # follows from the others
             return verdict
+
+
+_ASKED = ("what", "done", "result", "because")
 
 
 def listed(names: Sequence[str], limit: int = 6) -> str:
@@ -181,6 +205,11 @@ def _claim(value: object, where: str) -> ClaimResult:
             cells=taken.take("cells", texts),
             variants=taken.take("variants", texts),
         )
+
+
+def _asked(value: object, where: str) -> Asked:
+    with Fields(value, where) as taken:
+        return Asked(*(taken.take(name, text) for name in _ASKED))
 
 
 def _outcome(value: object, where: str) -> Outcome:

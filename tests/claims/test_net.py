@@ -11,7 +11,7 @@ from kvmharness.claims.net import ROWS, Net
 from kvmharness.claims.waivers import Waived, parse_waivers
 from kvmharness.results.incidents import Leftover
 from kvmharness.results.record import CellError, Prediction, Probes
-from kvmharness.results.tests import DEBUG_KERNEL, SELFTESTS, UNIT_TESTS, TestResult
+from kvmharness.results.tests import BUILDS, DEBUG_KERNEL, SELFTESTS, UNIT_TESTS, TestResult
 from kvmharness.results.verdict import Outcome
 from tests.builders import NONE, record
 
@@ -26,7 +26,7 @@ def same(cells=CELLS, **options):
     twins = {(r.key, r.turn): r for r in run.results if r.variant == NONE}
     results = tuple(replace(twins[r.key, r.turn], variant=r.variant) for r in run.results)
     leftovers = tuple(Leftover(name, 1, 20, {"pages": 4096}) for name in (NONE, P1))
-    others = ((DEBUG_KERNEL, ""), ("litmus", "wp"), (SELFTESTS, "smm_test"), (UNIT_TESTS, "vmx"))
+    others = ((DEBUG_KERNEL, ""), ("litmus", "wp"), (BUILDS, "W=1"), (SELFTESTS, "smm_test"), (UNIT_TESTS, "vmx"))
     tests = tuple(TestResult(battery, test, name) for battery, test in others for name in (NONE, P1))
     return replace(run, results=results, leftovers=leftovers, tests=tests)
 
@@ -225,7 +225,10 @@ def test_a_waiver_that_says_too_little_is_refused(more, said):
         waiver(**more)
 
 
-@pytest.mark.parametrize(("battery", "row"), [(SELFTESTS, "selftests-hold"), (UNIT_TESTS, "unit-tests-hold")])
+@pytest.mark.parametrize(
+    ("battery", "row"),
+    [(SELFTESTS, "selftests-hold"), (UNIT_TESTS, "unit-tests-hold"), (BUILDS, "builds-cleanly")],
+)
 def test_a_new_failure_of_a_suite_is_told_by_its_row(battery, row):
     run = same()
     broken = [
