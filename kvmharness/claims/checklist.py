@@ -98,12 +98,9 @@ def _names(records: Records, battery: str) -> list[str]:
 
 def _settings(records: Records) -> Asked:
     what = "TDP off, and other parameters that matter"
-    varied = {
-        ",".join(f"{name}={value}" for name, value in sorted(each.params.items())): None
-        for record in records.values()
-        for each in (*record.results, *record.tests)
-        if each.params
-    }
+    sets = [each.params for record in records.values() for each in record.results]
+    sets += [each.params for record in records.values() for each in record.tests]
+    varied = {",".join(f"{name}={value}" for name, value in sorted(params.items())): None for params in sets if params}
     return Asked(what, listed(list(varied), 12), "done") if varied else Asked(what, because="none was varied")
 
 

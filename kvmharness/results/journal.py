@@ -1,7 +1,8 @@
 """A record while it grows: every result is in a file as soon as it has come, so that nothing takes it away again.
 
-The first line is the record without results, each further one a result. :func:`kvmharness.results.store.load` reads
-such a file as a record that was cut short; a run that goes to its end leaves none behind.
+The first line is the record without results, each further one a result, or a test under "test".
+:func:`kvmharness.results.store.load` reads such a file as a record that was cut short; a run that goes to its end
+leaves none behind.
 """
 
 import json
@@ -12,10 +13,12 @@ from typing import BinaryIO, Self
 
 from kvmharness.errors import UsageError
 from kvmharness.results.record import CellResult, Record
+from kvmharness.results.tests import TestResult
 from kvmharness.system.files import write_whole
 
 SUFFIX = ".part"
 CONSOLE_SUFFIX = ".console"
+TEST = "test"
 
 
 class Journal:
@@ -48,7 +51,8 @@ class Journal:
         """
         if self.path is None or self._file is not None:
             return
-        lines = [{"journal": replace(header, results=()).to_json()}, *(result.to_json() for result in header.results)]
+        first = {"journal": replace(header, results=(), tests=()).to_json()}
+        lines = [first, *(result.to_json() for result in header.results), *map(_test, header.tests)]
         write_whole(self.path, b"".join(_line(line) for line in lines))
         try:
             self._file = self.path.open("ab")
@@ -59,6 +63,12 @@ class Journal:
         """Writes a result."""
         if self._file is not None:
             self._file.write(_line(result.to_json()))
+            self._file.flush()
+
+    def add_test(self, test: TestResult) -> None:
+        """Writes a test of a battery."""
+        if self._file is not None:
+            self._file.write(_line(_test(test)))
             self._file.flush()
 
     def keep(self, title: str, console: Sequence[str]) -> None:
@@ -90,6 +100,10 @@ class Journal:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+def _test(test: TestResult) -> dict[str, object]:
+    return {TEST: test.to_json()}
 
 
 def _line(document: object) -> bytes:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from typing import TypeVar
 
+from kvmharness.results.journal import TEST
 from kvmharness.results.jsonread import ShapeError, an_object, parse
 from kvmharness.results.record import Record, RecordError
 from kvmharness.system.files import write_whole
@@ -52,7 +53,13 @@ def from_bytes(data: bytes) -> Record:
         return Record.from_json(parse(data))
     first, *lines = data.split(b"\n")[:-1] or [data]
     document = an_object(an_object(parse(first), "journal")["journal"], "journal")
-    return Record.from_json(document | {"results": [parse(line) for line in lines], "partial": CUT_SHORT})
+    rows = [an_object(parse(line), "journal") for line in lines]
+    grown = {
+        "results": [row for row in rows if TEST not in row],
+        "tests": [row[TEST] for row in rows if TEST in row],
+        "partial": CUT_SHORT,
+    }
+    return Record.from_json(document | grown)
 
 
 def save(record: Record, path: str | os.PathLike[str]) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from kvmharness.lean.dataclasses import dataclass, field
+from kvmharness.lean.dataclasses import dataclass, field, fields
 from kvmharness.results.jsonread import Fields, ShapeError, integer_map, text, text_map, texts
 
 PASS, FAIL, SKIP, HANG, PANIC = "pass", "fail", "skip", "hang", "panic"
@@ -50,6 +50,15 @@ class TestResult:
     def label(self) -> str:
         """The name with its parameters: ``wp/kvm.tdp_mmu=N``."""
         return "/".join([self.name, *(f"{name}={value}" for name, value in sorted(self.params.items()))])
+
+    def to_json(self) -> dict[str, object]:
+        """Plain JSON values."""
+        return {entry.name: getattr(self, entry.name) for entry in fields(self)}
+
+
+def of_variant(tests: Iterable[TestResult], battery: str, variant: str) -> tuple[TestResult, ...]:
+    """Those of one battery under one variant."""
+    return tuple(test for test in tests if (test.battery, test.variant) == (battery, variant))
 
 
 def tally(tests: Iterable[TestResult]) -> str:

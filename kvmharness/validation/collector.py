@@ -128,7 +128,9 @@ class Collector:
             self._keep(earlier)
         header = self.record()
         # Of several kernels each has a collector of its own, and the first one's header is for all of them.
-        self._journal.begin(header if earlier is None else replace(header, results=earlier.results))
+        self._journal.begin(
+            header if earlier is None else replace(header, results=earlier.results, tests=earlier.tests)
+        )
 
     def _keep(self, earlier: Record) -> None:
         """Takes over the results of a run that was cut short, and what the kernel said during each."""

@@ -45,6 +45,7 @@ _OF_KVM = re.compile(r"\S+ \[kvm\w*\]")
 _LOST = LostMachineError, StepFailedError
 
 Tell = Callable[[str], None]
+OnTest = Callable[[TestResult], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +66,15 @@ class DebugPass:
     programs: tuple[Program, ...] = ()
     leaks: bool = False
 
-    def run(self, tell: Tell) -> tuple[TestResult, ...]:
+    def run(
+        self, tell: Tell, on_test: OnTest = lambda test: None, known: Iterable[TestResult] = ()
+    ) -> tuple[TestResult, ...]:
         """Runs the variants, several at the same time if that can be.
 
         Args:
             tell: takes what is being done.
+            on_test: takes each result as it comes.
+            known: results that there are already; they are not run again.
 
         Returns:
             One a variant; SKIP where its host was lost for reasons of its own.
@@ -83,6 +88,7 @@ class DebugPass:
         except _LOST as error:
             return tuple(_lost(variant.id.name, error) for variant in self.built.variants)
         found: dict[str, TestResult] = {each.variant: _unbuilt(each) for each in self.built.broken}
+        found |= {test.variant: test for test in known if test.battery == DEBUG_KERNEL and test.outcome != SKIP}
 
         def one(variant: Variant) -> None:
             name = variant.id.name
@@ -91,9 +97,12 @@ class DebugPass:
                 found[name] = self._result(variant, machines[name], there)
             except _LOST as error:
                 found[name] = _lost(name, error)
+            on_test(found[name])
 
         at_once = min(machine.at_once for machine in machines.values())
-        side_by_side([partial(one, variant) for variant in self.built.variants], at_once)
+        side_by_side(
+            [partial(one, variant) for variant in self.built.variants if variant.id.name not in found], at_once
+        )
         return tuple(found[name] for name in dict.fromkeys([*self.built.plan.prefixes, *found]) if name in found)
 
     def _result(self, variant: Variant, machine: Machine, there: Mapping[Params, Surroundings]) -> TestResult:

@@ -1,6 +1,6 @@
 """Litmus tests on a machine: planned for what its KVM is, run under every variant and setting, judged."""
 
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from kvmharness.litmus.program import Program
 from kvmharness.litmus.table import lines, why
 from kvmharness.results.incidents import StepLog
 from kvmharness.results.kernelwords import reports
-from kvmharness.results.tests import FAIL, PASS, SKIP, TestResult
+from kvmharness.results.tests import FAIL, LITMUS, PASS, SKIP, TestResult, of_variant
 from kvmharness.validation.campaign import Variant
 from kvmharness.validation.probing import surroundings_of
 from kvmharness.validation.sidebyside import side_by_side
@@ -31,7 +31,6 @@ from kvmharness.vendors.known import by_asid, litmus_of
 from kvmharness.vendors.names import NAMES
 from kvmharness.vendors.vendor import Vendor
 
-BATTERY = "litmus"
 CHAIN = "all-in-one-vm"
 EXECUTE = "kvmharness.litmus.execute:execute"
 
@@ -64,6 +63,7 @@ def run_litmus(
     on_test: OnTest = lambda result: None,
     *,
     together: bool = True,
+    known: Sequence[TestResult] = (),
 ) -> Tested:
     """Runs tests under every variant and setting; a job for each variant, several at the same time if that can be.
 
@@ -76,6 +76,7 @@ def run_litmus(
         programs: the tests.
         on_test: takes each result as it comes.
         together: first all of them in one VM; those that fail there by themselves as well.
+        known: results that there are already; they are not run again.
 
     Raises:
         LostMachineError: the machine died for reasons of its own, or says what cannot be.
@@ -86,10 +87,18 @@ def run_litmus(
     shared: dict[Any, tuple[Chain, Planned]] = {}
 
     def group(variant: Variant) -> _Group:
-        own = [_Setting(params, programs, there[params], tried=not together, shared=shared) for params in settings]
+        done = of_variant(known, LITMUS, variant.id.name)
+        own = [
+            _Setting(params, programs, there[params], _under(done, params), tried=not together, shared=shared)
+            for params in settings
+        ]
         return _Group(machine, variant.id.name, variant.modules, own, on_test)
 
     return _done([group(variant) for variant in variants], machine.at_once)
+
+
+def _under(done: Iterable[TestResult], params: Params) -> dict[str, TestResult]:
+    return {test.name: test for test in done if dict(test.params) == dict(params)}
 
 
 def run_litmus_here(
@@ -188,7 +197,7 @@ class _Setting:
         return True
 
     def note(self, variant: str, name: str, outcome: str, text: str = "", **more: Any) -> TestResult:
-        self.done[name] = result = TestResult(BATTERY, name, variant, dict(self.params), outcome, text, **more)
+        self.done[name] = result = TestResult(LITMUS, name, variant, dict(self.params), outcome, text, **more)
         return result
 
     def take(self, variant: str, data: Mapping[str, Any]) -> Iterator[TestResult]:
@@ -221,7 +230,7 @@ class _Setting:
         found = [self.done[program.name] for program in self.programs if program.name in self.done]
         broken = next((each.error for each in self.failed.values() if each.error), "")
         if broken and not any(result.outcome == FAIL for result in found):
-            found.append(TestResult(BATTERY, CHAIN, found[0].variant, dict(self.params), FAIL, broken))
+            found.append(TestResult(LITMUS, CHAIN, found[0].variant, dict(self.params), FAIL, broken))
         return found
 
 
@@ -263,7 +272,7 @@ class _Group:
 
     def _take(self, event: Event) -> None:
         if isinstance(event, Dmesg):
-            self.logs.append(StepLog(self.name, 0, BATTERY, event.lines))
+            self.logs.append(StepLog(self.name, 0, LITMUS, event.lines))
         if not isinstance(event, Data):
             return
         setting = self._steps[event.step][0]

@@ -8,6 +8,7 @@ from kvmharness.errors import UsageError
 from kvmharness.lab.steps import Call
 from kvmharness.results.journal import Journal
 from kvmharness.results.store import load
+from kvmharness.results.tests import TestResult
 from kvmharness.validation.campaign import Keeping, run_in
 from tests.machines import FakeMachine
 from tests.validation.campaigns import ALONE, BOTH, NO_EPT, NONE, OOPS, panics, run
@@ -96,3 +97,14 @@ def test_what_the_kernel_said_during_the_cells_that_are_kept_is_kept(tmp_path):
     resumed, _ = run(FakeMachine(), ("none", "both"), (NO_EPT, ALONE), keeping=Keeping(earlier=earlier))
     assert resumed.dmesg == (OOPS[0],)
     assert [(report.variant, report.step, report.kind) for report in resumed.reports] == [("none", "a:3x3", "oops")]
+
+
+def test_tests_are_kept_beside_the_results(tmp_path):
+    path = cut(tmp_path, 4)
+    first = TestResult("selftests", "smm_test", "none", {"kvm.tdp_mmu": "N"}, "fail", "line 3", ("a", "b"))
+    with Journal(tmp_path / "other.json") as journal:
+        journal.begin(replace(load(path), tests=(first,)))
+        journal.add_test(replace(first, variant="both"))
+    found = load(journal.path)
+    assert len(found.results) == 4
+    assert found.tests == (first, replace(first, variant="both"))
