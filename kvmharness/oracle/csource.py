@@ -34,6 +34,11 @@ def normal(text: str) -> str:
     return " ".join(found.group() for found in _TOKEN.finditer(text) if found["gap"] is None)
 
 
+def without_comments(text: str) -> str:
+    """C text without its comments, and with empty strings: what a string says is no code, and might look like some."""
+    return _COMMENT_OR_STRING.sub(lambda found: found["kept"] or ('""' if found["string"] else " "), text)
+
+
 class CSource:
     """A source file.
 
@@ -44,9 +49,7 @@ class CSource:
 
     def __init__(self, path: str, content: bytes | None) -> None:
         self.path = path
-        text = (content or b"").decode("utf-8", "replace")
-        # What a string says is no code, and might look like some.
-        self._text = _COMMENT_OR_STRING.sub(lambda found: found["kept"] or ('""' if found["string"] else " "), text)
+        self._text = without_comments((content or b"").decode("utf-8", "replace"))
 
     def bodies(self, name: str) -> list[str]:
         """What stands between the braces of each definition of a function, in the normal form of :func:`normal`."""

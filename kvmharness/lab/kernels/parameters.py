@@ -43,7 +43,7 @@ def of_tree(tree: Path) -> frozenset[str]:
 def of_files(files: Mapping[str, bytes]) -> frozenset[str]:
     """The same of source files, by their paths in the tree."""
     return frozenset(
-        f"{_module(path)}.{name.decode()}"
+        f"{module_of(path)}.{name.decode()}"
         for path, text in files.items()
         if path.startswith(KVM_FOLDERS)
         for name in _MACRO.findall(text)
@@ -81,6 +81,7 @@ def check(wanted: Iterable[str], known: frozenset[str]) -> None:
             )
 
 
-def _module(path: str) -> str:
+def module_of(path: str) -> str:
+    """The module that a source file's parameters are those of."""
     vendor = _VENDOR_FILE.match(path)
     return next(each.module for each in NAMES if each.name == vendor[1]) if vendor else _KVM
