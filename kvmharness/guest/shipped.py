@@ -28,7 +28,9 @@ _ORIGINS = {
     "litmus_l2": Place.L2_CODE,
     "litmus_svm": Place.L1_CODE,
     "litmus_l2_svm": Place.L2_CODE,
-    "run_loop": 0,  # host code without absolute addresses: runs wherever it is mapped
+    # Host code without absolute addresses: runs wherever it is mapped.
+    "run_loop": 0,
+    "serial_loop": 0,
 }
 
 _unpacked: dict[str, Image] = {}  # filled by unpack(), once, before anything runs
@@ -99,3 +101,8 @@ def unpack(images: Mapping[str, Any]) -> None:
 def run_loop() -> bytes:
     """The host code of :class:`kvmharness.guest.runloop.RunLoop`."""
     return image("run_loop").code
+
+
+def serial_loop() -> bytes:
+    """The host code of :class:`kvmharness.guest.serialloop.SerialLoop`."""
+    return image("serial_loop").code

@@ -154,6 +154,10 @@ class Vm(Owner):
         """The interval timer in the kernel; after create_irqchip()."""
         ioctl(self.handle, IOCTLS["KVM_CREATE_PIT2"], ffi.new("struct kvm_pit_config *", {"flags": flags}))
 
+    def irq_line(self, irq: int, level: int) -> None:
+        """Sets the level of an input of the interrupt controllers in the kernel: 1 asserts it, 0 takes it back."""
+        ioctl(self.handle, IOCTLS["KVM_IRQ_LINE"], ffi.new("struct kvm_irq_level *", {"irq": irq, "level": level}))
+
     def set_tss_addr(self, gpa: int) -> None:
         """Three pages below 4 GiB, outside of all memslots, that Intel hosts need for real mode."""
         ioctl(self.handle, IOCTLS["KVM_SET_TSS_ADDR"], gpa)

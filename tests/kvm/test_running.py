@@ -221,3 +221,11 @@ def test_exits_are_not_slow(vm):
     for _ in range(1000):
         vcpu.run()
     assert time.perf_counter() - start < 5
+
+
+def test_a_line_of_the_interrupt_controllers_goes_up(vm):
+    """Port 0x20 answers with the requests of the first 8259A after its third operation command word, 0x0a."""
+    vm.create_irqchip()
+    vcpu = guests.load(vm, b"\xb0\x0a\xe6\x20\xe4\x20\xe6\x80")  # mov al, 10; out 0x20, al; in al, 0x20; out 0x80, al
+    vm.irq_line(5, 1)
+    assert vcpu.run() == exits.IoExit(IoDirection.OUT, 1, 0x80, 1, bytes((1 << 5,)))
