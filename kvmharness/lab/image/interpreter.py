@@ -36,7 +36,7 @@ LIBRARY = f"{HOME}/lib/python{sys.version_info.major}.{sys.version_info.minor}"
 # What of this package runs inside; whatever else a job calls is named by its packages.
 _INSIDE = (
     *("kvmharness.lab.inside", "kvmharness.cells.execute", "kvmharness.cells.surroundings"),
-    "kvmharness.litmus.execute",
+    *("kvmharness.litmus.execute", "kvmharness.suites.unittests.execute"),
 )
 # A byte-code file's header: magic, flags 0b01 (checked by hash, and never compared), no hash.
 _PYC_HEADER = MAGIC_NUMBER + (1).to_bytes(4, "little") + bytes(8)

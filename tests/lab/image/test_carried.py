@@ -3,7 +3,7 @@
 from kvmharness.lab.image.closure import closure, follow_core
 from kvmharness.lab.image.interpreter import PythonParts
 
-MODULES_MAX = 120  # with the standard library's
+MODULES_MAX = 130  # with the standard library's
 
 # Of this package, by room. Whoever adds one makes every boot longer: is it needed to run a cell, or only to plan or to
 # judge it?
@@ -11,7 +11,7 @@ OWN = {
     "abi": "_kvm_abi binding constants errors ioctls",
     "cells": "execute surroundings",
     "errors": "",
-    "guest": "blueprint build layout loopcontext runloop session stops watchdog",
+    "guest": "blueprint build layout loopcontext runloop serialloop session stops watchdog",
     "hosts": "device facts",
     "kvm": "capabilities device errors exits lists memory resources state system value vcpu vcpu_state vm",
     "lab": "events inside steps",
@@ -19,6 +19,8 @@ OWN = {
     "lean": "dataclasses",
     "litmus": "execute host protocol",
     "measure": "clock perf stats_fd",
+    "suites": "",
+    "suites.unittests": "cpuid devices execute vmm",
     "vendors": "names naming svm vmx",
     "vendors.svm": "names",
     "vendors.vmx": "names",
