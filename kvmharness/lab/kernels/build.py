@@ -183,11 +183,9 @@ def variant(tree: Path, overlay: Overlay, *, name: str = "variant", progress: Pr
     """
     if why := builtin.changes(tree, overlay):
         raise ChangesVmlinuxError(name, why)
-    cached = tree.parent.parent == cache.root() / "kernels"
-    if cached and not overlay:
+    if _is_cached(tree) and not overlay:
         return tree.parent / "modules"
-    base = tree.parent.name if cached else _tree_facts(tree)
-    key = cache.digest(_RECIPE, base, *_overlay_facts(overlay))
+    key = key_of(tree, overlay)
 
     def build(folder: Path) -> None:
         check_tools()
@@ -202,9 +200,19 @@ def variant(tree: Path, overlay: Overlay, *, name: str = "variant", progress: Pr
     return folder
 
 
+def key_of(tree: Path, overlay: Overlay, *more: object) -> str:
+    """What names modules made in a built tree with an overlay on it: another one when they may come out otherwise."""
+    base = tree.parent.name if _is_cached(tree) else _tree_facts(tree)
+    return cache.digest(_RECIPE, base, *_overlay_facts(overlay), *more)
+
+
 def modules_id(folder: Path) -> str:
     """A short name for the code of a set of modules: equal only if the modules are."""
     return cache.digest(*((module_name(path.name), cache.digest(content(path))) for path in load_order(folder)))
+
+
+def _is_cached(tree: Path) -> bool:
+    return tree.parent.parent == cache.root() / "kernels"
 
 
 def _tree_facts(tree: Path) -> list[object]:

@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from kvmharness.errors import KvmHarnessError
@@ -18,7 +19,7 @@ from kvmharness.system.packages import KERNEL_TOOLS, missing
 from kvmharness.system.programs import DiskFullError, MissingToolError, Progress, die_with_parent, find
 
 _REPORT_S = 1.0
-_KEPT_LINES = 400
+_KEPT_LINES = 20_000
 _SHOWN_LINES = 16
 _TELLING = re.compile(r"\berror\b|\bError \d|undefined reference|\*\*\*|not found|No such file", re.IGNORECASE)
 _OBJECT_LINE = re.compile(r"^  [A-Z][A-Z\[\]]+ +(?:\[M\] +)?(\S+)$")
@@ -47,6 +48,23 @@ class KernelBuildError(KvmHarnessError):
         self.lines = tuple(lines)
 
 
+class BuildTimeoutError(KernelBuildError):
+    """``make`` took too long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What came of ``make``.
+
+    Attributes:
+        status: that it ended with; 0 when all was made.
+        lines: what it and its programs said, at the most the last 20,000.
+    """
+
+    status: int
+    lines: tuple[str, ...]
+
+
 def check_tools() -> None:
     """Sees to it that a kernel can be built before minutes are spent on it.
 
@@ -68,13 +86,35 @@ def make(
     """Runs ``make TARGETS`` in *tree*.
 
     Args:
+        what, progress, timeout_s, env: as :func:`outcome`.
+
+    Raises:
+        KernelBuildError, BuildTimeoutError, DiskFullError, MissingToolError.
+    """
+    said = outcome(tree, *targets, what=what, progress=progress, timeout_s=timeout_s, env=env)
+    if said.status != 0:
+        telling = [line for line in said.lines if _TELLING.search(line)] or said.lines
+        raise KernelBuildError(f"{what}: make failed (status {said.status})", telling[:_SHOWN_LINES])
+
+
+def outcome(
+    tree: Path,
+    *targets: str,
+    what: str,
+    progress: Progress,
+    timeout_s: float,
+    env: Mapping[str, str] | None = None,
+) -> Said:
+    """Runs ``make TARGETS`` in *tree*, which may fail.
+
+    Args:
         what: what is being made, for progress and error messages.
         progress: takes a line about once a second.
         timeout_s: after so long it is stopped and counts as failed.
         env: more environment variables.
 
     Raises:
-        KernelBuildError, DiskFullError, MissingToolError.
+        BuildTimeoutError, DiskFullError, MissingToolError.
     """
     # ccache makes the second build of nearly the same source a matter of seconds.
     compiler = ["CC=ccache gcc"] if shutil.which("ccache") else []
@@ -96,12 +136,11 @@ def make(
         raise
     if not in_time:
         _kill_group(process)
-        raise KernelBuildError(f"{what}: not done after {timeout_s:g} s, stopped", list(lines)[-_SHOWN_LINES:])
-    if process.wait() != 0:
-        if any(os.strerror(errno.ENOSPC) in line for line in lines):
-            raise DiskFullError(tree)
-        telling = [line for line in lines if _TELLING.search(line)] or list(lines)
-        raise KernelBuildError(f"{what}: make failed (status {process.returncode})", telling[:_SHOWN_LINES])
+        raise BuildTimeoutError(f"{what}: not done after {timeout_s:g} s, stopped", list(lines)[-_SHOWN_LINES:])
+    status = process.wait()
+    if status != 0 and any(os.strerror(errno.ENOSPC) in line for line in lines):
+        raise DiskFullError(tree)
+    return Said(status, tuple(lines))
 
 
 def _clean_environment() -> dict[str, str]:
