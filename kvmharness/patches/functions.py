@@ -7,6 +7,7 @@ Source: Documentation/process/coding-style.rst, "Placing Braces and Spaces".
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -59,7 +60,8 @@ class Changed:
 
     Attributes:
         functions: functions and macros that were changed, came or went: as they are, and as they were.
-        beside: every name in what was changed outside of them: declarations, variables, tables.
+        beside: names in what was changed outside of them: of a declaration or a call, all; of what has braces, such as
+            a struct or a table, those that there are more of or fewer.
     """
 
     functions: tuple[Definition, ...]
@@ -81,8 +83,11 @@ def changed(before: bytes | None, after: bytes | None) -> Changed:
     old, new = (_parts((content or b"").decode("utf-8", "replace")) for content in (before, after))
     functions = [each for key, each in new[0].items() if key not in old[0]]
     functions += [each for key, each in old[0].items() if key not in new[0]]
-    beside = frozenset(word for piece in old[1] ^ new[1] for word in _WORD.findall(piece))
-    return Changed(tuple(functions), beside)
+    gone, come = (sorted(ours - theirs) for ours, theirs in ((old[1], new[1]), (new[1], old[1])))
+    before_words, after_words = (Counter(_WORD.findall(" ".join(pieces))) for pieces in (gone, come))
+    beside = {*(before_words - after_words), *(after_words - before_words)}
+    beside.update(word for piece in (*gone, *come) if "{" not in piece for word in _WORD.findall(piece))
+    return Changed(tuple(functions), frozenset(beside))
 
 
 def _parts(content: str) -> tuple[Mapping[tuple[str, str], Definition], frozenset[str]]:

@@ -26,7 +26,11 @@ _MODES = (
     (r"mmu(/|\.h$)", _TDP, "where shadow paging takes another way"),
     (r"mmu(/|\.h$)", ("tdp_mmu",), "which has to work without the TDP MMU, too"),
     (r"(vmx|svm)/nested\.", _TDP, "and L2 then runs on shadow page tables"),
-    (r"vmx/nested\.", ("enable_shadow_vmcs",), "and every VMREAD and VMWRITE of L1 then exits"),
+    (
+        r"vmx/(nested|vmcs12|vmcs_shadow_fields)\.",
+        ("enable_shadow_vmcs",),
+        "and every VMREAD and VMWRITE of L1 then exits",
+    ),
     (r"emulate\.c$", ("force_emulation_prefix",), "and guests can then have any instruction emulated"),
     (
         r"(lapic|vmx/posted_intr|svm/avic)\.",
@@ -158,10 +162,28 @@ def _reasons(
     declared = {parameter.variable, parameter.own} & change.beside
     if declared and is_meant(parameter, path, parameter.variable):
         yield 0, f"{patch} changes how {place} declares {parameter.variable}"
-    for pattern, parameters, why in _MODES if change.functions or change.beside else ():
-        if parameter.own in parameters and re.match(f"arch/x86/kvm/{pattern}", path):
+    for pattern, parameters, why in _MODES:
+        if parameter.own not in parameters or not (change.functions or change.beside):
+            continue
+        what = f"{patch} changes {names[0] + ' in ' if names else ''}{place}"
+        if _is_about(path, pattern):
             # More telling than what the function calls, but not than what it reads.
-            yield 0.5, f"{patch} changes {names[0] + ' in ' if names else ''}{place}, {why}"
+            yield 0.5, f"{what}, {why}"
+        elif path.endswith(".h") and (user := _user(source, change, pattern)):
+            yield 1.5, f"{patch} changes {user[0]} in {place}, which {_short(user[1])} uses, {why}"
+
+
+def _is_about(path: str, pattern: str) -> bool:
+    return re.match(f"arch/x86/kvm/{pattern}", path) is not None
+
+
+def _user(source: KvmSource, change: Changed, pattern: str) -> tuple[str, str] | None:
+    """A name that a header changes, and a file of a mode that uses it."""
+    for each in change.functions:
+        for path in source.using(each.name):
+            if _is_about(path, pattern):
+                return each.name, path
+    return None
 
 
 def _importance(found: tuple[float, Parameter, str]) -> tuple[float, int]:

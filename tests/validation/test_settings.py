@@ -73,9 +73,10 @@ module_param_named(tdp_mmu, tdp_mmu_enabled, bool, 0444);
 
 void kvm_mmu_new_pgd(void)
 {
-	go(0);
+	go(0, NUM_PREV_ROOTS);
 }
 """,
+    "include/linux/kvm_host.h": "#define NUM_PREV_ROOTS 3\n#define OTHER 1\n",
     "virt/kvm/kvm_main.c": "int kvm_vcpu_block(void)\n{\n\treturn 0;\n}\n",
     "mm/memory.c": "int fault(void)\n{\n\treturn 0;\n}\n",
     "Documentation/virt/kvm/api.rst": "Text\n",
@@ -186,6 +187,22 @@ def follow(tree, *edits, **how):
             ["kvm.new_one=Y: p1 changes how x86.c declares new_one"],
             [],
         ),
+        (
+            "include/linux/kvm_host.h",
+            "ROOTS 3",
+            "ROOTS 4",
+            ("vmx", "svm"),
+            [
+                f"{switch}: p1 changes NUM_PREV_ROOTS in include/linux/kvm_host.h, which mmu/mmu.c uses, {why}"
+                for switch, why in (
+                    ("kvm_intel.ept=0", "where shadow paging takes another way"),
+                    ("kvm_amd.npt=0", "where shadow paging takes another way"),
+                    ("kvm.tdp_mmu=N", "which has to work without the TDP MMU, too"),
+                )
+            ],
+            [],
+        ),
+        ("include/linux/kvm_host.h", "OTHER 1", "OTHER 2", ("vmx", "svm"), [], []),
         (f"{KVM}/x86.c", "return 0", "return 1", ("vmx", "svm"), [], []),
         (f"{KVM}/vmx/vmx.c", "\nstatic int vmx_set", "/* words */\nstatic int vmx_set", ("vmx",), [], []),
         ("virt/kvm/kvm_main.c", "return 0", "return 1", ("vmx", "svm"), [], []),
@@ -214,14 +231,14 @@ def test_the_patch_that_asks_for_a_setting_is_named(tree):
 
 
 def test_each_vendor_has_its_own_settings(tree):
-    found = follow(tree, (f"{KVM}/mmu/mmu.c", "go(0)", "go(1)"))
+    found = follow(tree, (f"{KVM}/mmu/mmu.c", "go(0", "go(1"))
     tdp_mmu = ("kvm.tdp_mmu", "N")
     assert found.under("kvm_intel") == ((), (("kvm_intel.ept", "0"),), (tdp_mmu,))
     assert found.under("kvm_amd") == ((), (("kvm_amd.npt", "0"),), (tdp_mmu,))
 
 
 def test_no_more_settings_than_there_is_time_for(tree):
-    change = (f"{KVM}/mmu/mmu.c", "go(0)", "go(eager_page_split)")
+    change = (f"{KVM}/mmu/mmu.c", "go(0", "go(eager_page_split")
     found = follow(tree, change, limit=3)
     assert len(found.under("kvm_intel")) == len(found.under("kvm_amd")) == 3
     assert found.left_out == (

@@ -25,7 +25,7 @@ from kvmharness.system.files import write_whole
 from kvmharness.system.programs import Progress, silent
 
 BASE_TIMEOUT_S = 300.0
-CHECK_TIMEOUT_S = 120.0
+CHECK_TIMEOUT_S = 300.0
 _KEPT_TREES = 8
 _KEPT_RESULTS = 400
 _CONFIG, _HEADER = "include/config/auto.conf", "include/generated/autoconf.h"

@@ -116,6 +116,11 @@ class KvmSource:
         """The functions and macros of a name, each with the file that it is in."""
         return self._definitions.get(name, [])
 
+    def using(self, name: str) -> list[str]:
+        """The files that have a name anywhere."""
+        word = re.compile(rf"\b{name}\b")
+        return [path for path, text in self.files.items() if word.search(text)]
+
     def how_read(self, function: Definition, path: str, parameter: Parameter) -> tuple[int, str]:
         """How a function reads a parameter.
 
