@@ -38,10 +38,10 @@ def execute(emit: Emit, **wanted: Any) -> None:
 
     Args:
         emit: takes ``{"output": text}`` as lines come, ``{"alive": seconds}`` now and then, and at the end
-            ``{"ended": how, ...}`` with ``seconds`` and ``bytes``, where *how* is
+            ``{"ended": how, ...}`` with ``seconds``, ``bytes`` and ``states`` of vCPUs that were stopped; *how* is
 
             - "exit" with ``code``, "shutdown", "internal" with ``why``: what the guest did,
-            - "timeout" with ``state``, "flood" with ``limit``, "memory" with ``why``: what it was stopped for,
+            - "timeout", "flood" with ``limit``, "memory" with ``why``: what it was stopped for,
             - "skip" with ``why``: it was not begun.
         wanted: what :meth:`kvmharness.suites.unittests.entry.UnitTest.step` gives.
 
@@ -50,7 +50,7 @@ def execute(emit: Emit, **wanted: Any) -> None:
         IoctlError, SystemCallError: the VM cannot be made, or not be run.
     """
     if why := _cannot(wanted):
-        emit({"ended": "skip", "why": why, "seconds": 0.0, "bytes": 0})
+        emit({"ended": "skip", "why": why, "seconds": 0.0, "bytes": 0, "states": []})
         return
     with Kvm.open() as kvm, Vmm(kvm, wanted) as vmm:
         _Run(emit, vmm, wanted).to_end()
@@ -94,6 +94,7 @@ class _Run:
         self._over = allocate_lock()  # held until the test is over
         self._over.acquire()
         self._running: set[int] = set()
+        self._states: dict[int, str] = {}  # of the vCPUs that had to be stopped, by their number
 
     def to_end(self) -> None:
         """Runs all vCPUs until the test is over."""
@@ -111,7 +112,9 @@ class _Run:
         if self._error is not None:
             raise self._error
         self._say()
-        self._emit({**self._end, "seconds": round(monotonic() - self._began, 3), "bytes": self._bytes})
+        states = [f"vCPU {number} was {state}" for number, state in sorted(self._states.items())]
+        seconds = round(monotonic() - self._began, 3)
+        self._emit({**self._end, "seconds": seconds, "bytes": self._bytes, "states": states})
 
     def _watch(self) -> None:
         alive_at = self._began
@@ -150,7 +153,8 @@ class _Run:
                     with self._lock:
                         self._running.discard(get_ident())
         except GuestHungError as hung:  # also when it is told to stop
-            self._finish({"ended": "timeout", "state": hung.state})
+            self._states[vcpu.id] = hung.state
+            self._finish({"ended": "timeout"})
         except BaseException as error:
             self._error = self._error or error
             self._finish({"ended": "stopped"})

@@ -82,7 +82,9 @@ def _whole(name: str, lines: Sequence[str], end: Mapping[str, object] | None, ra
     if end is None:
         return Line(name, FAIL, "it said nothing of its end", last)
     outcome, why = _ended(lines, end)
-    return Line(name, outcome, why, last if outcome != PASS else ())
+    states = end.get("states", ())
+    assert isinstance(states, list | tuple)
+    return Line(name, outcome, why, (*last, *states) if outcome != PASS else ())
 
 
 def _ended(lines: Sequence[str], end: Mapping[str, object]) -> tuple[str, str]:

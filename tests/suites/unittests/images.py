@@ -78,17 +78,18 @@ TRIPLE_FAULT = image("mov esi, text\ncall say\nlidt [nothing]\nud2\nnothing: .qu
 FLOODS = image("again: mov esi, text\ncall say\njmp again", text="the same line over and over again\n")
 SILENT = image(ending(0))
 
-# INIT and SIPI to all but itself; what starts at 0x8000 in real mode counts itself at 0x7000: inc byte [0x7000]; hlt.
+# INIT and SIPI to all but itself; what starts at 0x8000 in real mode counts itself:
+# lock inc byte [0x7000]; hlt; jmp to that.
 STARTS_ANOTHER = image(
     f"""
-        mov dword ptr [0x8000], 0x700006fe
-        mov dword ptr [0x8004], 0xfdebf490
+        mov dword ptr [0x8000], 0x0006fef0
+        mov dword ptr [0x8004], 0xfdebf470
         mov dword ptr [0xfee000f0], 0x1ff
         mov dword ptr [0xfee00300], 0xc4500
         mov dword ptr [0xfee00300], 0xc4608
 wait:   pause
-        cmp byte ptr [0x7000], 0x1
-        jne wait
+        cmp byte ptr [0x7000], 0x0
+        je wait
         mov esi, text
         call say
         {ending(0)}""",

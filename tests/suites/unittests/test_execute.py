@@ -86,7 +86,7 @@ def test_other_processors_start(tmp_path, smp, changes):
 def test_one_that_waits_for_a_processor_that_is_not_there_is_stopped(tmp_path):
     lines, end = run_here(one(tmp_path, images.STARTS_ANOTHER, "smp = 1"), timeout_s=0.3)
     assert lines["some"].outcome == HANG
-    assert "RIP 0x1000" in end["state"]
+    assert [state[:22] for state in end["states"]] == ["vCPU 0 was at RIP 0x10"]
 
 
 @pytest.mark.parametrize(
@@ -114,12 +114,16 @@ def test_a_test_that_never_ends_is_stopped(tmp_path, changes):
     assert 0.3 <= time.monotonic() - began < 5
     assert lines["some: it is there"].outcome == PASS
     assert (lines["some"].outcome, lines["some"].why) == (HANG, "it did not come to its end in its time")
-    assert "RIP 0x1000" in end["state"]
+    assert [state[:22] for state in end["states"]] == ["vCPU 0 was at RIP 0x10"]
 
 
 def test_all_processors_of_one_that_never_ends_are_stopped(tmp_path):
-    lines, _ = run_here(one(tmp_path, images.HANGS, "smp = 4"), timeout_s=0.3)
+    lines, end = run_here(one(tmp_path, images.HANGS, "smp = 4"), timeout_s=0.3)
     assert lines["some"].outcome == HANG
+    # Those that never started are where a reset leaves them.
+    assert [state.partition(", RSP")[0] for state in end["states"][1:]] == [
+        f"vCPU {number} was at RIP 0xfff0" for number in (1, 2, 3)
+    ]
 
 
 def test_a_triple_fault(tmp_path):

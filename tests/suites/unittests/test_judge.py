@@ -77,7 +77,10 @@ def test_exit_codes(text, code, expected):
 @pytest.mark.parametrize(
     ("end", "expected"),
     [
-        ({"ended": "timeout", "state": "at RIP 0x1234"}, (HANG, "it did not come to its end in its time")),
+        (
+            {"ended": "timeout", "states": ["vCPU 0 was at RIP 0x1234"]},
+            (HANG, "it did not come to its end in its time"),
+        ),
         ({"ended": "shutdown"}, (FAIL, "a triple fault")),
         ({"ended": "internal", "why": "KVM internal error EMULATION"}, (FAIL, "KVM internal error EMULATION")),
         ({"ended": "flood", "limit": 9}, (FAIL, "it was stopped: it printed more than 9 bytes")),
@@ -106,3 +109,5 @@ def test_the_last_lines_are_kept_of_what_did_not_pass():
     text = "".join(f"line {number}\n" for number in range(50))
     assert lines(text, ended="shutdown")["t"].output == tuple(f"line {number}" for number in range(30, 50))
     assert lines(text, ended="exit", code=0)["t"].output == ()
+    states = ["vCPU 0 was at RIP 0x1234", "vCPU 1 was at RIP 0x5678"]
+    assert lines("a\n", ended="timeout", states=states)["t"].output == ("a", *states)
