@@ -9,10 +9,12 @@ from kvmharness.guest.shipped import serial_loop
 from kvmharness.lab.steps import Call
 from kvmharness.results.tests import UNIT_TESTS
 from kvmharness.suites.test import Line, Ran
+from kvmharness.suites.unittests import shortened
 from kvmharness.suites.unittests.config import Entry
 from kvmharness.suites.unittests.judge import judged
 from kvmharness.suites.unittests.multiboot import Bootable
 from kvmharness.suites.unittests.options import Wanted
+from kvmharness.suites.unittests.shortened import Patch
 
 EXECUTE = "kvmharness.suites.unittests.execute:execute"
 DATE = "`date +%s`"
@@ -20,9 +22,19 @@ DATE = "`date +%s`"
 
 _FOLDER = "/unit-tests"
 _BYTES_MAX = 1 << 21  # of output; the most that a test prints is a tenth
-# "cmp rdx, 0x3fffffff": vmexit.flat doubles its rounds until they take 2^30 cycles, which an emulator needs minutes
-# for; with 2^20 the first few rounds do.
-_LESS_ROUNDS = ("4881faffffff3f", "4881faffff0f00")
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image that can be booted.
+
+    Attributes:
+        boot: how.
+        patches: what is written over it for an emulated host.
+    """
+
+    boot: Bootable
+    patches: tuple[Patch, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +44,7 @@ class UnitTest:
     Attributes:
         entry: what the file says.
         path: of the image.
-        image: how it is booted; None when there is none.
+        image: None when there is none.
         wanted: the machine that it asks for.
         args: its command line.
         missing, params: see :class:`kvmharness.suites.test.SuiteTest`.
@@ -40,7 +52,7 @@ class UnitTest:
 
     entry: Entry
     path: Path
-    image: Bootable | None
+    image: Image | None
     wanted: Wanted
     args: str
     missing: str
@@ -74,15 +86,15 @@ class UnitTest:
     def step(self, *, inside: bool) -> Call:
         """Runs it; only for one that lacks nothing."""
         assert self.image is not None
-        segments = [[each.offset, each.size, each.gpa, each.memory_bytes] for each in self.image.segments]
+        segments = [[each.offset, each.size, each.gpa, each.memory_bytes] for each in self.image.boot.segments]
         return Call(
             EXECUTE,
             {
                 "image": f"{_FOLDER}/{self.path.name}" if inside else str(self.path),
                 "segments": segments,
-                "entry": self.image.entry,
-                "patches": [list(_LESS_ROUNDS)] if inside else [],
-                "args": self.args,
+                "entry": self.image.boot.entry,
+                "patches": [[offset, new.hex()] for offset, new in self.image.patches] if inside else [],
+                "args": shortened.arguments(self.path.name, self.args) if inside else self.args,
                 "smp": self.entry.smp,
                 "memory_mb": self.wanted.memory_mb,
                 "processor": self.wanted.processor.to_json(),

@@ -13,8 +13,8 @@ _REPORT = re.compile(r"(PASS|FAIL|SKIP|XPASS|XFAIL|KFAIL): (.*)$")
 _OUTCOMES = {"PASS": PASS, "FAIL": FAIL, "SKIP": SKIP, "XPASS": FAIL, "XFAIL": PASS, "KFAIL": PASS}
 _SUMMARY = re.compile(r"SUMMARY: (.*)$")
 _LAST_WORDS = re.compile(r"(ABORT: |Unhandled |.*Assert failed|.*assert failed|ASSERT)")
-# What changes from run to run: times, of five digits or more, and 64-bit words.
-_CHANGING = re.compile(r"\b0x[0-9a-fA-F]{9,}\b|\b\d{5,}(?:\.\d+)?\b")
+# What changes from run to run: times, of five digits or more or by their unit, and 64-bit words.
+_CHANGING = re.compile(r"\b0x[0-9a-fA-F]{9,}\b|\b\d{5,}(?:\.\d+)?\b|\b\d+(?= (?:cycles|ticks|ns|us|ms)\b)")
 _DETAIL_LINES = 12
 _LAST_LINES = 20
 
@@ -105,6 +105,11 @@ def _ended(lines: Sequence[str], end: Mapping[str, object]) -> tuple[str, str]:
     return FAIL, why or str(end["ended"])
 
 
+def _last(lines: Sequence[str]) -> str:
+    """What a test said last before it summed up: why it has nothing to do here."""
+    return next((line for line in reversed(lines) if line.strip() and not _SUMMARY.match(line)), "")
+
+
 def _code(lines: Sequence[str], code: object) -> tuple[str, str]:
     summary = next((found[1] for line in reversed(lines) if (found := _SUMMARY.match(line))), "")
     words = next((steady(line) for line in lines if _LAST_WORDS.match(line)), "")
@@ -112,7 +117,7 @@ def _code(lines: Sequence[str], code: object) -> tuple[str, str]:
         return (PASS, "") if lines else (FAIL, "it ended without a word")
     if code == _SKIPPED:
         skipped = next((report[2] for line in lines if (report := _REPORT.match(line)) and report[1] == "SKIP"), "")
-        return SKIP, steady(skipped) or "the test skips itself"
+        return SKIP, steady(skipped or _last(lines)) or "the test skips itself"
     if code == _FAILED:
         return FAIL, steady(summary) or words or "it ended with the code 1"
     if code == _ABORTED:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from kvmharness.cells.params import Params
 from kvmharness.errors import UsageError
-from kvmharness.suites.unittests import config, multiboot, options
+from kvmharness.suites.unittests import config, multiboot, options, shortened
 from kvmharness.suites.unittests.config import Entry
-from kvmharness.suites.unittests.entry import DATE, UnitTest
-from kvmharness.suites.unittests.multiboot import Bootable, NotBootableError
+from kvmharness.suites.unittests.entry import DATE, Image, UnitTest
+from kvmharness.suites.unittests.multiboot import NotBootableError
 from kvmharness.system.programs import Progress, silent
 
 _CONFIG = "unittests.cfg"
@@ -17,6 +17,11 @@ _FOLDER = "x86"
 _SUFFIX = ".flat"
 _NODEFAULT = "nodefault"
 _NOT_HERE = {"migration": "migration to another VMM", "panic": "a panic device", "pv-host": "a protected host"}
+_FIRMWARE = (
+    ("s3.flat", "", "ACPI's sleep states, and a firmware that wakes up from them"),
+    ("vmexit.flat", "inl_from_pmtimer", "ACPI's power management timer"),
+    ("hpet_read_test.flat", "", "a high precision event timer"),
+)
 _FORCED = "kvm.force_emulation_prefix"
 _FORCED_ARGS = "*force*emulation*"
 _CONFIG_MAX = 1 << 20
@@ -45,8 +50,8 @@ def read_tree(path: Path, patterns: Sequence[str] = (), say: Progress = silent) 
         what = "is not built: it has no .flat file" if entries else "holds neither unittests.cfg nor a .flat file"
         raise UsageError(f"{folder} {what}", "In the tree, run ./configure and make.")
     arch = _arch(folder.parent)
-    bootable = {name: _bootable(folder / name) if name else "it names no image" for name in {e.file for e in entries}}
-    tests = [_test(entry, folder, bootable[entry.file], arch, patterns) for entry in entries]
+    known = {name: _image(folder / name) if name else "it names no image" for name in {e.file for e in entries}}
+    tests = [_test(entry, folder, known[entry.file], arch, patterns) for entry in entries]
     for entry in entries:
         for note in entry.notes:
             say(f"{entry.name}: {note}")
@@ -71,7 +76,7 @@ def _arch(tree: Path) -> str:
     return "x86_64"
 
 
-def _bootable(path: Path) -> Bootable | str:
+def _image(path: Path) -> Image | str:
     """The image, or why there is none."""
     if not path.is_file():
         return f"{path.name} has not been built"
@@ -80,19 +85,19 @@ def _bootable(path: Path) -> Bootable | str:
     if len(data) > multiboot.MAX_BYTES:
         return f"{path.name} is no multiboot image: it is larger than any"
     try:
-        return multiboot.read(data)
+        return Image(multiboot.read(data), shortened.patches(path.name, data))
     except NotBootableError as error:
         return f"{path.name} is no multiboot image: {error}"
 
 
-def _test(entry: Entry, folder: Path, bootable: Bootable | str, arch: str, patterns: Sequence[str]) -> UnitTest:
+def _test(entry: Entry, folder: Path, image: Image | str, arch: str, patterns: Sequence[str]) -> UnitTest:
     wanted = options.read(entry.options)
     entry.notes += wanted.notes
     args = entry.args if wanted.append is None else " ".join(filter(None, (wanted.append, entry.args)))
-    missing = _missing(entry, arch, patterns) or (bootable if isinstance(bootable, str) else "")
-    missing = missing or wanted.missing or _too_large(bootable, wanted.memory_mb) or _substitution(args)
-    image = bootable if isinstance(bootable, Bootable) else None
-    return UnitTest(entry, folder / entry.file, image, wanted, args, missing, _params(entry, args))
+    there = image if isinstance(image, Image) else None
+    why = _too_large(there.boot.end, wanted.memory_mb) if there else str(image)
+    missing = _missing(entry, arch, patterns) or why or wanted.missing or _substitution(args) or _nowhere(entry, args)
+    return UnitTest(entry, folder / entry.file, there, wanted, args, missing, _params(entry, args))
 
 
 def _missing(entry: Entry, arch: str, patterns: Sequence[str]) -> str:
@@ -111,10 +116,13 @@ def _missing(entry: Entry, arch: str, patterns: Sequence[str]) -> str:
     return ""
 
 
-def _too_large(bootable: Bootable | str, memory_mb: int) -> str:
-    if isinstance(bootable, Bootable) and bootable.end > memory_mb << 20:
-        return f"its image ends at {bootable.end:#x}, beyond its {memory_mb} MB of memory"
-    return ""
+def _too_large(end: int, memory_mb: int) -> str:
+    return f"its image ends at {end:#x}, beyond its {memory_mb} MB of memory" if end > memory_mb << 20 else ""
+
+
+def _nowhere(entry: Entry, args: str) -> str:
+    """What a test looks for in firmware that is not there, as its own image says nowhere."""
+    return next((what for image, word, what in _FIRMWARE if image == entry.file and word in args), "")
 
 
 def _substitution(args: str) -> str:

@@ -100,9 +100,9 @@ class Vmm:
 
     def _load(self) -> None:
         with open(self._wanted["image"], "rb") as file:
-            data = file.read()
-        for old, new in self._wanted["patches"]:
-            data = data.replace(bytes.fromhex(old), bytes.fromhex(new))
+            data = bytearray(file.read())
+        for offset, new in self._wanted["patches"]:
+            data[offset : offset + len(new) // 2] = bytes.fromhex(new)
         for offset, size, gpa, _ in self._wanted["segments"]:
             self._low.write(gpa, data[offset : offset + size])
         self._write_information()

@@ -42,7 +42,7 @@ def test_names_that_come_again_are_numbered():
 
 
 def test_what_changes_from_run_to_run_is_not_in_a_name_and_what_does_not_is():
-    one = lines("FAIL: took 123456 cycles at 0x7ffe12345678 in MSR 0xc0000080, 4096 bytes\n", ended="exit", code=1)
+    one = lines("FAIL: took 1234 cycles at 0x7ffe12345678 in MSR 0xc0000080, 4096 bytes\n", ended="exit", code=1)
     other = lines("FAIL: took 98765 cycles at 0x123456789 in MSR 0xc0000080, 4096 bytes\n", ended="exit", code=1)
     assert list(one) == list(other) == ["t: took N cycles at N in MSR 0xc0000080, 4096 bytes", "t"]
 
@@ -59,6 +59,7 @@ def test_a_failure_keeps_what_is_told_behind_it():
         ("a\n", 0, (PASS, "")),
         ("", 0, (FAIL, "it ended without a word")),
         ("SUMMARY: 9 tests, 2 unexpected failures\n", 1, (FAIL, "9 tests, 2 unexpected failures")),
+        ("enabling apic\nno PKU here\nSUMMARY: 0 tests\n", 38, (SKIP, "no PKU here")),
         ("SKIP: no such CPU\nSUMMARY: 1 tests, 1 skipped\n", 38, (SKIP, "no such CPU")),
         ("ABORT: x: took 123456\nSUMMARY: 2 tests\n", 63, (FAIL, "ABORT: x: took N")),
         ("x.c:5: assert failed: a == b\n\tSTACK: 4\n", 63, (FAIL, "x.c:5: assert failed: a == b")),

@@ -122,10 +122,27 @@ def test_no_tree_at_all(tmp_path):
         read_tree(tmp_path / "nowhere")
 
 
-def test_rounds_that_count_cycles_are_fewer_in_an_emulator(tmp_path):
-    test = one(tmp_path, GOOD)
-    assert test.step(inside=False).args["patches"] == []
-    ((before, after),) = test.step(inside=True).args["patches"]
-    # cmp rdx, imm32: REX.W 81 /7 id, with rdx as its operand.
-    assert bytes.fromhex(before) == b"\x48\x81\xfa" + (2**30 - 1).to_bytes(4, "little")
-    assert bytes.fromhex(after) == b"\x48\x81\xfa" + (2**20 - 1).to_bytes(4, "little")
+def test_what_stands_for_rounds_and_the_port_is_shorter_in_an_emulator(tmp_path):
+    """cmp rdx, imm32 is REX.W 81 /7 id; in al, dx; test al, imm8; jz rel8 are EC, A8 and 74 (SDM vol. 2)."""
+    code = b"\x48\x81\xfa" + (2**30 - 1).to_bytes(4, "little") + b"\xec\xa8\x20\x74\xfb"
+    config = "[rounds]\nfile = vmexit.flat\n[others]\nfile = other.flat\n"
+    image = images.elf(images.MULTIBOOT + code)
+    rounds, others = read_tree(tree(tmp_path, {"vmexit.flat": image, "other.flat": image}, config))
+    port = [103, "b020906690"]  # mov al, 0x20 is B0 20; 90 and 66 90 do nothing
+    assert rounds.step(inside=True).args["patches"] == [port, [99, (2**20 - 1).to_bytes(4, "little").hex()]]
+    assert others.step(inside=True).args["patches"] == [port]
+    assert rounds.step(inside=False).args["patches"] == []
+
+
+@pytest.mark.parametrize(("inside", "args"), [(True, "100000 0"), (False, "10000000 0")])
+def test_rounds_in_arguments_are_fewer_in_an_emulator(tmp_path, inside, args):
+    config = "[clock]\nfile = kvmclock_test.flat\ntest_args = 10000000 0\n"
+    (test,) = read_tree(tree(tmp_path, {"kvmclock_test.flat": GOOD}, config))
+    assert test.step(inside=inside).args["args"] == args
+
+
+def test_what_looks_for_firmware_is_skipped(tmp_path):
+    timer = "[timer]\nfile = vmexit.flat\ntest_args = inl_from_pmtimer\n"
+    config = f"[sleep]\nfile = s3.flat\n{timer}[cpuid]\nfile = vmexit.flat\n"
+    tests = read_tree(tree(tmp_path, {"s3.flat": GOOD, "vmexit.flat": GOOD}, config))
+    assert ["ACPI" in test.missing for test in tests] == [True, True, False]

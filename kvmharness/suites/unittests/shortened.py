@@ -1,0 +1,40 @@
+"""What is made shorter about a test when it runs in an emulated host, which does in a second what a real one does in a
+fiftieth of it. Nothing that a test checks is changed: how often something is timed, and how a byte is sent.
+"""
+
+import re
+
+Patch = tuple[int, bytes]
+"""An offset in the file, and what stands there instead."""
+
+# in al, dx; test al, 0x20; jz BACK: the port here is always ready, and to ask it costs an exit a byte.
+_ASKS_WHETHER_READY = re.compile(rb"\xec\xa8\x20\x74.", re.DOTALL)
+_READY = b"\xb0\x20\x90\x66\x90"  # mov al, 0x20; nop; nop
+# By image: where a 32-bit number of rounds stands, and how many do.
+_ROUNDS = {
+    # cmp rdx, imm32: rounds are doubled until they take 2^30 cycles.
+    "vmexit.flat": (re.compile(rb"(?<=\x48\x81\xfa)\xff\xff\xff\x3f"), (1 << 20) - 1),
+    # mov qword [rip + x], imm32: a million rounds, whose mean is printed.
+    "svm.flat": (re.compile(rb"(?<=\x48\xc7\x05....)\x40\x42\x0f\x00", re.DOTALL), 1000),
+}
+_ARGUMENTS = {"kvmclock_test.flat": ("10000000", "100000")}  # rounds, likewise
+
+
+def patches(name: str, data: bytes) -> tuple[Patch, ...]:
+    """What is written over an image.
+
+    Args:
+        name: of its file.
+        data: the file.
+    """
+    found = [(match.start(), _READY) for match in _ASKS_WHETHER_READY.finditer(data)]
+    if name in _ROUNDS:
+        pattern, rounds = _ROUNDS[name]
+        found += [(match.start(), rounds.to_bytes(4, "little")) for match in pattern.finditer(data)]
+    return tuple(found)
+
+
+def arguments(name: str, args: str) -> str:
+    """A test's command line."""
+    many, few = _ARGUMENTS.get(name, ("", ""))
+    return args.replace(many, few) if many else args
