@@ -1,8 +1,10 @@
-"""The litmus tests of a validation: all named ones and two random ones, under every variant that is judged."""
+"""The batteries of a validation, under every variant that is judged: litmus tests, all named ones and two random ones,
+and suites that others wrote."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 
+from kvmharness.cells.params import Params
 from kvmharness.cells.surroundings import Surroundings
 from kvmharness.kvm.nested import find_vendor
 from kvmharness.lab.job import Machine, StepFailedError
@@ -12,10 +14,12 @@ from kvmharness.litmus.named.all import every
 from kvmharness.litmus.needs import offers
 from kvmharness.litmus.program import Program
 from kvmharness.results.record import Record
+from kvmharness.results.tests import TestResult
 from kvmharness.validation.campaign import Variant
 from kvmharness.validation.litmus import OnTest, Tested, run_litmus, settings
 from kvmharness.validation.prepare import Built
 from kvmharness.validation.probing import surroundings_of
+from kvmharness.validation.suites import TestsFor, run_suites
 from kvmharness.validation.validate import MachineFor
 from kvmharness.vendors.known import by_asid
 
@@ -28,7 +32,7 @@ def with_litmus(record: Record, built: Built, machine_for: MachineFor, on_test: 
     """The record of what was measured, with litmus tests under the same variants.
 
     Args:
-        record: of the measured cells.
+        record: of the measured cells; tests that it has already are not run again.
         built: what they ran on.
         machine_for: makes the host for a kernel.
         on_test: takes each result as it comes.
@@ -39,29 +43,71 @@ def with_litmus(record: Record, built: Built, machine_for: MachineFor, on_test: 
     module = record.host.get("vendor_module")
     if module is None:
         return record
+    groups = _groups(record, built, machine_for)
+    tested = [found for machine, group in groups if (found := _run(machine, group, str(module), record.tests, on_test))]
+    return _with(record, tested)
+
+
+def with_suites(
+    record: Record,
+    built: Built,
+    machine_for: MachineFor,
+    tests_for: TestsFor,
+    settings: Sequence[Params],
+    on_test: OnTest,
+) -> Record:
+    """The record of what was measured, with tests of suites under the same variants.
+
+    Args:
+        record, built, machine_for, on_test: as for :func:`with_litmus`.
+        tests_for: the tests for a variant.
+        settings: parameters to load modules with.
+
+    Raises:
+        LostMachineError, StepFailedError: as :func:`kvmharness.validation.suites.run_suites`.
+    """
+    groups = _groups(record, built, machine_for)
+    results, tested = list(record.tests), []
+    for machine, group in groups:
+        base = groups[0][1][0].id.name
+        tested.append(run_suites(machine, group, settings, tests_for, on_test, known=results, base=base))
+        results += tested[-1].tests
+    return _with(record, tested)
+
+
+def _groups(record: Record, built: Built, machine_for: MachineFor) -> list[tuple[Machine, Sequence[Variant]]]:
+    """The variants that are judged, by the kernel that they run under."""
     lost = {loss.variant for loss in record.losses}
     judged = [each for each in built.variants if each.id.name in built.subject.prefixes and each.id.name not in lost]
-    groups = [(machine_for(built.kernels[group[0].id.name]), group) for group in _groups(judged, built)]
-    tested = [found for machine, group in groups if (found := _run(machine, group, str(module), on_test))]
-    tests = tuple(test for each in tested for test in each.tests)
+    groups = [judged] if built.one_boot else [[variant] for variant in judged]
+    return [(machine_for(built.kernels[group[0].id.name]), group) for group in groups if group]
+
+
+def _with(record: Record, tested: Sequence[Tested]) -> Record:
     logs = tuple(log for each in tested for log in each.logs)
-    dmesg = (*record.dmesg, *(line for log in logs for line in log.lines))
-    return replace(record, tests=tests, logs=(*record.logs, *logs), dmesg=dmesg)
+    new = [test for each in tested for test in each.tests]
+    names = {(test.battery, test.variant, test.label) for test in new}
+    kept = [test for test in record.tests if (test.battery, test.variant, test.label) not in names]
+    return replace(
+        record,
+        tests=(*kept, *new),
+        logs=(*record.logs, *logs),
+        dmesg=(*record.dmesg, *(line for log in logs for line in log.lines)),
+    )
 
 
-def _groups(variants: Sequence[Variant], built: Built) -> list[Sequence[Variant]]:
-    """Variants that the same kernel can run."""
-    if built.one_boot:
-        return [variants] if variants else []
-    return [[variant] for variant in variants]
-
-
-def _run(machine: Machine, variants: Sequence[Variant], vendor_module: str, on_test: OnTest) -> Tested | None:
+def _run(
+    machine: Machine,
+    variants: Sequence[Variant],
+    vendor_module: str,
+    known: Sequence[TestResult],
+    on_test: OnTest,
+) -> Tested | None:
     modules = variants[0].modules
     chosen = settings(vendor_module, parameters.of_modules(modules))
     try:
         there = surroundings_of(machine, modules, chosen)[chosen[0]]  # which the tests are planned for, too
-        return run_litmus(machine, variants, chosen, (*every(), *_random(there)), on_test)
+        return run_litmus(machine, variants, chosen, (*every(), *_random(there)), on_test, known=known)
     except StepFailedError:  # modules that do not load: the cells have said so
         return None
 

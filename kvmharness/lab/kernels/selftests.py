@@ -1,201 +1,140 @@
-"""Linux' own KVM selftests, built statically from a kernel's tree and run in an emulated host, all in one boot.
+"""Linux' own KVM selftests, all of them, built from the very tree under test.
 
-They say whether KVM works in the emulated host at all, without anything of this package in between.
+They are linked with the C library that the interpreter is linked with too, so that an image has it already.
 """
 
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-from kvmharness.lab.events import Begin, End, Event, Failed, Output
-from kvmharness.lab.job import HangError, Job, KernelPanicError, Machine
-from kvmharness.lab.kernels.make import check_tools, make
+from kvmharness.lab.kernels.make import KernelBuildError, check_tools, make
 from kvmharness.lab.kernels.trees import Overlay, link_tree
-from kvmharness.lab.steps import Exec, Exited, Load
-from kvmharness.results.kernelwords import reports
 from kvmharness.system import cache
-from kvmharness.system.programs import Progress, disk_errors, silent
+from kvmharness.system.programs import Progress, disk_errors, run, silent
 
-# What touches nested VMX, and two that touch the registers without it.
-NESTED_VMX = (
-    "x86_64/state_test",
-    "x86_64/vmx_close_while_nested_test",
-    "x86_64/vmx_set_nested_state_test",
-    "x86_64/vmx_dirty_log_test",
-    "x86_64/set_sregs_test",
-    "x86_64/sync_regs_test",
+FOLDER = "tools/testing/selftests/kvm"
+# What they are made of, headers and Makefiles included: files, and folders with all that is in there.
+_SOURCES = (
+    *(FOLDER, "tools/testing/selftests/rseq", "tools/build", "tools/scripts", "tools/include", "tools/arch/x86"),
+    *("include/uapi", "arch/x86/include/uapi", "arch/x86/entry/syscalls"),
+    *(f"tools/testing/selftests/{name}" for name in ("lib.mk", "kselftest.h", "kselftest_harness.h", "cgroup")),
 )
-_FOLDER = "tools/testing/selftests/kvm"
-# Folders that `make headers` and the tests' own Makefile write to.
-_OWN_FOLDERS = ("usr", "scripts", "include/generated", "arch/x86/include/generated")
-_NOTHING_ADDED: Mapping[str, str] = MappingProxyType({})
-_FIRST_TEST = re.compile(r"^TEST_GEN_PROGS_x86_64 \+?= .*\n", re.MULTILINE)
+# Folders that `make headers` and the tests' own Makefile write to, or find the tree by.
+_OWN_FOLDERS = ("usr", "scripts", "include/generated", "arch/x86/include/generated", FOLDER)
+_UNCHANGED: Overlay = MappingProxyType({})
+_LIST = "--eval=kvmharness-tests: ; @echo $(TEST_GEN_PROGS)"
+_TELLING = re.compile(r"[\w.-]+:\d+:(?:\d+:)? .*(?:error: |undefined reference).*")
 _BUILD_TIMEOUT_S = 600.0
-# Source: tools/testing/selftests/kselftest.h, KSFT_SKIP.
-_SKIP_STATUS = 4
+_KEPT = 16
 
 
-@dataclass(slots=True)
-class Selftest:
-    """How one selftest ended.
+@dataclass(frozen=True, slots=True)
+class Selftests:
+    """What came of building them.
 
     Attributes:
-        name: as in the kernel's tree.
-        outcome: ``pass``, ``skip``, ``fail``, ``panic`` or ``hang``.
-        reason: for a skip or a failure: exit status, signal or time-out.
-        output: what it printed.
+        binaries: by name, as in the kernel's tree: ``x86_64/smm_test``.
+        missing: why one does not build, by name.
     """
 
-    name: str
-    outcome: str = "fail"
-    reason: str = "did not run"
-    output: str = field(default="", repr=False)
+    binaries: Mapping[str, Path]
+    missing: Mapping[str, str] = field(default_factory=dict)
 
 
-def build(
-    tree: Path,
-    names: Sequence[str] = NESTED_VMX,
-    *,
-    added: Mapping[str, str] = _NOTHING_ADDED,
-    progress: Progress = silent,
-) -> dict[str, Path]:
-    """Build selftests statically; cached.
+def build(tree: Path, overlay: Overlay = _UNCHANGED, *, progress: Progress = silent) -> Selftests:
+    """Builds all selftests for this architecture; cached by what they are made of.
 
     Args:
         tree: :attr:`kvmharness.lab.kernels.build.Kernel.tree`; not written to.
-        names: relative to the kernel's folder of KVM selftests.
-        added: C sources of some of them that the tree does not have.
+        overlay: files that a variant changes: those that selftests are made of are taken from there.
+        progress: takes a line about once a second.
 
     Returns:
-        The binary of each name.
+        Those that build, and those that do not, with the compiler's first word about it.
 
     Raises:
-        KernelBuildError, MissingToolError, DiskFullError.
+        KernelBuildError: the tree's headers or its list of tests cannot be made.
+        MissingToolError, DiskFullError.
     """
-    key = cache.digest(tree.parent.name, list(names), *([dict(added)] if added else []))
+    changed = {path: data for path, data in overlay.items() if path.startswith(_SOURCES)}
 
     def fill(folder: Path) -> None:
         check_tools()
         farm = folder / "tree"
-        link_tree(tree, farm, _with(tree, added), _OWN_FOLDERS)
-        make(farm, "headers", what="kernel headers", progress=progress, timeout_s=_BUILD_TIMEOUT_S)
+        link_tree(tree, farm, changed, tuple(path for path in _OWN_FOLDERS if (tree / path).is_dir()))
+        _make(farm, "headers", what="kernel headers", progress=progress)
         output = folder / "out"
         with disk_errors(output):
             output.mkdir()
-        targets = [f"{output}/{name}" for name in names]
-        # The Makefile adds to what these variables hold already; on its command line they would replace its own.
-        make(
-            farm / _FOLDER,
-            f"OUTPUT={output}",
-            *targets,
-            what="KVM selftests",
-            progress=progress,
-            timeout_s=_BUILD_TIMEOUT_S,
-            env={"LDFLAGS": "-static", "CFLAGS": "-Wno-error"},
-        )
-        for name in names:
+        names = _names(farm / FOLDER, output)
+        missing = _build(farm / FOLDER, output, names, progress)
+        for name in names.difference(missing):
             place = folder / "bin" / name
             place.parent.mkdir(parents=True, exist_ok=True)
             (output / name).rename(place)
+        (folder / "missing.json").write_text(json.dumps(missing))
 
-    folder = cache.folder_entry("selftests", key, fill, progress)
-    return {name: folder / "bin" / name for name in names}
-
-
-def _with(tree: Path, added: Mapping[str, str]) -> Overlay:
-    """The tree's files that change when tests are added: their sources, and the Makefile, which must name them."""
-    if not added:
-        return {}
-    makefile = (tree / _FOLDER / "Makefile").read_text("utf-8")
-    lines = "".join(f"TEST_GEN_PROGS_x86_64 += {name}\n" for name in added)
-    listed = _FIRST_TEST.sub(lambda first: first[0] + lines, makefile, count=1)
-    sources = {f"{_FOLDER}/{name}.c": text.encode() for name, text in added.items()}
-    return {f"{_FOLDER}/Makefile": listed.encode(), **sources}
+    folder = cache.folder_entry("selftests", cache.digest(3, *_content(tree, changed)), fill, progress)
+    cache.keep_newest("selftests", _KEPT)
+    built = {str(path.relative_to(folder / "bin")): path for path in (folder / "bin").rglob("*") if path.is_file()}
+    return Selftests(dict(sorted(built.items())), json.loads((folder / "missing.json").read_text()))
 
 
-def run(
-    machine: Machine,
-    binaries: Mapping[str, Path],
-    modules: Path,
-    *,
-    params: Mapping[str, str] | None = None,
-    test_timeout_s: float = 120.0,
-) -> list[Selftest]:
-    """Runs selftests in order, in one boot if none of them takes the host down.
-
-    Args:
-        modules: KVM's modules for the machine's kernel; loaded with nested=1.
-        params: more module parameters.
-        test_timeout_s: for each test, in seconds of the emulated clock.
-
-    A test that takes the host down has that for its outcome, and the others go on in a new boot.
-
-    Raises:
-        StepFailedError: the modules do not load.
-        LostMachineError: the host was lost for reasons of its own.
-    """
-    results = {name: Selftest(name) for name in binaries}
-    left = list(binaries)
-    while left:
-        begun: list[str] = []
-        try:
-            _boot(machine, {name: binaries[name] for name in left}, modules, params, test_timeout_s, results, begun)
-        except (KernelPanicError, HangError) as error:
-            if not begun:
-                raise
-            test = results[begun[-1]]
-            test.outcome = "panic" if isinstance(error, KernelPanicError) else "hang"
-            test.reason = next((each.headline for each in reports(error.console)), str(error))
-            left = left[len(begun) :]
-        else:
-            left = []
-    return list(results.values())
+def _names(where: Path, output: Path) -> set[str]:
+    """The tests that the tree's own Makefile lists."""
+    listed = run(["make", "-s", f"OUTPUT={output}", _LIST, "kvmharness-tests"], cwd=where).decode()
+    return {path.removeprefix(f"{output}/") for path in listed.split()}
 
 
-def _boot(
-    machine: Machine,
-    binaries: Mapping[str, Path],
-    modules: Path,
-    params: Mapping[str, str] | None,
-    test_timeout_s: float,
-    results: Mapping[str, Selftest],
-    begun: list[str],
-) -> None:
-    """Runs selftests in one boot; those that begin are noted, in order."""
-    names = list(binaries)
+def _build(where: Path, output: Path, names: set[str], progress: Progress) -> dict[str, str]:
+    """Builds them; why one does not build, by its name."""
 
-    def note(event: Event) -> None:
-        match event:
-            case Begin(step=number) if number:
-                begun.append(names[number - 1])
-            case Output():
-                results[names[event.step - 1]].output += event.text
-            case Failed(step=number) if number:
-                results[names[number - 1]].reason = event.message
-            case End(result=Exited() as ended):
-                test = results[names[event.step - 1]]
-                test.outcome, test.reason = _judge(ended)
+    def make_them(*chosen: str) -> None:
+        # The Makefile adds to what these variables hold already; on its command line they would replace its own.
+        env = {"LDFLAGS": "-s", "CFLAGS": "-Wno-error"}
+        targets = [f"{output}/{name}" for name in chosen]
+        _make(where, "-k", f"OUTPUT={output}", *targets, what="KVM selftests", progress=progress, env=env)
 
-    job = Job(
-        steps=(
-            Load("stock", dict(params or {})),
-            *(Exec((f"/selftests/{name}",), timeout_s=test_timeout_s) for name in names),
-        ),
-        files={f"selftests/{name}": path for name, path in binaries.items()},
-        modules={"stock": modules},
-        timeout_s=60 + test_timeout_s * len(names),
-    )
-    machine.run(job, note)
+    try:
+        make_them(*sorted(names))
+    except KernelBuildError as error:
+        missing = sorted(name for name in names if not (output / name).is_file())
+        if len(missing) == len(names):  # it is no test's own fault
+            return dict.fromkeys(missing, _first_word(error))
+        why: dict[str, str] = {}
+        for name in missing:
+            try:
+                make_them(name)
+            except KernelBuildError as own:
+                why[name] = _first_word(own)
+        return why
+    return {}
 
 
-def _judge(ended: Exited) -> tuple[str, str]:
-    """(outcome, reason) of a test."""
-    if ended.timed_out:
-        return "fail", "timed out"
-    if ended.signal is not None:
-        return "fail", f"ended by {ended.signal}"
-    if ended.status == 0:
-        return "pass", ""
-    return ("skip" if ended.status == _SKIP_STATUS else "fail"), f"exit status {ended.status}"
+def _make(where: Path, *targets: str, what: str, progress: Progress, env: Mapping[str, str] | None = None) -> None:
+    make(where, *targets, what=what, progress=progress, timeout_s=_BUILD_TIMEOUT_S, env=env)
+
+
+def _first_word(error: KernelBuildError) -> str:
+    found = (match for line in error.lines if (match := _TELLING.search(line)))
+    return f"it does not build: {next((match[0] for match in found), str(error).partition(chr(10))[0])}"
+
+
+def _content(tree: Path, changed: Overlay) -> Iterator[object]:
+    """What they are made of: a name and a hash of each file."""
+    files = {str(path.relative_to(tree)): path for path in _files(tree)}
+    for name in sorted({*files, *changed}):
+        data = changed[name] if name in changed else files[name].read_bytes()
+        if data is not None:
+            yield name
+            yield cache.digest(data)
+
+
+def _files(tree: Path) -> Iterator[Path]:
+    for source in _SOURCES:
+        place = tree / source
+        found = sorted(place.rglob("*")) if place.is_dir() else [place]
+        yield from (path for path in found if path.is_file() and path.suffix not in (".o", ".cmd", ".a", ".d"))

@@ -28,6 +28,7 @@ _PANIC = "Kernel panic - not syncing"
 # The last line of a panic; it may not come, when the console itself is what broke.
 _PANIC_END = "---[ end Kernel panic"
 _PANIC_WAIT_S = 3.0
+_BOOT_S = 60.0  # a host that is not up yet may be silent for this long, whatever the job says
 
 
 class Console:
@@ -118,7 +119,8 @@ class _Limits:
 
     def __init__(self, timeout_s: float, silence_s: float | None) -> None:
         self._timeout_s, self._silence_s = timeout_s, silence_s
-        self._started = self._heard = time.monotonic()
+        self._started = time.monotonic()
+        self._heard = self._started + max(0.0, _BOOT_S - (silence_s or 0.0))
 
     def heard(self) -> None:
         """An event has come."""

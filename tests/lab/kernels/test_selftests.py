@@ -1,71 +1,76 @@
-"""Selftests on a machine that is only pretended: one that takes the host down costs a boot, and is named."""
-
-from pathlib import Path
+"""Building a tree's selftests: a small tree that is made like the kernel's stands for it."""
 
 import pytest
 
-from kvmharness.lab.events import Begin, Bye, End, Hello, Output
-from kvmharness.lab.job import HangError, KernelPanicError
-from kvmharness.lab.kernels.selftests import run
-from kvmharness.lab.steps import Exited, Load
+from kvmharness.lab.kernels import selftests
+from kvmharness.lab.kernels.make import KernelBuildError
+from kvmharness.lab.kernels.selftests import FOLDER
+from kvmharness.system.packages import KERNEL_TOOLS, missing
 
-BINARIES = {name: Path(f"/{name}") for name in ("first", "second", "third")}
+pytestmark = pytest.mark.skipif(bool(missing(KERNEL_TOOLS)), reason="what builds kernels is not installed")
 
-
-class Host:
-    """Does what each test is said to do: an exit status, or an error that ends the host."""
-
-    def __init__(self, **tests):
-        self.tests, self.boots = tests, []
-
-    def run(self, job, on_event):
-        names = [step.argv[0].rpartition("/")[2] for step in job.steps if not isinstance(step, Load)]
-        self.boots.append(names)
-        on_event(Hello("3.11", 1))
-        on_event(Begin(0))
-        on_event(End(0, ("kvm",)))
-        for number, name in enumerate(names, 1):
-            on_event(Begin(number))
-            on_event(Output(number, f"{name} runs\n"))
-            if isinstance(self.tests[name], Exception):
-                raise self.tests[name]
-            on_event(End(number, Exited(self.tests[name], None, False)))
-        on_event(Bye())
+GOOD = "#include <answer.h>\nint main(void) { return ANSWER; }\n"
+MAKEFILE = """\
+TEST_GEN_PROGS := $(patsubst %,$(OUTPUT)/%,x86_64/first second)
+selfdir = $(realpath $(dir $(lastword $(MAKEFILE_LIST))))
+$(TEST_GEN_PROGS): $(OUTPUT)/%: %.c
+\tmkdir -p $(dir $@) && $(CC) $(CFLAGS) -I$(selfdir)/../../../include $(LDFLAGS) $< -o $@
+"""
+FILES = {
+    "Makefile": "headers:\n\t@mkdir -p usr && echo made >usr/headers\n",
+    "usr/Makefile": "",
+    "scripts/Makefile": "",
+    "tools/include/answer.h": "#define ANSWER 0\n",
+    f"{FOLDER}/Makefile": MAKEFILE,
+    f"{FOLDER}/x86_64/first.c": GOOD,
+    f"{FOLDER}/second.c": GOOD,
+    "arch/x86/kvm/x86.c": "",
+}
 
 
-def outcomes(host):
-    return [(test.name, test.outcome, test.reason) for test in run(host, BINARIES, Path("/modules"))]
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for name, text in FILES.items():
+        place = tmp_path / "tree" / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text)
+    return tmp_path / "tree"
 
 
-def test_all_in_one_boot():
-    host = Host(first=0, second=4, third=254)
-    assert outcomes(host) == [
-        ("first", "pass", ""),
-        ("second", "skip", "exit status 4"),
-        ("third", "fail", "exit status 254"),
-    ]
-    assert len(host.boots) == 1
+def test_all_that_the_makefile_lists_are_built_and_the_tree_is_not_touched(tree):
+    before = sorted(tree.rglob("*"))
+    built = selftests.build(tree)
+    assert list(built.binaries) == ["second", "x86_64/first"]
+    assert not built.missing
+    assert sorted(tree.rglob("*")) == before
 
 
-@pytest.mark.parametrize(
-    ("error", "outcome", "reason"),
-    [
-        (KernelPanicError("panicked", console=("[ 1.0] BUG: bad thing",)), "panic", "BUG: bad thing"),
-        (HangError("silent for 9 s"), "hang", "silent for 9 s"),
-    ],
-)
-def test_the_others_go_on_in_a_new_boot(error, outcome, reason):
-    host = Host(first=0, second=error, third=0)
-    found = run(host, BINARIES, Path("/modules"))
-    assert [(test.outcome, test.reason) for test in found] == [("pass", ""), (outcome, reason), ("pass", "")]
-    assert found[1].output == "second runs\n"
-    assert host.boots == [["first", "second", "third"], ["third"]]
+def test_one_that_does_not_build_says_why_and_the_others_are_there(tree):
+    (tree / FOLDER / "second.c").write_text("int main(void) { return nothing; }\n")
+    built = selftests.build(tree)
+    assert list(built.binaries) == ["x86_64/first"]
+    assert built.missing["second"].startswith("it does not build: second.c:1:25: error: ")
+    assert "nothing" in built.missing["second"]
 
 
-def test_a_host_that_dies_before_any_test_is_lost():
-    class Dead:
-        def run(self, job, on_event):
-            raise KernelPanicError("panicked")
+def test_what_a_variant_changes_reaches_them(tree):
+    stock = selftests.build(tree)
+    changed = selftests.build(tree, {"tools/include/answer.h": b"#error not here\n"})
+    assert not changed.binaries
+    assert changed.missing["second"] == changed.missing["x86_64/first"]
+    assert "#error not here" in changed.missing["second"]
+    removed = selftests.build(tree, {f"{FOLDER}/second.c": None})
+    assert list(removed.binaries) == ["x86_64/first"]
+    assert selftests.build(tree) == stock
 
-    with pytest.raises(KernelPanicError):
-        run(Dead(), BINARIES, Path("/modules"))
+
+def test_a_variant_that_changes_no_selftest_has_the_same_ones(tree):
+    overlay = {"arch/x86/kvm/x86.c": b"int changed;\n"}
+    assert selftests.build(tree, overlay) == selftests.build(tree)
+
+
+def test_a_tree_whose_headers_cannot_be_made_is_an_error(tree):
+    (tree / "Makefile").write_text("headers:\n\tfalse\n")
+    with pytest.raises(KernelBuildError, match="kernel headers: make failed"):
+        selftests.build(tree)
