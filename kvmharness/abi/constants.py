@@ -23,6 +23,7 @@ class Cap(IntEnum):
     NR_VCPUS = 9  # recommended number of vCPUs a VM
     NR_MEMSLOTS = 10
     MP_STATE = 14
+    COALESCED_MMIO = 15  # the page, of what a vCPU shares, that the ring is in
     SYNC_MMU = 16
     DESTROY_MEMORY_REGION_WORKS = 21
     USER_NMI = 22
@@ -67,6 +68,7 @@ class Cap(IntEnum):
     X86_DISABLE_EXITS = 143
     GET_MSR_FEATURES = 153
     NESTED_STATE = 157
+    COALESCED_PIO = 162
     EXCEPTION_PAYLOAD = 164
     MANUAL_DIRTY_LOG_PROTECT2 = 168
     PMU_EVENT_FILTER = 173

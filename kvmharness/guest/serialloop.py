@@ -7,11 +7,12 @@ and every other exit, is for Python to see.
 from typing import Any
 
 from kvmharness.abi.binding import address_of, ffi, ioctl_value
-from kvmharness.abi.constants import ExitReason, IoDirection
+from kvmharness.abi.constants import Cap, ExitReason, IoDirection
 from kvmharness.guest.loopcontext import KVM_RUN, REASONS, SERIAL_READY, Context
 from kvmharness.guest.runloop import WORD_BYTES, RunLoop
 from kvmharness.kvm.exits import Exit, IoExit
 from kvmharness.kvm.vcpu import Vcpu
+from kvmharness.kvm.vm import Vm
 
 COM1 = 0x3F8
 """The data register of the first serial port of a PC; its line status register is five further."""
@@ -26,22 +27,27 @@ class SerialLoop(RunLoop):
     Args:
         vcpu: its owner keeps it open.
         code: the assembled loop, see :func:`kvmharness.guest.shipped.serial_loop`; None for Python's.
+        coalesced: the kernel keeps what is sent, see :meth:`kvmharness.kvm.vm.Vm.coalesce_port`; there is an exit only
+            where it has no room for another byte.
     """
 
-    def __init__(self, vcpu: Vcpu, code: bytes | None) -> None:
+    def __init__(self, vcpu: Vcpu, code: bytes | None, *, coalesced: bool = False) -> None:
         super().__init__(vcpu, code)
+        self._coalesced = coalesced
         self._buffer: Any = ffi.new("char[]", _BUFFER_BYTES)
         self._start = address_of(self._buffer)
         self._set(Context.SERIAL_NEXT, self._start)
-        self._set(Context.SERIAL_END, self._start + _BUFFER_BYTES)
+        # A byte that makes an exit comes behind those that the kernel has kept by then, and before any later one.
+        self._set(Context.SERIAL_END, self._start + (1 if coalesced else _BUFFER_BYTES))
         self._set(Context.SERIAL_DATA_OUT, _access(IoDirection.OUT, COM1))
         self._set(Context.SERIAL_STATUS_IN, _access(IoDirection.IN, _LINE_STATUS))
 
     def printed(self) -> bytes:
         """What the guest has printed since this was asked last; after an exit that is :func:`printing`, to be asked."""
+        kept = self.vcpu.coalesced() if self._coalesced else b""
         used = self._get(Context.SERIAL_NEXT) - self._start
         self._set(Context.SERIAL_NEXT, self._start)
-        return bytes(ffi.buffer(self._buffer, used))
+        return kept + bytes(ffi.buffer(self._buffer, used))
 
     def _run_in_python(self) -> int:
         """The statements of ``serial_loop.asm``, one for one."""
@@ -79,3 +85,10 @@ def printing(exit_: Exit) -> bool:
 def _access(direction: IoDirection, port: int) -> int:
     """The first word of ``kvm_run.io``, of an access to one byte."""
     return direction | 1 << 8 | port << 16 | 1 << 32
+
+
+def coalesce(vm: Vm) -> bool:
+    """Has the kernel keep what is sent to the port, where it can; whether it does."""
+    if able := bool(vm.check_extension(Cap.COALESCED_PIO)):
+        vm.coalesce_port(COM1)
+    return able

@@ -5,7 +5,7 @@ from functools import cache
 from typing import Any
 
 from kvmharness.abi.binding import IOCTLS, VCPU, Fd, ffi, ioctl, ioctl_error, ioctl_value, lib
-from kvmharness.abi.constants import ExitReason, IoDirection
+from kvmharness.abi.constants import PAGE_BYTES, Cap, ExitReason, IoDirection
 from kvmharness.kvm.device import Device
 from kvmharness.kvm.exits import Exit, IntrExit, decode
 from kvmharness.kvm.resources import FdHolder, Mapping, Owner
@@ -15,6 +15,10 @@ _KVM_RUN = IOCTLS["KVM_RUN"]
 _RUN_NUMBER = _KVM_RUN.number
 _PROT, _SHARED = lib.PROT_READ | lib.PROT_WRITE, lib.MAP_SHARED
 _run_pointer = ffi.typeof("struct kvm_run *")
+_ring_pointer = ffi.typeof("struct kvm_coalesced_mmio_ring *")
+_ENTRY_BYTES = ffi.sizeof("struct kvm_coalesced_mmio")
+_ENTRY_DATA = ffi.offsetof("struct kvm_coalesced_mmio", "data")
+_RING_ENTRIES = (PAGE_BYTES - ffi.sizeof("struct kvm_coalesced_mmio_ring")) // _ENTRY_BYTES
 
 
 @cache
@@ -113,6 +117,23 @@ class Vcpu(VcpuState, Owner):
         if len(data) != run.mmio.len:
             raise ValueError(f"{len(data)} bytes for an MMIO read of {run.mmio.len}")
         ffi.memmove(run.mmio.data, data, len(data))
+
+    def coalesced(self) -> bytes:
+        """The bytes that guests wrote to coalesced ports since this was asked last, in order, of all vCPUs of the VM.
+
+        For ports of one byte. Where several vCPUs run, one thread may ask at a time.
+        Source: api.rst, "KVM_(UN)REGISTER_COALESCED_MMIO"; linux/kvm.h, struct kvm_coalesced_mmio_ring.
+        """
+        page = self.kvm.check_extension(Cap.COALESCED_MMIO)
+        ring = ffi.cast(_ring_pointer, self._mapping.address + page * PAGE_BYTES)
+        first, last = ring.first, ring.last
+        if first == last:
+            return b""
+        entries = bytes(ffi.buffer(ring.coalesced_mmio, _RING_ENTRIES * _ENTRY_BYTES))
+        at, end = first * _ENTRY_BYTES, last * _ENTRY_BYTES
+        written = entries[at:end] if first < last else entries[at:] + entries[:end]
+        ring.first = last
+        return written[_ENTRY_DATA::_ENTRY_BYTES]
 
     def set_signal_mask(self, signals: int | None) -> None:
         """Which signals are blocked during KVM_RUN only.

@@ -158,6 +158,16 @@ class Vm(Owner):
         """Sets the level of an input of the interrupt controllers in the kernel: 1 asserts it, 0 takes it back."""
         ioctl(self.handle, IOCTLS["KVM_IRQ_LINE"], ffi.new("struct kvm_irq_level *", {"irq": irq, "level": level}))
 
+    def coalesce_port(self, port: int, size: int = 1) -> None:
+        """Has the kernel keep what guests write to ports, until :meth:`Vcpu.coalesced` asks or an exit is due anyway.
+
+        Args:
+            port: the first one.
+            size: how many. Needs KVM_CAP_COALESCED_PIO.
+        """
+        zone = ffi.new("struct kvm_coalesced_mmio_zone *", {"addr": port, "size": size, "pio": 1})
+        ioctl(self.handle, IOCTLS["KVM_REGISTER_COALESCED_MMIO"], zone)
+
     def set_tss_addr(self, gpa: int) -> None:
         """Three pages below 4 GiB, outside of all memslots, that Intel hosts need for real mode."""
         ioctl(self.handle, IOCTLS["KVM_SET_TSS_ADDR"], gpa)

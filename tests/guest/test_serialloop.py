@@ -3,7 +3,7 @@
 import pytest
 
 from kvmharness.abi.constants import ExitReason, IoDirection
-from kvmharness.guest.serialloop import COM1, SerialLoop, printing
+from kvmharness.guest.serialloop import COM1, SerialLoop, coalesce, printing
 from kvmharness.guest.shipped import serial_loop
 from kvmharness.guest.watchdog import Watchdog
 from kvmharness.kvm.exits import HltExit, IoExit
@@ -73,3 +73,30 @@ def test_any_other_access_is_pythons(code, instruction, expected):
     seen, _ = run(f"entry: mov eax, 0x4241\n {instruction}\n hlt", 0, code)
     assert seen == [(expected, b""), (HltExit(), b"")]
     assert not printing(expected)
+
+
+@both_loops
+@pytest.mark.parametrize("length", [3, 170, 171, 600])
+def test_what_the_kernel_keeps_comes_in_order(code, length):
+    """The ring has (4096 - 8) / 24 entries: 170, one of which stays free; a byte that finds none makes an exit."""
+    source = f"""
+    entry:  mov ecx, {length:#x}
+            mov edx, 0x3f8
+            mov eax, 0x41
+    again:  out dx, al
+            inc eax
+            and eax, 0x7f
+            loop again
+            hlt"""
+    with long_mode(source) as guest:
+        if not coalesce(guest.vm):
+            pytest.skip("this host's KVM does not coalesce ports")
+        loop = SerialLoop(guest.vcpu, code(), coalesced=True)
+        printed = b""
+        exit_ = None
+        with Watchdog(loop, 10):
+            while not isinstance(exit_, HltExit):
+                exit_ = loop.run()
+                printed += loop.printed()
+    assert printed == bytes((0x41 + number) & 0x7F for number in range(length))
+    assert loop.counts.get(ExitReason.IO, 0) == length // 170

@@ -52,6 +52,8 @@ struct kvm_irq_routing { __u32 nr; __u32 flags; struct kvm_irq_routing_entry ent
 struct kvm_msi { __u32 address_lo, address_hi, data, flags, devid; __u8 pad[12]; };
 struct kvm_irqfd { __u32 fd, gsi, flags, resamplefd; __u8 pad[16]; };
 struct kvm_ioeventfd { __u64 datamatch; __u64 addr; __u32 len; __s32 fd; __u32 flags; __u8 pad[36]; };
+struct kvm_coalesced_mmio { __u64 phys_addr; __u32 len; union { __u32 pad; __u32 pio; }; __u8 data[8]; };
+struct kvm_coalesced_mmio_ring { __u32 first, last; struct kvm_coalesced_mmio coalesced_mmio[]; };
 struct kvm_device_attr { __u32 flags; __u32 group; __u64 attr; __u64 addr; };
 
 struct kvm_translation {

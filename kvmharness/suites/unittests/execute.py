@@ -13,7 +13,7 @@ from time import monotonic
 from typing import Any
 
 from kvmharness.abi.errors import IoctlError
-from kvmharness.guest.serialloop import SerialLoop, printing
+from kvmharness.guest.serialloop import SerialLoop, coalesce, printing
 from kvmharness.guest.watchdog import SIGNAL, GuestHungError, Watchdog
 from kvmharness.kvm.exits import Exit, FailEntryExit, InternalErrorExit, IoExit, MmioExit, ShutdownExit
 from kvmharness.kvm.system import Kvm
@@ -85,6 +85,7 @@ class _Run:
         self._code = bytes.fromhex(wanted["serial_loop"]) or None
         self._timeout_s, self._bytes_max = float(wanted["timeout_s"]), int(wanted["bytes_max"])
         self._devices = Devices(vmm)
+        self._coalesced = coalesce(vmm.vm)
         self._lock = allocate_lock()  # of what stands below
         self._text: list[bytes] = []
         self._bytes = self._unsaid = 0
@@ -109,9 +110,9 @@ class _Run:
             for lock in started:
                 while not lock.acquire(timeout=_KICK_S):
                     self._stop()
+        self._say()
         if self._error is not None:
             raise self._error
-        self._say()
         states = [f"vCPU {number} was {state}" for number, state in sorted(self._states.items())]
         seconds = round(monotonic() - self._began, 3)
         self._emit({**self._end, "seconds": seconds, "bytes": self._bytes, "states": states})
@@ -141,7 +142,7 @@ class _Run:
                 self._over.release()
 
     def _thread(self, vcpu: Vcpu, finished: Any) -> None:
-        loop = SerialLoop(vcpu, self._code)
+        loop = SerialLoop(vcpu, self._code, coalesced=self._coalesced)
         try:
             with Watchdog(loop, self._timeout_s):
                 with self._lock:
@@ -159,7 +160,7 @@ class _Run:
             self._error = self._error or error
             self._finish({"ended": "stopped"})
         finally:
-            self._take(loop.printed())
+            self._take(loop)
             finished.release()
 
     def _serve(self, loop: SerialLoop) -> None:
@@ -171,7 +172,7 @@ class _Run:
                 raise
             return
         if printing(exit_):
-            self._take(loop.printed())
+            self._take(loop)
         elif isinstance(exit_, IoExit):
             if (code := self._devices.port(loop.vcpu, exit_)) is not None:
                 self._finish({"ended": "exit", "code": code})
@@ -182,10 +183,10 @@ class _Run:
         else:
             self._finish({"ended": "internal", "why": _told(exit_)})
 
-    def _take(self, printed: bytes) -> None:
-        if not printed:
-            return
+    def _take(self, loop: SerialLoop) -> None:
         with self._lock:
+            if not (printed := loop.printed()):
+                return
             self._text.append(printed)
             self._bytes += len(printed)
             self._unsaid += len(printed)
