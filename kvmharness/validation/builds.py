@@ -64,10 +64,10 @@ def build_checks(seen: Look, progress: Progress, tell: Tell) -> tuple[TestResult
         MissingToolError, DiskFullError.
     """
     variants = _variants(seen)
-    asked = _asked(seen, variants, progress)
-    if asked is None:
-        why = "the series changes more than KVM, and only KVM's modules are compiled in other ways"
-        return tuple(TestResult(BUILDS, WARNINGS, variant.name, outcome=SKIP, why=why) for variant in variants)
+    tree = _tree(seen, progress)
+    if isinstance(tree, str):
+        return tuple(TestResult(BUILDS, WARNINGS, variant.name, outcome=SKIP, why=tree) for variant in variants)
+    asked = _asked(seen.plan, variants, tree)
     found: list[TestResult] = []
     told: dict[str, list[Complaint]] = {variant.name: [] for variant in variants}
     for names, check in asked.checks:
@@ -89,16 +89,22 @@ def _variants(seen: Look) -> list[Variant]:
     return [none, *(prefixes or others)]
 
 
-def _asked(seen: Look, variants: Sequence[Variant], progress: Progress) -> _Asked | None:
-    """None when the series has files that a kernel's built tree lacks."""
+def _tree(seen: Look, progress: Progress) -> Path | str:
+    """The built tree of the kernel, or why there is none to compile in."""
     if isinstance(seen.source, build.Kernel):
         tree = seen.source.tree
+    elif stays_near_kvm(seen.series):
+        tree = build.kernel(seen.source, progress=progress).tree
     else:
-        tree = build.kernel(seen.source, progress=progress).tree if stays_near_kvm(seen.series) else None
-    if tree is None:
-        return None
+        return "the series changes more than KVM, and only KVM's modules are compiled in other ways"
+    if tree is None or not checks.is_configured(tree):
+        return f"{tree or 'a kernel that was given as it is'} is no built tree, and nothing can be compiled in it"
+    return tree
+
+
+def _asked(plan: Plan, variants: Sequence[Variant], tree: Path) -> _Asked:
     paths = sorted({path for each in variants for path in each.files if path.startswith(_COMPILED)})
-    changed = _changed(seen.plan, variants, paths)
+    changed = _changed(plan, variants, paths)
     headers = [path for path in changed if path.endswith(".h")]
     sources = {path for path in changed if path.startswith(KVM_FOLDERS) and path.endswith(".c")}
     sources.update(checks.users(tree, headers) if headers else ())

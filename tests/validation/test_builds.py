@@ -192,6 +192,13 @@ def test_what_is_outside_of_kvm_is_said_not_to_be_compiled(tree):
     assert ("p1", "W=1 outside of KVM") not in found
 
 
+def test_a_tree_that_was_not_built_is_said_to_be_none(tree):
+    (tree / "include/config/auto.conf").unlink()
+    found = outcomes(tree, (f"{KVM}/mmu/mmu.c", "two", "TWO"))
+    assert {key: each.outcome for key, each in found.items()} == {("none", "W=1"): SKIP, ("p1", "W=1"): SKIP}
+    assert "is no built tree" in found["p1", "W=1"].why
+
+
 def test_the_tree_stays_as_it_was(tree):
     before = {path: path.read_bytes() for path in tree.rglob("*") if path.is_file()}
     outcomes(tree, (f"{KVM}/mmu/mmu.c", "two", "TWO"))

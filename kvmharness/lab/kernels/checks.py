@@ -54,6 +54,11 @@ class Check:
         return ["W=1", *map(_object, self.sources)] if self.sources else ["modules"]
 
 
+def is_configured(tree: Path) -> bool:
+    """Whether a tree has what a build leaves there for the next one."""
+    return all((tree / path).is_file() for path in (_CONFIG, _HEADER, _KCONFIG))
+
+
 def options(tree: Path, names: Iterable[str]) -> dict[str, bool]:
     """Those of the options that KVM has in a kernel, and whether they are set in its built tree."""
     known = re.findall(r"^config\s+(\w+)", (tree / _KCONFIG).read_text("utf-8", "replace"), re.MULTILINE)
