@@ -26,3 +26,6 @@ KERNEL_LOGS = _DATA / "kernel-logs"
 
 LITMUS_FAULTS = _DATA / "litmus-faults"
 """Faults for the named litmus tests, for Linux 6.1, several in a file."""
+
+SUITE_FAULTS = _DATA / "suite-faults"
+"""Series with a fault each that a suite alone sees, for Linux 6.1, a folder each."""

@@ -16,7 +16,7 @@ from kvmharness.results.tests import FAIL, HANG, PASS, SELFTESTS, SKIP
 from kvmharness.suites.test import Line, Ran
 from kvmharness.suites.unittests.judge import steady
 
-TIMEOUT_S = 4.0
+TIMEOUT_S = 6.0
 _SKIP_STATUS = 4  # KSFT_SKIP
 _FOLDER = "selftests"
 # If memory runs out, it is the test that is to end, and not the agent.
@@ -62,16 +62,17 @@ class SelfTest:
         """One line."""
         output = tuple(line[:_LINE] for line in ran.output.splitlines())
         outcome, why = self._judged(ran, output)
-        told = () if outcome == PASS else (*output[-_LINES:], *ran.table)
+        told = () if outcome == PASS else (*output[-_LINES:], *filter(None, [ran.why]), *ran.table)
         return (Line(self.name, outcome, why, told),)
 
     def _judged(self, ran: Ran, output: Sequence[str]) -> tuple[str, str]:
+        if ran.lost == HANG or (ran.ended and ran.ended.timed_out):
+            # Whether that is seen from inside or from outside depends on what else goes on there.
+            return HANG, f"it did not end within {self.timeout_s:g} s"
         if ran.lost:
             return ran.lost, ran.why
         if ran.failed or ran.ended is None:
             return FAIL, ran.failed or "it did not run"
-        if ran.ended.timed_out:
-            return HANG, f"it did not end within {self.timeout_s:g} s"
         if ran.ended.status == 0:
             return PASS, ""
         if ran.ended.status == _SKIP_STATUS:

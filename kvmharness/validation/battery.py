@@ -9,12 +9,16 @@ from kvmharness.cells.surroundings import Surroundings
 from kvmharness.kvm.nested import find_vendor
 from kvmharness.lab.job import Machine, StepFailedError
 from kvmharness.lab.kernels import parameters
+from kvmharness.lab.kernels.selftests import build
 from kvmharness.litmus.hunt.generate import one
 from kvmharness.litmus.named.all import every
 from kvmharness.litmus.needs import offers
 from kvmharness.litmus.program import Program
 from kvmharness.results.record import Record
 from kvmharness.results.tests import TestResult
+from kvmharness.suites.selftests import selftests
+from kvmharness.suites.test import SuiteTest
+from kvmharness.system.programs import Progress, silent
 from kvmharness.validation.campaign import Variant
 from kvmharness.validation.litmus import OnTest, Tested, run_litmus, settings
 from kvmharness.validation.prepare import Built
@@ -73,6 +77,24 @@ def with_suites(
         tested.append(run_suites(machine, group, settings, tests_for, on_test, known=results, base=base))
         results += tested[-1].tests
     return _with(record, tested)
+
+
+def selftests_of(built: Built, progress: Progress = silent) -> TestsFor:
+    """Selftests for :func:`with_suites`: those of a variant's own tree, built when they are asked for.
+
+    Args:
+        built: the variants.
+        progress: takes a line about once a second while they are built.
+    """
+    changed = {variant.name: variant.files for variant in built.plan.variants}
+
+    def made(variant: Variant) -> Sequence[SuiteTest]:
+        tree = built.kernels[variant.id.name].tree
+        if tree is None:  # a kernel that was given as it is
+            return ()
+        return selftests(build(tree, changed[variant.id.name], progress=progress))
+
+    return made
 
 
 def _groups(record: Record, built: Built, machine_for: MachineFor) -> list[tuple[Machine, Sequence[Variant]]]:

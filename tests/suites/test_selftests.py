@@ -82,7 +82,10 @@ def test_other_ends(output, how, outcome, why):
 def test_a_host_that_is_lost_is_told_with_what_its_kernel_said():
     line = judged("begun\n", lost="panic", why="the kernel went down: Oops", table=("Oops: 0000", "RIP: bad"))
     assert (line.outcome, line.why) == ("panic", "the kernel went down: Oops")
-    assert line.output == ("begun", "Oops: 0000", "RIP: bad")
+    assert line.output == ("begun", "the kernel went down: Oops", "Oops: 0000", "RIP: bad")
+    line = judged("begun\n", lost="hang", why="the host hangs")
+    assert (line.outcome, line.why) == ("hang", "it did not end within 4 s")
+    assert line.output == ("begun", "the host hangs")
 
 
 def test_one_that_could_not_be_started_fails():

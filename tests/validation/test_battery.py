@@ -5,9 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from kvmharness.lab.kernels.selftests import Selftests
 from kvmharness.results.incidents import Loss
 from kvmharness.results.tests import LITMUS, SELFTESTS, TestResult
-from kvmharness.validation.battery import with_suites
+from kvmharness.validation.battery import selftests_of, with_suites
 from tests import builders
 from tests.machines import FakeMachine
 from tests.validation.campaigns import BOTH, NO_EPT, NONE
@@ -44,6 +45,20 @@ def test_neither_what_is_not_judged_nor_what_was_lost():
         heard = []
         with_suites(record, there, lambda kernel: FakeMachine(), lambda v: [Shell("a")], [()], heard.append)
         assert {test.variant for test in heard} == {"none"}
+
+
+def test_selftests_are_those_of_a_variant_s_own_tree(tmp_path, monkeypatch):
+    asked = []
+
+    def build(tree, overlay, *, progress):
+        asked.append((tree, overlay))
+        return Selftests({}, {"x": "it does not build"})
+
+    monkeypatch.setattr("kvmharness.validation.battery.build", build)
+    plan = SimpleNamespace(variants=(SimpleNamespace(name="both", files={"a": b"b"}),))
+    tests_for = selftests_of(SimpleNamespace(plan=plan, kernels={"both": SimpleNamespace(tree=tmp_path)}))
+    assert [test.name for test in tests_for(BOTH)] == ["x"]
+    assert asked == [(tmp_path, {"a": b"b"})]
 
 
 def test_what_the_record_has_stays_and_is_not_run_again():
