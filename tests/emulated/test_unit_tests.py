@@ -31,6 +31,7 @@ IMAGES = {
     "hangs": images.HANGS,
     "faults": images.TRIPLE_FAULT,
     "another": images.STARTS_ANOTHER,
+    "sieve": images.reporting("PASS: primes\n", 0),
     "last": images.reporting("PASS: still alive\n", 0),
 }
 SECTIONS = {"hangs": "timeout = 2", "another": "smp = 2"}
@@ -120,7 +121,8 @@ def test_another_processor_starts_where_that_works(folder):
     assert outcomes("svm:epyc", folder, "another") == {"another: another processor runs": PASS, "another": PASS}
 
 
-def test_and_is_not_tried_where_it_does_not(folder):
-    line = run("vmx:skylake", folder)["another"][0]["another"]
+@pytest.mark.parametrize("name", ["another", "sieve"])
+def test_what_keeps_a_host_from_running_is_not_tried(folder, name):
+    line = run("vmx:skylake", folder)[name][0][name]
     assert line.outcome == SKIP
     assert "Bochs" in line.why

@@ -104,6 +104,7 @@ class UnitTest:
                 "timeout_s": self.timeout_s,
                 "bytes_max": _BYTES_MAX,
                 "emulated": inside,
+                "without_interrupts": shortened.without_interrupts(self.path.name),
                 "serial_loop": serial_loop().hex(),
             },
         )

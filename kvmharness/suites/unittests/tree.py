@@ -48,7 +48,9 @@ def read_tree(path: Path, patterns: Sequence[str] = (), say: Progress = silent) 
         entries = [Entry(name.removesuffix(_SUFFIX), name) for name in images]
     if not images:
         what = "is not built: it has no .flat file" if entries else "holds neither unittests.cfg nor a .flat file"
-        raise UsageError(f"{folder} {what}", "In the tree, run ./configure and make.")
+        if any(folder.glob("*.efi")):
+            what = "is built for EFI, whose images are not run here"
+        raise UsageError(f"{folder} {what}", "In the tree, run ./configure (without --enable-efi) and make.")
     arch = _arch(folder.parent)
     known = {name: _image(folder / name) if name else "it names no image" for name in {e.file for e in entries}}
     tests = [_test(entry, folder, known[entry.file], arch, patterns) for entry in entries]

@@ -108,6 +108,7 @@ def test_notes_are_said_once_for_each_entry(tmp_path):
     ("images_there", "config", "why"),
     [
         ({}, "[a]\nfile = a.flat\n", "is not built: it has no .flat file"),
+        ({"a.efi": GOOD}, "[a]\nfile = a.flat\n", "is built for EFI"),
         ({}, None, "holds neither unittests.cfg nor a .flat file"),
     ],
 )
