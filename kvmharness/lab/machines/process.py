@@ -52,6 +52,18 @@ def started(
                 pipe.close()
 
 
+def used_s(pid: int) -> float:
+    """The processor time that a process of ours has used, in seconds; 0 where it is gone.
+
+    Source: Documentation/filesystems/proc.rst, table 1-4: utime and stime, in clock ticks.
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def last_words(folder: Path) -> str:
     """What a dead emulator said, and its guest's console, for a message."""
     texts = [path.read_text(errors="replace") for path in (folder / LOG, folder / "console") if path.exists()]

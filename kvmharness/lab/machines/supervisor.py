@@ -17,7 +17,7 @@ from kvmharness.errors import LostMachineError
 from kvmharness.lab.inside.frames import Decoder
 from kvmharness.lab.job import AGENT_ENDED, HangError, Job, KernelPanicError, OnEvent, ProtocolError
 from kvmharness.lab.jobrun import JobRun
-from kvmharness.lab.machines.process import LOG, started
+from kvmharness.lab.machines.process import LOG, started, used_s
 
 STOPPED: ContextVar[Callable[[], bool]] = ContextVar("STOPPED", default=lambda: False)
 """Says, in a thread that runs an emulator, whether that is to be stopped: Ctrl-C reaches the main thread only."""
@@ -28,7 +28,7 @@ _PANIC = "Kernel panic - not syncing"
 # The last line of a panic; it may not come, when the console itself is what broke.
 _PANIC_END = "---[ end Kernel panic"
 _PANIC_WAIT_S = 3.0
-_BOOT_S = 60.0  # a host that is not up yet may be silent for this long, whatever the job says
+_IDLE = 5  # so many times as long may an emulator be silent that does not even use the processor
 
 
 class Console:
@@ -104,7 +104,7 @@ def supervise(
     with started(argv, folder, env or {}) as process:
         assert process.stdout is not None
         try:
-            noise = _watch(process.stdout, console, name, run, _Limits(job.timeout_s, job.silence_s))
+            noise = _watch(process.stdout, console, name, run, _Limits(job.timeout_s, job.silence_s, process.pid))
         except ProtocolError as error:
             console.read()
             error.console = console.whole
@@ -115,23 +115,29 @@ def supervise(
 
 
 class _Limits:
-    """How long the whole job may take, and how long it may say nothing."""
+    """How long the whole job may take, and how long it may say nothing.
 
-    def __init__(self, timeout_s: float, silence_s: float | None) -> None:
+    Silence is counted in the processor time of the emulator: on a busy machine it lasts longer, and means no more.
+    """
+
+    def __init__(self, timeout_s: float, silence_s: float | None, pid: int) -> None:
         self._timeout_s, self._silence_s = timeout_s, silence_s
+        self._pid = pid
         self._started = time.monotonic()
-        self._heard = self._started + max(0.0, _BOOT_S - (silence_s or 0.0))
+        self.heard()
 
     def heard(self) -> None:
         """An event has come."""
-        self._heard = time.monotonic()
+        self._heard, self._used = time.monotonic(), used_s(self._pid)
 
     def exceeded(self) -> str:
         """Which limit was exceeded, in words; empty while none is."""
         now = time.monotonic()
         if now > self._started + self._timeout_s:
             return f"not done after {self._timeout_s:g} s"
-        if self._silence_s is not None and now > self._heard + self._silence_s:
+        if self._silence_s is None or now < self._heard + self._silence_s:
+            return ""
+        if used_s(self._pid) > self._used + self._silence_s or now > self._heard + _IDLE * self._silence_s:
             return f"silent for {self._silence_s:g} s"
         return ""
 

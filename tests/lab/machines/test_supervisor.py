@@ -4,6 +4,7 @@ import signal
 import sys
 import textwrap
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -95,7 +96,14 @@ def test_a_hang_is_stopped_and_told(tmp_path):
 
 def test_a_machine_that_falls_silent_is_stopped_before_its_job_must_be_done(tmp_path):
     with pytest.raises(HangError, match=r"silent for 0\.2 s.*step 0"):
+        emulate(tmp_path, f"say({HELLO + BEGIN!r})\nwhile True: pass", silence_s=0.2)
+
+
+def test_one_that_waits_for_the_processor_has_more_time_and_not_for_ever(tmp_path):
+    began = time.monotonic()
+    with pytest.raises(HangError, match=r"silent for 0\.2 s"):
         emulate(tmp_path, f"say({HELLO + BEGIN!r}); time.sleep(60)", silence_s=0.2)
+    assert time.monotonic() - began > 1.0
 
 
 @pytest.mark.parametrize(
