@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from kvmharness.claims.findings import Finding
-from kvmharness.results.tests import BAD, PASS, SKIP, TestResult
+from kvmharness.results.tests import BAD, PASS, SKIP, TestResult, program_of
 from kvmharness.results.verdict import Outcome
 
 _LINES = 12  # of a new failure's output
@@ -78,7 +78,7 @@ def _missing(before: Iterable[TestResult], after: Iterable[TestResult], variant:
 
 def _program(test: TestResult) -> Program:
     """What a test is a line of: its name up to the colon; under the same parameters."""
-    return test.name.partition(":")[0], tuple(sorted(test.params.items()))
+    return program_of(test), tuple(sorted(test.params.items()))
 
 
 def _tally(ran: Iterable[TestResult], before: Mapping[str, TestResult]) -> str:

@@ -146,7 +146,7 @@ def act(request: Request | Listing | Export, output: Output) -> int:
             task.step(f"{rows} random rows; {what}")
 
         bed = request.host.testbed(request.kernel, request.settings, task)
-        record, shrunk = bed.record(request.programs, request.random, request.command, on_test, on_rows)
+        record, shrunk = bed.litmus(request.programs, request.random, request.command, on_test, on_rows)
     if request.reports.printed:
         output.result(document((record,)))
     else:

@@ -5,13 +5,13 @@ import sys
 from collections.abc import Sequence
 
 from kvmharness import __version__
-from kvmharness.cli import asm, bisect, compare, doctor, lab, litmus, run, validate
+from kvmharness.cli import asm, bisect, compare, doctor, lab, litmus, run, suite, validate
 from kvmharness.cli.errors import answer, for_bisect, hold_streams, settle_streams
 from kvmharness.cli.options import Parser
 from kvmharness.cli.output import Output
 from kvmharness.system.scratch import remove_leftovers
 
-VERBS = (doctor, run, litmus, compare, validate, bisect, lab, asm)
+VERBS = (doctor, run, litmus, suite, compare, validate, bisect, lab, asm)
 
 _EPILOG = """\
 exit codes: 0 pass, 1 fail, 2 usage, 3 inconclusive, 4 skipped, 5 the machine was lost or another error outside the

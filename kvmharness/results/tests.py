@@ -56,6 +56,11 @@ class TestResult:
         return {entry.name: getattr(self, entry.name) for entry in fields(self)}
 
 
+def program_of(test: TestResult) -> str:
+    """The program that a test is a line of: its name up to the colon."""
+    return test.name.partition(":")[0]
+
+
 def of_variant(tests: Iterable[TestResult], battery: str, variant: str) -> tuple[TestResult, ...]:
     """Those of one battery under one variant."""
     return tuple(test for test in tests if (test.battery, test.variant) == (battery, variant))

@@ -21,7 +21,8 @@ class Ran:
         data: what a called function emitted, in order.
         ended: how an executed program ended; None for a call, and for one that did not end.
         failed: why it could not be started, or broke off; empty when it did not.
-        lost: HANG or PANIC when the host was lost meanwhile; empty when it was not.
+        lost: HANG or PANIC when the host was lost meanwhile, FAIL when it was lost in another way; empty when it was
+            not.
         why: in a line, what the host said as it was lost.
         table: likewise, the report.
     """
@@ -99,7 +100,7 @@ class SuiteTest(Protocol):
         ...
 
     def judged(self, ran: Ran) -> Sequence[Line]:
-        """What came of it; at least one."""
+        """What came of it; the last one has the test's own name, and is about all of it."""
         ...
 
 

@@ -115,7 +115,7 @@ class ThisMachine(Host):
         """The modules as they are loaded."""
         from kvmharness.validation.testbed import here as testbed_here
 
-        if settings:
+        if any(settings or ()):
             raise UsageError("on this machine KVM's modules stay as they are loaded", "Leave --param away.")
         return testbed_here()
 
@@ -222,8 +222,6 @@ class Emulated(Host):
     def testbed(self, kernel: "KernelChoice", settings: "tuple[Params, ...] | None", task: Task) -> "Testbed":
         """A job for each run."""
         from kvmharness.lab.kernels import parameters
-        from kvmharness.results.record import VariantId
-        from kvmharness.validation.campaign import Variant
         from kvmharness.validation.litmus import settings as usual
         from kvmharness.validation.testbed import emulated as testbed_in
 
@@ -231,8 +229,7 @@ class Emulated(Host):
         if settings:
             parameters.check([name for params in settings for name, _ in params], known)
         built = kernel.get(task.tick)
-        ours = Variant(VariantId("host", built.source, config_hash=built.config_hash), built.modules)
-        return testbed_in(self.machine(built), ours, settings or usual(self.vendor_module, known))
+        return testbed_in(self.machine(built), built, settings or usual(self.vendor_module, known))
 
     def base(self, source: Path | None, *, may_reload: bool) -> "Source":
         """The source that is named, or Debian's."""

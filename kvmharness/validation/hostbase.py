@@ -133,7 +133,7 @@ class Host(ABC):
 
     @abstractmethod
     def testbed(self, kernel: "KernelChoice", settings: "tuple[Params, ...] | None", task: Task) -> "Testbed":
-        """Where litmus tests run on it.
+        """Where tests run on it.
 
         Args:
             kernel: under which kernel, where that can be chosen.
