@@ -3,8 +3,11 @@
 from collections.abc import Mapping, Sequence
 
 from kvmharness.results.record import Record
+from kvmharness.results.tests import LITMUS, SELFTESTS, UNIT_TESTS
 from kvmharness.results.verdict import listed
 from kvmharness.vendors.names import NAMES
+
+_BATTERIES = {LITMUS: "no litmus tests", SELFTESTS: "no selftests of the kernel", UNIT_TESTS: "no kvm-unit-tests"}
 
 
 def untested(records: Sequence[Record], left_out: Mapping[str, str]) -> tuple[str, ...]:
@@ -16,7 +19,7 @@ def untested(records: Sequence[Record], left_out: Mapping[str, str]) -> tuple[st
     """
     lines = [*_machines(records), *_vendors(records), *_parameters(records)]
     lines += [f"Only Linux {listed(sorted({str(record.host.get('kernel_release')) for record in records}))}."]
-    lines += [_batteries(records)]
+    lines += filter(None, [_batteries(records)])
     for record in records:
         lines += _skipped(record)
     lines += [f"Not variant {name}: {why}." for name, why in left_out.items()]
@@ -24,10 +27,14 @@ def untested(records: Sequence[Record], left_out: Mapping[str, str]) -> tuple[st
 
 
 def _batteries(records: Sequence[Record]) -> str:
-    others = "not the kernel's selftests, and not kvm-unit-tests"
-    if any(record.tests for record in records):
-        return f"Several vCPUs only in turn; {others}."
-    return f"Only VMs with one vCPU, in a steady state; no litmus tests, {others}."
+    ran = {test.battery for record in records for test in record.tests}
+    several = "Several vCPUs only in turn" if LITMUS in ran else "Only VMs with one vCPU, in a steady state"
+    lacking = [words for battery, words in _BATTERIES.items() if battery not in ran]
+    told = [] if {SELFTESTS, UNIT_TESTS} & ran else [several]
+    if lacking:
+        told.append(" and ".join([", ".join(lacking[:-1]), lacking[-1]] if lacking[1:] else lacking))
+    text = "; ".join(told)
+    return f"{text[:1].upper()}{text[1:]}." if text else ""
 
 
 def _machines(records: Sequence[Record]) -> list[str]:
@@ -48,10 +55,14 @@ def _vendors(records: Sequence[Record]) -> list[str]:
 
 def _parameters(records: Sequence[Record]) -> list[str]:
     """Which parameters of KVM's modules were varied at all."""
-    varied = sorted(
-        {f"{name}={value}" for record in records for result in record.results for name, value in result.params.items()}
-    )
-    return [f"KVM's module parameters only at their defaults{' and with ' + listed(varied) if varied else ''}."]
+    varied = {
+        f"{name}={value}" for record in records for params in _param_sets(record) for name, value in params.items()
+    }
+    return [f"KVM's module parameters only at their defaults{' and with ' + listed(sorted(varied)) if varied else ''}."]
+
+
+def _param_sets(record: Record) -> list[Mapping[str, str]]:
+    return [*(result.params for result in record.results), *(test.params for test in record.tests)]
 
 
 def _skipped(record: Record) -> list[str]:

@@ -24,7 +24,10 @@ def add_resume_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resume",
         metavar="RECORD",
-        help="go on with the run of this record, which was cut short: only what it lacks is run",
+        action="append",
+        default=[],
+        help="go on with the run of this record, which was cut short: only what it lacks is run; of several hosts, "
+        "once for each",
     )
 
 
@@ -34,12 +37,10 @@ def earlier(options: argparse.Namespace) -> tuple[Record, ...]:
     Raises:
         UsageError: it is no record, or one of a run that went to its end.
     """
-    if options.resume is None:
-        return ()
-    found = load_all(options.resume)
-    if not any(record.partial for record in found):
+    found = tuple(record for name in options.resume for record in load_all(name))
+    if found and not any(record.partial for record in found):
         raise UsageError(
-            f"{options.resume} is the record of a whole run: nothing is left to do", "Leave --resume away."
+            f"{', '.join(options.resume)}: the record of a whole run: nothing is left to do", "Leave --resume away."
         )
     return found
 
@@ -50,13 +51,14 @@ def kept(reports: Reports, before: Sequence[Record], output: Output, host: str =
 
     Args:
         reports: the record's file, which the journal stands beside.
-        before: what was kept of the run already, if it was cut short.
+        before: what was kept of the run already, if it was cut short, on each of its hosts.
         output: takes where things are.
         host: one of several, which have a journal each.
     """
+    earlier = next((record for record in before if not host or record.host.get("name") == host), None)
     with Journal(_beside(reports.json, host)) as journal:
         try:
-            yield Keeping(journal, before[0] if before else None)
+            yield Keeping(journal, earlier, host)
         except BaseException:
             journal.cut_short = True
             raise

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from kvmharness.cells.params import Params
 from kvmharness.cli.output import Output
 from kvmharness.hosts import catalogue
 from kvmharness.lab.kernels.choice import KernelChoice
@@ -95,12 +96,13 @@ def add_host_option(
         parser: of the verb.
         default: what it says without the option; the first emulated host when empty.
         here: this machine can be chosen too.
-        several: the option may be given several times; it is None without it.
+        several: the option may be given several times; it is None without it, and the verb says what is meant then.
     """
     choices = f"{HERE}, {catalogue.choices()}" if here else catalogue.choices()
     default = default or catalogue.first().spec
     if several:
-        more = f"{choices}; may be given several times, for one verdict on all of them (default: {default})"
+        more = f"{choices}; may be given several times, for one verdict on all of them (default: a host of each vendor "
+        more += "whose code the series changes; one where cells are named)"
         parser.add_argument("--host", metavar="HOST", action="append", help=more)
     else:
         parser.add_argument("--host", metavar="HOST", default=default, help=choices)
@@ -135,13 +137,17 @@ def emulated_host(options: argparse.Namespace) -> Emulated:
     return emulated(options.host, snapshot=options.snapshot, emulator=options.emulator)
 
 
-def hosts(options: argparse.Namespace) -> tuple[Host, ...]:
+def hosts(options: argparse.Namespace, usual: tuple[str, ...] = ()) -> tuple[Host, ...]:
     """The hosts that :func:`add_host_option` read, where there may be several, or this machine among them.
+
+    Args:
+        options: as argparse gives them.
+        usual: those that are meant where none is named.
 
     Raises:
         UsageError: as :func:`kvmharness.validation.host.resolve_all`.
     """
-    texts = options.host or [catalogue.first().spec]
+    texts = options.host or usual
     texts = [texts] if isinstance(texts, str) else texts
     return resolve_all(texts, snapshot=options.snapshot, jobs=options.jobs, emulator=options.emulator)
 
@@ -173,6 +179,11 @@ def parameter(text: str) -> tuple[str, str]:
     if not equals or name.count(".") != 1 or not value:
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form module.name=value, such as kvm.tdp_mmu=N")
     return name, value
+
+
+def setting(text: str) -> Params:
+    """Reads a set of module parameters, as an argparse type: ``kvm.tdp_mmu=N,kvm_intel.ept=0``, or ``default``."""
+    return () if text == "default" else tuple(map(parameter, text.split(",")))
 
 
 def add_parameter_option(parser: argparse.ArgumentParser) -> None:

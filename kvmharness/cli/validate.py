@@ -1,7 +1,6 @@
 """validate: a patch series as variants, run interleaved on one host, its claims answered."""
 
 import argparse
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -12,22 +11,19 @@ from kvmharness.cells.matrix import select
 from kvmharness.cli import options as shared
 from kvmharness.cli.keeping import add_resume_option, earlier, kept
 from kvmharness.cli.options import Verbs, verb
-from kvmharness.cli.output import VERBOSE, Output, Task
+from kvmharness.cli.output import VERBOSE, Output
 from kvmharness.cli.reports import Reports, add_report_options, document
 from kvmharness.errors import UsageError
 from kvmharness.hosts import catalogue
 from kvmharness.patches import series as series_files
-from kvmharness.patches.series import Series
 from kvmharness.patches.variants import check_names
-from kvmharness.results.record import CellResult, Record
-from kvmharness.results.tests import TestResult
+from kvmharness.results.record import Record
 from kvmharness.validation.host import HERE
 
 if TYPE_CHECKING:
     from kvmharness.validation.campaign import Keeping
-    from kvmharness.validation.places import Place
-    from kvmharness.validation.prepare import Built
     from kvmharness.validation.together import Together
+    from kvmharness.validation.whole import Order
 
 
 _DEBUG = {
@@ -82,6 +78,27 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
         default=None,
         help="run litmus tests under every judged variant too; by default unless cells are named",
     )
+    made.add_argument(
+        "--thorough",
+        action="store_true",
+        help="everything that KVM's maintainers ask for: builds without new warnings in several configurations, "
+        "selftests, litmus tests, the debug kernel, other module parameters, both vendors; and a list of it for the "
+        "cover letter",
+    )
+    made.add_argument(
+        "--unit-tests",
+        metavar="PATH",
+        type=Path,
+        help="run kvm-unit-tests with and without the series: a built tree of them, or a folder of .flat files",
+    )
+    made.add_argument(
+        "--settings",
+        metavar="MODULE.NAME=VALUE[,...]",
+        type=shared.setting,
+        action="append",
+        help="module parameters to run tests under, once for each set; default for none. Without it those that the "
+        "code which the series changes hangs on",
+    )
     # The whole word is an option's name: what follows --debug-kernel is the series.
     for name, (word, what) in _DEBUG.items():
         made.add_argument(word, dest="debug", action="store_const", const=name, help=what)
@@ -96,28 +113,14 @@ class Request:
     """A series to validate.
 
     Attributes:
-        series: what to validate.
-        places: where; at least one.
-        params: names of the module parameters that every cell is to be run with.
-        variants: names of those to make; all when empty.
-        turns: how often each variant is loaded.
+        order: what is to be done.
         reports: the files to write about it.
-        command: how to make this run again.
         before: what was kept of the run when it was cut short.
-        litmus: litmus tests run as well.
-        debug: which debug kernel is to be run as well; empty for none.
     """
 
-    series: Series
-    places: "tuple[Place, ...]"
-    params: tuple[str, ...]
-    variants: tuple[str, ...]
-    turns: int
+    order: "Order"
     reports: Reports
-    command: tuple[str, ...]
     before: tuple[Record, ...] = ()
-    litmus: bool = False
-    debug: str = ""
 
 
 def read(options: argparse.Namespace) -> Request:
@@ -127,12 +130,13 @@ def read(options: argparse.Namespace) -> Request:
         UsageError: no such series, cell or host, or options that contradict each other or do not fit the host.
     """
     from kvmharness.lab.kernels.build import Kernel
-    from kvmharness.validation.places import places
+    from kvmharness.suites.unittests.tree import read_tree
+    from kvmharness.validation.places import places, usual_hosts
+    from kvmharness.validation.whole import Order, Wanted
 
     if options.claims_only and options.claims is None:
         raise UsageError("--claims-only without --claims", "Name the file with the claims: --claims FILE.")
     words, names = _apart(options.cells, options.variants)
-    hosts = shared.hosts(options)
     reports = Reports.of(options, (options.series, options.claims))
     series = series_files.load(
         options.series,
@@ -141,6 +145,8 @@ def read(options: argparse.Namespace) -> Request:
         claims_only=options.claims_only,
     )
     check_names(series, names)
+    named = words or options.param or options.bisect
+    hosts = shared.hosts(options, usual_hosts(series, one=bool(named) and not options.thorough))
     params = dict(options.param)
     there = places(
         hosts,
@@ -154,22 +160,23 @@ def read(options: argparse.Namespace) -> Request:
             f"{_DEBUG[options.debug][0]} boots a kernel that is built for it, which only an emulated host does",
             f"Add --host {catalogue.first().spec}.",
         )
-    litmus = not words if options.litmus is None else options.litmus
+    litmus = options.thorough or not words if options.litmus is None else options.litmus
     before = earlier(options)
-    if before and len(there) > 1:
-        raise UsageError("--resume goes on with the run on one host", "Name that host alone, with its record.")
-    return Request(
-        series,
-        there,
-        tuple(params),
-        names,
-        options.turns,
-        reports,
-        options.command,
-        before,
-        litmus,
-        options.debug or "",
+    names_of = [str(record.host.get("name", "")) for record in before]
+    if before and len(there) > 1 and set(names_of) - {place.host.spec for place in there}:
+        raise UsageError(
+            f"--resume: a record is of {', '.join(name or 'a host without a name' for name in names_of)}",
+            "Name the hosts of the run that was cut short, and the record of each.",
+        )
+    wanted = Wanted(
+        litmus=litmus,
+        debug=options.debug or ("lite" if options.thorough else ""),
+        thorough=options.thorough,
+        unit_tests=read_tree(options.unit_tests) if options.unit_tests else (),
+        settings=tuple(options.settings) if options.settings else None,
     )
+    order = Order(series, there, tuple(params), names, options.turns, options.command, wanted)
+    return Request(order, reports, before)
 
 
 def _apart(cells: list[str], variants: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -179,13 +186,15 @@ def _apart(cells: list[str], variants: list[str]) -> tuple[tuple[str, ...], tupl
 
 def act(request: Request, output: Output) -> int:
     """Validates, prints the verdict, writes the reports."""
-    for place in request.places:
+    from kvmharness.validation import whole
+
+    for place in request.order.places:
         place.host.recover(output.say)
-    for note in request.series.every_note:
+    for note in request.order.series.every_note:
         output.say(note)
     with ExitStack() as journals:
         with output.task("Validate") as task:
-            found = run(request, task, partial(_kept, request, output, journals))
+            found = whole.run(request.order, task, partial(_kept, request, output, journals))
         _show(found, request.reports, output)
     return found.verdict.outcome.exit_code
 
@@ -193,89 +202,12 @@ def act(request: Request, output: Output) -> int:
 def _kept(request: Request, output: Output, journals: ExitStack, host: str) -> "Keeping":
     """What is kept of the run on a host."""
     return journals.enter_context(
-        kept(request.reports, request.before, output, host if len(request.places) > 1 else "")
+        kept(request.reports, request.before, output, host if len(request.order.places) > 1 else "")
     )
-
-
-def run(request: Request, task: Task, keeping: "Callable[[str], Keeping]") -> "Together":
-    """Looks whether it can be done, builds the variants, runs them, answers the claims.
-
-    Args:
-        request: what is asked for.
-        task: takes how it is getting on.
-        keeping: gives what is kept of the run on a host, by the host's name.
-
-    Raises:
-        UsageError: the series gives no variant, or as :func:`kvmharness.validation.look.look`.
-        HostRequirementError, LostMachineError: a host cannot run it, or was lost.
-    """
-    from kvmharness.litmus.named.all import every
-    from kvmharness.validation.debugkernel import debug_passes
-    from kvmharness.validation.look import look
-    from kvmharness.validation.places import check_claims, under
-    from kvmharness.validation.prepare import make
-    from kvmharness.validation.together import Part, validate_on
-
-    machines = [place.host.machine_for() for place in request.places]
-    name = request.series.name
-    task.step(f"looking at {name}")
-    bases = dict.fromkeys(place.base for place in request.places)
-    seen = {base: look(request.series, base, request.variants, progress=task.tick) for base in bases}
-    places = [under(place, seen[place.base], request.params) for place in request.places]
-    check_claims(seen.values(), places)
-    skipped = tuple(line for place in places for line in place.skipped)
-    for line in skipped:
-        task.step(line)
-    for number, title in enumerate(seen[places[0].base].plan.patches, 1):
-        task.step(f"p{number}: {title}")
-    task.step(f"building the variants of {name}")
-    built = {base: make(found, progress=task.tick) for base, found in seen.items()}
-    for made in built.values():
-        _tell(made, task)
-    debug = debug_passes(places, seen, request.debug, every() if request.litmus else (), task.tick)
-    parts = [
-        Part(place.host.spec, machine, built[place.base], place.cells, place.host.plan, keeping(place.host.spec), more)
-        for place, machine, more in zip(places, machines, debug, strict=True)
-        if place.cells
-    ]
-
-    def on_result(host: str, result: CellResult, done: int, total: int) -> None:
-        where = f"{host}: " if len(parts) > 1 else ""
-        task.step(f"{where}{result.variant}, {result.id}", done, total)
-
-    tests = 0
-
-    def on_test(host: str, test: TestResult) -> None:
-        nonlocal tests
-        tests += 1
-        where = f"{host}: " if len(parts) > 1 else ""
-        task.step(f"{where}{test.variant}, litmus test {test.label}: {test.outcome}", tests)
-
-    return validate_on(
-        parts,
-        turns=request.turns,
-        command=request.command,
-        untested=skipped,
-        on_result=on_result,
-        on_test=on_test if request.litmus else None,
-        tell=task.step,
-    )
-
-
-def _tell(built: "Built", task: Task) -> None:
-    """Says what will run, and what will not.
-
-    Raises:
-        UsageError: nothing will.
-    """
-    for variant, why in built.subject.left_out.items():
-        task.step(f"variant {variant} left out: {why}")
-    if not built.variants:
-        raise UsageError(f"{built.plan.series.name} gives no variant for this kernel")
-    task.step(f"running variants {', '.join(variant.id.name for variant in built.variants)}")
 
 
 def _show(found: "Together", reports: Reports, output: Output) -> None:
+    from kvmharness.report.checklist import checklist_lines, cover_lines
     from kvmharness.report.commit import commit_lines
     from kvmharness.report.text import print_run, verdict_lines
     from kvmharness.report.words import kernel_reports
@@ -290,4 +222,7 @@ def _show(found: "Together", reports: Reports, output: Output) -> None:
         complaints = [line for record in records for line in kernel_reports(record)]
         output.result("\n".join([*verdict_lines(found.verdict), "", *complaints, *([""] if complaints else [])]))
         output.result("\n".join(commit_lines(records, found.verdict)))
+        if found.verdict.checklist:
+            lines = [*checklist_lines(found.verdict.checklist), "", "For the cover letter:", ""]
+            output.result("\n".join(["", *lines, *cover_lines(records, found.verdict)]))
     reports.write(output, records, found.verdict)

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from kvmharness import __version__
 from kvmharness.errors import HostRequirementError
 from kvmharness.report import words
+from kvmharness.report.checklist import cover_lines
 from kvmharness.report.commit import commit_lines, telling
 from kvmharness.report.plots import MARKERS, Panel, panels
 from kvmharness.report.rows import Row, rows
@@ -96,6 +97,7 @@ def page(records: Sequence[Record], verdict: Verdict | None = None) -> str:
         long_fact=LONG_FACT,
         setup_name=words.setup_name,
         command=[shlex.quote(word) for word in (verdict.command if verdict else records[0].command)],
+        cover="\n".join(cover_lines(records, verdict)) if verdict else "",
         commit="\n".join(commit_lines(records, verdict)) if records else "",
         tool_version=__version__,
     )

@@ -1,29 +1,27 @@
-"""The batteries of a validation, under every variant that is judged: litmus tests, all named ones and two random ones,
-and suites that others wrote."""
+"""What a validation runs besides the measured cells, each battery in the same form."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from kvmharness.cells.params import Params
 from kvmharness.cells.surroundings import Surroundings
 from kvmharness.kvm.nested import find_vendor
 from kvmharness.lab.job import Machine, StepFailedError
-from kvmharness.lab.kernels import parameters
-from kvmharness.lab.kernels.selftests import build
 from kvmharness.litmus.hunt.generate import one
 from kvmharness.litmus.named.all import every
 from kvmharness.litmus.needs import offers
 from kvmharness.litmus.program import Program
 from kvmharness.results.record import Record
-from kvmharness.results.tests import TestResult
-from kvmharness.suites.selftests import selftests
-from kvmharness.suites.test import SuiteTest
-from kvmharness.system.programs import Progress, silent
+from kvmharness.results.tests import BUILDS, DEBUG_KERNEL, LITMUS, TestResult, program_of
+from kvmharness.system.programs import Progress
+from kvmharness.validation.builds import build_checks
 from kvmharness.validation.campaign import Variant
-from kvmharness.validation.litmus import OnTest, Tested, run_litmus, settings
+from kvmharness.validation.debugkernel import DebugPass
+from kvmharness.validation.litmus import OnTest, Tested, run_litmus
+from kvmharness.validation.look import Look
 from kvmharness.validation.prepare import Built
 from kvmharness.validation.probing import surroundings_of
-from kvmharness.validation.suites import TestsFor, run_suites
+from kvmharness.validation.suites import Tests, run_suites
 from kvmharness.validation.validate import MachineFor
 from kvmharness.vendors.known import by_asid
 
@@ -32,106 +30,151 @@ _SEED = 1
 _ONLY_WITH_TDP = frozenset({"nested", "large", "accessed", "invept", "vmfunc", "cr3-kept"})
 
 
-def with_litmus(record: Record, built: Built, machine_for: MachineFor, on_test: OnTest) -> Record:
-    """The record of what was measured, with litmus tests under the same variants.
+@dataclass(frozen=True, slots=True)
+class Battery:
+    """What is run under the variants of a series besides the measured cells.
 
-    Args:
-        record: of the measured cells; tests that it has already are not run again.
-        built: what they ran on.
-        machine_for: makes the host for a kernel.
-        on_test: takes each result as it comes.
-
-    Raises:
-        LostMachineError: the host was lost for reasons of its own.
+    Attributes:
+        name: as its results have it.
+        units: how much there is to do: variants times settings, say.
+        run: takes the record by now, results that there are already, and what takes each new one.
     """
-    module = record.host.get("vendor_module")
-    if module is None:
-        return record
-    groups = _groups(record, built, machine_for)
-    tested = [found for machine, group in groups if (found := _run(machine, group, str(module), record.tests, on_test))]
-    return _with(record, tested)
+
+    name: str
+    units: int
+    run: Callable[[Record, Sequence[TestResult], OnTest], Tested]
 
 
-def with_suites(
-    record: Record,
-    built: Built,
-    machine_for: MachineFor,
-    tests_for: TestsFor,
-    settings: Sequence[Params],
-    on_test: OnTest,
-) -> Record:
-    """The record of what was measured, with tests of suites under the same variants.
-
-    Args:
-        record, built, machine_for, on_test: as for :func:`with_litmus`.
-        tests_for: the tests for a variant.
-        settings: parameters to load modules with.
-
-    Raises:
-        LostMachineError, StepFailedError: as :func:`kvmharness.validation.suites.run_suites`.
-    """
-    groups = _groups(record, built, machine_for)
-    results, tested = list(record.tests), []
-    for machine, group in groups:
-        base = groups[0][1][0].id.name
-        tested.append(run_suites(machine, group, settings, tests_for, on_test, known=results, base=base))
-        results += tested[-1].tests
-    return _with(record, tested)
-
-
-def selftests_of(built: Built, progress: Progress = silent) -> TestsFor:
-    """Selftests for :func:`with_suites`: those of a variant's own tree, built when they are asked for.
+def litmus_tests(built: Built, machine_for: MachineFor, chosen: Sequence[Params]) -> Battery:
+    """All named litmus tests and two random ones, under every variant that is judged.
 
     Args:
         built: the variants.
-        progress: takes a line about once a second while they are built.
+        machine_for: makes the host for a kernel.
+        chosen: module parameters to run them under, each set in turn.
     """
-    changed = {variant.name: variant.files for variant in built.plan.variants}
 
-    def made(variant: Variant) -> Sequence[SuiteTest]:
-        tree = built.kernels[variant.id.name].tree
-        if tree is None:  # a kernel that was given as it is
-            return ()
-        return selftests(build(tree, changed[variant.id.name], progress=progress))
+    def run(record: Record, known: Sequence[TestResult], on_test: OnTest) -> Tested:
+        """Raises: LostMachineError, when the host was lost for reasons of its own."""
+        return joined(
+            _litmus(machine_for(built.kernels[group[0].id.name]), group, chosen, known, on_test)
+            for group in groups(record, built)
+        )
 
-    return made
+    return Battery(LITMUS, len(built.subject.prefixes) * len(chosen), run)
 
 
-def _groups(record: Record, built: Built, machine_for: MachineFor) -> list[tuple[Machine, Sequence[Variant]]]:
-    """The variants that are judged, by the kernel that they run under."""
+def suite(
+    name: str, built: Built, machine_for: MachineFor, chosen: Sequence[Params], tests: Tests, *, inside: bool
+) -> Battery:
+    """A suite that others wrote, under every variant that is judged.
+
+    Under module parameters other than the first set only the kernel without the series and the whole series are asked,
+    and the prefixes between them about those tests in which these two differ.
+
+    Args:
+        name: of the suite.
+        built, machine_for, chosen: as :func:`litmus_tests`.
+        tests: by the name of the variant.
+        inside: see :func:`kvmharness.validation.suites.run_suites`.
+    """
+
+    def run(record: Record, known: Sequence[TestResult], on_test: OnTest) -> Tested:
+        """Raises: LostMachineError, StepFailedError, when a host was lost for reasons of its own."""
+        every = groups(record, built)
+        names = [variant.id.name for group in every for variant in group]
+
+        def under(some: Sequence[str], settings: Sequence[Params], its: Tests) -> Tested:
+            return joined(
+                run_suites(
+                    machine_for(built.kernels[group[0].id.name]),
+                    [variant for variant in group if variant.id.name in some],
+                    settings,
+                    its,
+                    on_test,
+                    known=known,
+                    inside=inside,
+                )
+                for group in every
+            )
+
+        found = [under(names, chosen[:1], tests)]
+        for params in chosen[1:] if names else ():
+            ends = under((names[0], names[-1]), [params], tests)
+            differing = {program_of(test) for test in differences(ends.tests, names[0])}
+            its = {each: [test for test in tests[each] if test.name in differing] for each in names[1:-1]}
+            found += [ends, under(names[1:-1], [params], its)]
+        return joined(found)
+
+    return Battery(name, len(built.subject.prefixes) + 2 * (len(chosen) - 1), run)
+
+
+def differences(tests: Iterable[TestResult], base: str) -> list[TestResult]:
+    """Those that are not as they are under the variant *base*, and those of it that the others lack."""
+    by_variant: dict[bool, dict[str, TestResult]] = {True: {}, False: {}}
+    for test in tests:
+        by_variant[test.variant == base][test.label] = test
+    before, after = by_variant[True], by_variant[False]
+    return [
+        (after.get(label) or before[label])
+        for label in dict.fromkeys([*before, *after])
+        if label not in before
+        or label not in after
+        or (before[label].outcome, before[label].why) != (after[label].outcome, after[label].why)
+    ]
+
+
+def builds(seen: Look, progress: Progress, tell: Progress) -> Battery:
+    """Every prefix, built in other ways than the one that is run."""
+
+    def run(record: Record, known: Sequence[TestResult], on_test: OnTest) -> Tested:
+        """Raises: KernelBuildError, when the kernel without the series does not build."""
+        tests = build_checks(seen, progress, tell)
+        for test in tests:
+            on_test(test)
+        return Tested(tests, ())
+
+    return Battery(BUILDS, len(seen.plan.prefixes), run)
+
+
+def debug_kernel(planned: DebugPass, tell: Progress) -> Battery:
+    """Every variant once more, under the debug kernel."""
+
+    def run(record: Record, known: Sequence[TestResult], on_test: OnTest) -> Tested:
+        return Tested(planned.run(tell, on_test, known), ())
+
+    return Battery(DEBUG_KERNEL, len(planned.built.variants), run)
+
+
+def groups(record: Record, built: Built) -> list[Sequence[Variant]]:
+    """The variants that are judged and that load, together those that the same kernel can run."""
     lost = {loss.variant for loss in record.losses}
     judged = [each for each in built.variants if each.id.name in built.subject.prefixes and each.id.name not in lost]
-    groups = [judged] if built.one_boot else [[variant] for variant in judged]
-    return [(machine_for(built.kernels[group[0].id.name]), group) for group in groups if group]
+    if built.one_boot:
+        return [judged] if judged else []
+    return [[variant] for variant in judged]
 
 
-def _with(record: Record, tested: Sequence[Tested]) -> Record:
-    logs = tuple(log for each in tested for log in each.logs)
-    new = [test for each in tested for test in each.tests]
-    names = {(test.battery, test.variant, test.label) for test in new}
-    kept = [test for test in record.tests if (test.battery, test.variant, test.label) not in names]
-    return replace(
-        record,
-        tests=(*kept, *new),
-        logs=(*record.logs, *logs),
-        dmesg=(*record.dmesg, *(line for log in logs for line in log.lines)),
-    )
+def joined(found: Iterable[Tested]) -> Tested:
+    """All of it."""
+    batches = list(found)
+    tests = tuple(test for batch in batches for test in batch.tests)
+    return Tested(tests, tuple(log for batch in batches for log in batch.logs))
 
 
-def _run(
+def _litmus(
     machine: Machine,
     variants: Sequence[Variant],
-    vendor_module: str,
+    chosen: Sequence[Params],
     known: Sequence[TestResult],
     on_test: OnTest,
-) -> Tested | None:
+) -> Tested:
     modules = variants[0].modules
-    chosen = settings(vendor_module, parameters.of_modules(modules))
     try:
         there = surroundings_of(machine, modules, chosen)[chosen[0]]  # which the tests are planned for, too
         return run_litmus(machine, variants, chosen, (*every(), *_random(there)), on_test, known=known)
     except StepFailedError:  # modules that do not load: the cells have said so
-        return None
+        return Tested((), ())
 
 
 def _random(there: Surroundings) -> tuple[Program, ...]:

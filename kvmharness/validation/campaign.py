@@ -58,10 +58,12 @@ class Keeping:
     Attributes:
         journal: every result goes there as soon as it has come.
         earlier: a record that was cut short; what it has is not run again.
+        host: what the host is called, for its record; empty where there is but one.
     """
 
     journal: Journal = field(default_factory=Journal)
     earlier: Record | None = None
+    host: str = ""
 
 
 def run_here(
@@ -138,13 +140,15 @@ def run_in(
         StepFailedError: the cells cannot be run.
         UsageError: the earlier record is of another run.
     """
+    keeping = keeping or Keeping()
     turns = schedule(order, cells)
     by_name = {variant.id.name: variant for variant in variants}
     there = surroundings_of(machine, by_name[order[0]].modules, [turn.params for turn in turns])
     first = there[turns[0].params]
     host = first.for_record() | ({"emulator": machine.description} if first.facts.emulated else {})
+    host |= {"name": keeping.host} if keeping.host else {}
     header = header_of(command, tuple(variant.id for variant in variants), host)
-    collector = _collector(header, turns, keeping or Keeping(), on_result)
+    collector = _collector(header, turns, keeping, on_result)
     boots = _Boots(machine, turns, by_name, plan, collector)
     boots.side_by_side(collector.pending, there)
     for name in dict.fromkeys(turns[place].variant for place in sorted(collector.differ)):

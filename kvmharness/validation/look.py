@@ -129,7 +129,7 @@ def _tree(series: Series, source: Source | build.Kernel, progress: Progress) -> 
 
 def stays_near_kvm(series: Series) -> bool:
     """Whether the kernel's built tree has all that the series is about."""
-    return all(path.startswith(_NEAR_KVM) for path in _paths(series))
+    return all(path.startswith(_NEAR_KVM) for path in touched_paths(series))
 
 
 def _touched(series: Series) -> set[str]:
@@ -138,11 +138,12 @@ def _touched(series: Series) -> set[str]:
         *KVM_FOLDERS,
         *oracles.READ,
         statistics.FOLDER,
-        *(folder for folder in _NEAR_KVM for path in _paths(series) if path.startswith(folder)),
+        *(folder for folder in _NEAR_KVM for path in touched_paths(series) if path.startswith(folder)),
     }
 
 
-def _paths(series: Series) -> Iterator[str]:
+def touched_paths(series: Series) -> Iterator[str]:
+    """The files that a series changes, in any of its forms."""
     for one in [series, *([series.without] if series.without else [])]:
         for patch in (patch for patch_set in one.sets for patch in patch_set.patches):
             for change in patch.changes:

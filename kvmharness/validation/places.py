@@ -7,11 +7,14 @@ from pathlib import Path
 from kvmharness.cells.cell import Cell, with_params
 from kvmharness.cells.matrix import validation_matrix
 from kvmharness.errors import UsageError
+from kvmharness.hosts import catalogue
 from kvmharness.lab.kernels import parameters
 from kvmharness.lab.kernels.build import Kernel
 from kvmharness.lab.kernels.source import Source
+from kvmharness.patches.series import Series
 from kvmharness.validation.hostbase import Host
-from kvmharness.validation.look import Look
+from kvmharness.validation.look import Look, touched_paths
+from kvmharness.validation.settings import vendors
 from kvmharness.vendors.known import of_module
 
 
@@ -32,6 +35,18 @@ class Place:
     cells: tuple[Cell, ...]
     usual: bool
     skipped: tuple[str, ...] = ()
+
+
+def usual_hosts(series: Series, *, one: bool = False) -> tuple[str, ...]:
+    """The hosts that a series is validated on when the user names none: of each vendor whose code it changes one.
+
+    Args:
+        series: the series.
+        one: a single one is enough.
+    """
+    concerned = vendors(touched_paths(series))
+    there = [vendor for vendor in concerned if not catalogue.first(vendor).emulator.lacks()]
+    return tuple(there or concerned)[: 1 if one or not there else None]
 
 
 def places(

@@ -86,7 +86,12 @@ class Settings:
 
     def under(self, vendor_module: str) -> tuple[Params, ...]:
         """The settings for a host of one vendor, the default one first."""
-        return tuple(each.params for each in self.chosen if all(_is_of(name, vendor_module) for name, _ in each.params))
+        return under_module((each.params for each in self.chosen), vendor_module)
+
+
+def under_module(chosen: Iterable[Params], vendor_module: str) -> tuple[Params, ...]:
+    """Those of some settings that a host of one vendor can be loaded with."""
+    return tuple(params for params in chosen if all(_is_of(name, vendor_module) for name, _ in params))
 
 
 def following(plan: Plan, known: frozenset[str], *, limit: int = LIMIT) -> Settings:
@@ -99,11 +104,11 @@ def following(plan: Plan, known: frozenset[str], *, limit: int = LIMIT) -> Setti
     """
     touched = list(_touched(plan))
     source = _source(plan)
-    vendors = _vendors(path for _, path, _ in touched)
+    concerned = vendors(path for _, path, _ in touched)
     found: list[tuple[float, Parameter, str]] = []
     left_out: list[str] = []
     for parameter in source.parameters:
-        if parameter.name not in known or not any(_is_of(parameter.name, module) for module in _modules(vendors)):
+        if parameter.name not in known or not any(_is_of(parameter.name, module) for module in _modules(concerned)):
             continue
         reasons = [reason for each in touched for reason in _reasons(parameter, *each, source)]
         if not reasons:
@@ -116,11 +121,11 @@ def following(plan: Plan, known: frozenset[str], *, limit: int = LIMIT) -> Setti
     chosen = [Setting((), "KVM as it is loaded by default")]
     for _, parameter, why in sorted(found, key=_importance):
         setting = Setting(((parameter.name, parameter.other),), why)
-        if _fits(chosen, parameter.name, vendors, limit):
+        if _fits(chosen, parameter.name, concerned, limit):
             chosen.append(setting)
         else:
             left_out.append(f"{setting}; {limit} settings are enough")
-    return Settings(tuple(chosen), tuple(left_out), vendors)
+    return Settings(tuple(chosen), tuple(left_out), concerned)
 
 
 def _touched(plan: Plan) -> Iterator[tuple[str, str, Changed]]:
@@ -194,7 +199,7 @@ def _importance(found: tuple[float, Parameter, str]) -> tuple[float, int]:
     return modes[0] - len(_MODES) if modes else depth, modules.index(parameter.name.partition(".")[0])
 
 
-def _vendors(paths: Iterable[str]) -> tuple[str, ...]:
+def vendors(paths: Iterable[str]) -> tuple[str, ...]:
     """The vendors whose code is changed: all, where code is that they share."""
     every = list(paths)
     code = [path for path in every if not _BESIDE.match(path)] or every
@@ -203,18 +208,18 @@ def _vendors(paths: Iterable[str]) -> tuple[str, ...]:
     return tuple(name.name for name in NAMES if shared or not own or name.name in own)
 
 
-def _modules(vendors: Iterable[str]) -> list[str]:
-    return [name.module for name in NAMES if name.name in vendors]
+def _modules(concerned: Iterable[str]) -> list[str]:
+    return [name.module for name in NAMES if name.name in concerned]
 
 
 def _is_of(parameter: str, vendor_module: str) -> bool:
     return parameter.partition(".")[0] in ("kvm", vendor_module)
 
 
-def _fits(chosen: Iterable[Setting], parameter: str, vendors: Iterable[str], limit: int) -> bool:
+def _fits(chosen: Iterable[Setting], parameter: str, concerned: Iterable[str], limit: int) -> bool:
     """Whether no host that a parameter is for has as many settings as there may be."""
     so_far = Settings(tuple(chosen), (), ())
-    return all(len(so_far.under(module)) < limit for module in _modules(vendors) if _is_of(parameter, module))
+    return all(len(so_far.under(module)) < limit for module in _modules(concerned) if _is_of(parameter, module))
 
 
 def _is_kvms(path: str) -> bool:

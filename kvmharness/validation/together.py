@@ -6,17 +6,18 @@ from functools import partial
 
 from kvmharness.cells.cell import Cell
 from kvmharness.cells.passes import Plan
+from kvmharness.claims.checklist import CELLS, checklist
 from kvmharness.errors import KvmHarnessError, LostMachineError
 from kvmharness.lab.job import StepFailedError
 from kvmharness.results.record import CellResult, Record
 from kvmharness.results.store import load
 from kvmharness.results.tests import TestResult
 from kvmharness.results.verdict import ClaimResult, Outcome, Verdict
-from kvmharness.system.programs import Progress, silent
-from kvmharness.validation.battery import with_litmus
+from kvmharness.validation.battery import Battery
 from kvmharness.validation.campaign import Keeping
-from kvmharness.validation.debugkernel import DebugPass
 from kvmharness.validation.judges import judge, merged
+from kvmharness.validation.litmus import OnTest
+from kvmharness.validation.pace import Pace
 from kvmharness.validation.prepare import Built
 from kvmharness.validation.validate import MachineFor, builds, measure
 
@@ -32,7 +33,7 @@ class Part:
         cells: for each of them.
         plan: how long each pass is.
         keeping: of what runs there.
-        debug: what is to be run under the debug kernel there; None for nothing.
+        batteries: what is run there besides the cells, in this order.
     """
 
     host: str
@@ -41,7 +42,7 @@ class Part:
     cells: tuple[Cell, ...]
     plan: Plan
     keeping: Keeping = field(default_factory=Keeping)
-    debug: DebugPass | None = None
+    batteries: tuple[Battery, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +52,12 @@ class Together:
     Attributes:
         verdict: one for all hosts.
         records: by the host's name; of one that was lost what there is.
+        took: seconds, by what was run.
     """
 
     verdict: Verdict
     records: Mapping[str, Record]
+    took: Mapping[str, float] = field(default_factory=dict)
 
 
 def validate_on(
@@ -64,8 +67,9 @@ def validate_on(
     command: Sequence[str],
     untested: Sequence[str] = (),
     on_result: Callable[[str, CellResult, int, int], None],
-    on_test: Callable[[str, TestResult], None] | None = None,
-    tell: Progress = silent,
+    on_test: Callable[[str, TestResult], None] = lambda host, test: None,
+    pace: Pace | None = None,
+    not_done: Mapping[str, str] | None = None,
 ) -> Together:
     """Runs every variant on every host, and judges all of it at once.
 
@@ -76,8 +80,9 @@ def validate_on(
         untested: what it is known not to tell, a sentence each.
         on_result: takes the host's name, each result, how many there are by now on that host, and how many there will
             be.
-        on_test: takes the host's name, and each result of a litmus test; None for no litmus tests.
-        tell: takes what else is being done.
+        on_test: takes the host's name, and each result of a battery.
+        pace: takes how long each part took.
+        not_done: why a battery was not run, by its name, for the list of what maintainers ask for; None for no list.
 
     Raises:
         LostMachineError, StepFailedError: every host was lost for reasons of its own; as long as one is left, that
@@ -86,22 +91,23 @@ def validate_on(
     records: dict[str, Record] = {}
     others: dict[str, list[ClaimResult]] = {}
     lost: dict[str, LostMachineError | StepFailedError] = {}
+    pace = pace or Pace(units(parts, turns), remember=False)
     for part in parts:
         try:
-            record = measure(
-                part.built,
-                part.machine_for,
-                part.cells,
-                turns=turns,
-                plan=part.plan,
-                command=command,
-                on_result=partial(on_result, part.host),
-                keeping=part.keeping,
-            )
-            if on_test is not None:
-                record = with_litmus(record, part.built, part.machine_for, partial(on_test, part.host))
-            if part.debug:
-                record = replace(record, tests=(*record.tests, *part.debug.run(tell)))
+            with pace.part(f"{part.host} {CELLS}"):
+                record = measure(
+                    part.built,
+                    part.machine_for,
+                    part.cells,
+                    turns=turns,
+                    plan=part.plan,
+                    command=command,
+                    on_result=partial(on_result, part.host),
+                    keeping=part.keeping,
+                )
+            for battery in part.batteries:
+                with pace.part(f"{part.host} {battery.name}"):
+                    record = _with(battery, record, part, partial(on_test, part.host))
         except (LostMachineError, StepFailedError) as error:
             lost[part.host] = error
             if len(lost) == len(parts):
@@ -114,7 +120,40 @@ def validate_on(
         others[part.host] = [builds(part.built)]
         records[part.host] = _named(record, part.host)
     verdict = judge(parts[0].built.subject, records, (*merged(others), *_answered(lost)), command=command)
-    return Together(replace(verdict, untested=(*verdict.untested, *untested)), records)
+    took = _by_battery(pace.took)
+    if not_done is not None:
+        verdict = replace(verdict, checklist=checklist(verdict.claims, records, took, not_done))
+    return Together(replace(verdict, untested=(*verdict.untested, *untested)), records, took)
+
+
+def units(parts: Sequence[Part], turns: int) -> dict[str, int]:
+    """How much there is to do, by host and by what is run there."""
+    found: dict[str, int] = {}
+    for part in parts:
+        found[f"{part.host} {CELLS}"] = len(part.built.variants) * len(part.cells) * turns
+        found |= {f"{part.host} {battery.name}": battery.units for battery in part.batteries}
+    return found
+
+
+def _by_battery(took: Mapping[str, float]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for name, seconds in took.items():
+        battery = name.rpartition(" ")[2]
+        found[battery] = found.get(battery, 0.0) + seconds
+    return found
+
+
+def _with(battery: Battery, record: Record, part: Part, on_test: OnTest) -> Record:
+    """The record, with what a battery gives; every result is kept as soon as it has come."""
+
+    def kept(test: TestResult) -> None:
+        part.keeping.journal.add_test(test)
+        on_test(test)
+
+    known = part.keeping.earlier.tests if part.keeping.earlier else ()
+    found = battery.run(record, known, kept)
+    dmesg = (*record.dmesg, *(line for log in found.logs for line in log.lines))
+    return replace(record, tests=(*record.tests, *found.tests), logs=(*record.logs, *found.logs), dmesg=dmesg)
 
 
 def _named(record: Record, host: str) -> Record:

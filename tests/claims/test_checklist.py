@@ -6,7 +6,8 @@ import pytest
 
 from kvmharness.cells.cell import Cell, Setup
 from kvmharness.claims.checklist import checklist
-from kvmharness.results.tests import LITMUS, SELFTESTS, TestResult
+from kvmharness.claims.untested import untested
+from kvmharness.results.tests import LITMUS, SELFTESTS, UNIT_TESTS, TestResult
 from kvmharness.results.verdict import ClaimResult, Outcome
 from tests import builders
 
@@ -61,3 +62,26 @@ def test_a_vendor_that_was_not_there_is_named():
 
 def test_an_emulated_host_is_no_hardware():
     assert rows()["On hardware"].because == "emulated hosts only"
+
+
+@pytest.mark.parametrize(
+    ("batteries", "said"),
+    [
+        (
+            (),
+            "Only VMs with one vCPU, in a steady state; no litmus tests, no selftests of the kernel and no "
+            "kvm-unit-tests.",
+        ),
+        ((LITMUS,), "Several vCPUs only in turn; no selftests of the kernel and no kvm-unit-tests."),
+        ((LITMUS, SELFTESTS), "No kvm-unit-tests."),
+    ],
+)
+def test_what_did_not_run_is_said(batteries, said):
+    run = replace(builders.record([], ("none",)), tests=tuple(TestResult(each, "x", "none") for each in batteries))
+    assert said in untested([run], {})
+
+
+def test_where_everything_ran_nothing_is_said_of_it():
+    every = (LITMUS, SELFTESTS, UNIT_TESTS)
+    run = replace(builders.record([], ("none",)), tests=tuple(TestResult(each, "x", "none") for each in every))
+    assert not [line for line in untested([run], {}) if "tests" in line]

@@ -64,8 +64,8 @@ def test_without_a_file_it_is_in_the_cache_and_old_ones_go(tmp_path, monkeypatch
 
 def test_the_record_of_a_whole_run_is_not_resumed(tmp_path):
     save(record([Cell(Setup.NO_EPT, 1, 1)]), tmp_path / "r.json")
-    with pytest.raises(UsageError, match="is the record of a whole run"):
-        earlier(argparse.Namespace(resume=str(tmp_path / "r.json")))
+    with pytest.raises(UsageError, match="the record of a whole run"):
+        earlier(argparse.Namespace(resume=[str(tmp_path / "r.json")]))
 
 
 @pytest.mark.parametrize("verb", [["run"], ["validate", "fast-cr3-switch"]])
@@ -75,11 +75,20 @@ def test_what_is_no_record_is_refused_at_once(verb, tmp_path, capsys):
     assert f"cannot read record {tmp_path / 'x'}" in capsys.readouterr().err
 
 
-def test_several_hosts_are_not_resumed_together(tmp_path, capsys):
+def test_a_record_of_another_host_is_refused(tmp_path, capsys):
     cut_short(str(tmp_path / "r"))
     hosts = ["--host", "vmx", "--host", "vmx:penryn"]
     assert main(["validate", "fast-cr3-switch", *hosts, "--resume", str(tmp_path / "r.part")]) == 2
-    assert "--resume goes on with the run on one host" in capsys.readouterr().err
+    assert "--resume: a record is of a host without a name" in capsys.readouterr().err
+
+
+def test_each_host_goes_on_with_its_own_record():
+    records = [replace(record([]), host={"name": name}) for name in ("vmx", "svm")]
+    for number, name in enumerate(("vmx", "svm")):
+        with kept(reports(None), records, Output(), name) as keeping:
+            assert (keeping.earlier, keeping.host) == (records[number], name)
+    with kept(reports(None), records, Output(), "vmx:penryn") as keeping:
+        assert keeping.earlier is None
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from kvmharness.errors import HostRequirementError
 from kvmharness.report.rows import rows
 from kvmharness.results.record import CellError
 from kvmharness.results.tests import TestResult
-from kvmharness.results.verdict import ClaimResult, Outcome, Verdict
+from kvmharness.results.verdict import Asked, ClaimResult, Outcome, Verdict
 from tests import builders
 
 pytest.importorskip("jinja2")
@@ -173,3 +173,11 @@ def test_tests_are_shown_with_their_evidence():
     assert "a &amp; b" in html
     assert "1 passed, 0 failed, 0 skipped" in html
     assert "<title>KVM run: FAIL</title>" in html
+
+
+def test_what_maintainers_ask_for_is_a_table():
+    rows = (Asked("KVM selftests", "vmx: 36 passed", "PASS"), Asked("On hardware", because="emulated hosts only"))
+    html = page([builders.record([], ("none",))], Verdict.of("s", (), (), (), checklist=rows))
+    assert "What KVM's maintainers ask for" in html
+    assert "emulated hosts only" in html
+    assert "Not tested: On hardware" in " ".join(html.split())
