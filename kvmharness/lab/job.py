@@ -62,8 +62,8 @@ class Job:
         files: what the image holds besides, by path inside; a Path is read outside.
         modules: the folder of each variant: kvm.ko, kvm-intel.ko, kvm-amd.ko and what else they depend on.
         timeout_s: wall seconds for the whole job, the boot included.
-        silence_s: seconds without any event, after which it counts as hanging too; None for no such limit. Where the
-            host is emulated, of the emulator's processor time.
+        silence_s: seconds without any event, after which it counts as hanging too, once it is up; None for no such
+            limit. Where the host is emulated, of the emulator's processor time.
 
     Raises:
         UsageError: a step cannot work: it loads a variant that is not among the modules, or names nothing to do.

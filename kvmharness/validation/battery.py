@@ -1,6 +1,6 @@
 """What a validation runs besides the measured cells, each battery in the same form."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from kvmharness.cells.params import Params
@@ -13,6 +13,7 @@ from kvmharness.litmus.needs import offers
 from kvmharness.litmus.program import Program
 from kvmharness.results.record import Record
 from kvmharness.results.tests import BUILDS, DEBUG_KERNEL, LITMUS, TestResult, program_of
+from kvmharness.suites.test import SuiteTest
 from kvmharness.system.programs import Progress
 from kvmharness.validation.builds import build_checks
 from kvmharness.validation.campaign import Variant
@@ -21,13 +22,17 @@ from kvmharness.validation.litmus import OnTest, Tested, run_litmus
 from kvmharness.validation.look import Look
 from kvmharness.validation.prepare import Built
 from kvmharness.validation.probing import surroundings_of
-from kvmharness.validation.suites import Tests, run_suites
+from kvmharness.validation.suites import run_suites
 from kvmharness.validation.validate import MachineFor
 from kvmharness.vendors.known import by_asid
 
 _SEED = 1
 # What shadow paging takes away: a random test that never uses it runs under every setting.
 _ONLY_WITH_TDP = frozenset({"nested", "large", "accessed", "invept", "vmfunc", "cr3-kept"})
+
+
+Tests = Mapping[str, Sequence[SuiteTest]]
+"""By the name of the variant: a series may change them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +69,7 @@ def litmus_tests(built: Built, machine_for: MachineFor, chosen: Sequence[Params]
     return Battery(LITMUS, len(built.subject.prefixes) * len(chosen), run)
 
 
-def suite(
-    name: str, built: Built, machine_for: MachineFor, chosen: Sequence[Params], tests: Tests, *, inside: bool
-) -> Battery:
+def suite(name: str, built: Built, machine_for: MachineFor, chosen: Sequence[Params], tests: Tests) -> Battery:
     """A suite that others wrote, under every variant that is judged.
 
     Under module parameters other than the first set only the kernel without the series and the whole series are asked,
@@ -76,7 +79,6 @@ def suite(
         name: of the suite.
         built, machine_for, chosen: as :func:`litmus_tests`.
         tests: by the name of the variant.
-        inside: see :func:`kvmharness.validation.suites.run_suites`.
     """
 
     def run(record: Record, known: Sequence[TestResult], on_test: OnTest) -> Tested:
@@ -84,21 +86,26 @@ def suite(
         every = groups(record, built)
         names = [variant.id.name for group in every for variant in group]
 
+        done: list[TestResult] = []
+
         def under(some: Sequence[str], settings: Sequence[Params], its: Tests) -> Tested:
-            return joined(
+            found = joined(
                 run_suites(
                     machine_for(built.kernels[group[0].id.name]),
-                    [variant for variant in group if variant.id.name in some],
+                    ours,
                     settings,
-                    its,
+                    lambda variant: its[variant.id.name],
                     on_test,
-                    known=known,
-                    inside=inside,
+                    known=[*known, *done],
+                    base=names[0],
                 )
                 for group in every
+                if (ours := [variant for variant in group if variant.id.name in some])
             )
+            done.extend(found.tests)
+            return found
 
-        found = [under(names, chosen[:1], tests)]
+        found = [under(names, chosen[:1], tests)] if names else []
         for params in chosen[1:] if names else ():
             ends = under((names[0], names[-1]), [params], tests)
             differing = {program_of(test) for test in differences(ends.tests, names[0])}

@@ -27,6 +27,8 @@ _BOOT_S = 90.0
 _QUIET_S, _QUIET_PER_S, _PATIENCE = 4.0, 1.5, 4.0
 _LOSSES_MAX = 16  # hosts that a variant may cost under one setting
 _OUTPUT_MAX = 1 << 20  # characters kept of one test
+# Of a panic: whether a host that stands still comes to that depends on how fast its emulator is.
+_STANDS_STILL = ("RCU Stall", "softlockup", "hung_task")
 _ENDS = {True: "hangs", False: "went down without a word"}
 
 
@@ -161,7 +163,10 @@ class Some:
         match event:
             case Dmesg(step=number, lines=lines):
                 test = self.steps[number][1]
-                self.book.logs.append(StepLog(self.name, 0, test.battery if test else LOAD, lines))
+                # Of a test only what the kernel complains of: the rest has numbers of processes in it.
+                said = tuple(line for words in reports(lines) for line in words.text) if test else lines
+                if said:
+                    self.book.logs.append(StepLog(self.name, 0, test.battery if test else LOAD, said))
             case Begin(step=number):
                 self.running, self.ran = self.steps[number][1], Ran()
             case Output(text=text) if len(self.ran.output) < _OUTPUT_MAX:
@@ -197,9 +202,10 @@ class Some:
             self.again = test
             return
         found = reports(error.console)
-        hangs = isinstance(error, HangError)
+        hangs = isinstance(error, HangError) or any(word in str(error) for word in _STANDS_STILL)
         self.ran.lost = HANG if hangs else PANIC
-        self.ran.why = f"the kernel went down: {found[-1].headline}" if found else f"the host {_ENDS[hangs]}"
+        down = found and not hangs
+        self.ran.why = f"the kernel went down: {found[-1].headline}" if down else f"the host {_ENDS[hangs]}"
         self.ran.table = tuple(found[-1].text) if found else ()
         self._done()
 

@@ -76,7 +76,7 @@ class Testbed:
         else:
             machine, kernel = self.emulated
             variant = Variant(self.variant, kernel.modules)
-            found = run_suites(machine, (variant,), list(self.there), {self.variant.name: tests}, on_test)
+            found = run_suites(machine, (variant,), list(self.there), lambda variant: tests, on_test)
         return self._record(found, clock, command)
 
     def _record(self, found: Tested, clock: Clock, command: Sequence[str]) -> Record:

@@ -15,7 +15,7 @@ from kvmharness.results.record import CellResult
 from kvmharness.results.tests import DEBUG_KERNEL, SELFTESTS, UNIT_TESTS, TestResult
 from kvmharness.suites.selftests import selftests
 from kvmharness.suites.test import SuiteTest
-from kvmharness.validation.battery import Battery, builds, debug_kernel, litmus_tests, suite
+from kvmharness.validation.battery import Battery, Tests, builds, debug_kernel, litmus_tests, suite
 from kvmharness.validation.campaign import Keeping
 from kvmharness.validation.debugkernel import DebugPass, debug_passes
 from kvmharness.validation.hostbase import Task
@@ -24,7 +24,6 @@ from kvmharness.validation.pace import Pace
 from kvmharness.validation.places import Place, check_claims, under
 from kvmharness.validation.prepare import Built, make
 from kvmharness.validation.settings import LIMIT, following, under_module
-from kvmharness.validation.suites import Tests
 from kvmharness.validation.together import Part, Together, units, validate_on
 from kvmharness.validation.validate import MachineFor
 
@@ -169,21 +168,21 @@ class _Here:
             yield builds(self.seen, self.task.tick, self.task.step)
         if wanted.litmus:
             yield litmus_tests(self.built, self.machine_for, chosen)
-        if wanted.thorough and (tests := self._selftests()):
-            yield self._suite(SELFTESTS, chosen, tests)
-        if wanted.unit_tests:
-            names = [variant.id.name for variant in self.built.variants]
-            yield self._suite(UNIT_TESTS, chosen, dict.fromkeys(names, wanted.unit_tests))
-        else:
+        emulated = isinstance(self.place.base, Source)
+        if wanted.thorough and emulated and (tests := self._selftests()):
+            yield suite(SELFTESTS, self.built, self.machine_for, chosen, tests)
+        if wanted.unit_tests and emulated:
+            units = dict.fromkeys((variant.id.name for variant in self.built.variants), wanted.unit_tests)
+            yield suite(UNIT_TESTS, self.built, self.machine_for, chosen, units)
+        if not emulated:
+            here = "under the kernel that is running, `kvmharness suite` runs them"
+            self.not_done.update({SELFTESTS: here, UNIT_TESTS: here})
+        elif not wanted.unit_tests:
             self.not_done[UNIT_TESTS] = "--unit-tests names no built tree of them"
         if debug:
             yield debug_kernel(debug, self.task.step)
         elif wanted.debug:
             self.not_done[DEBUG_KERNEL] = f"{self.spec} does not boot a kernel that is built for it"
-
-    def _suite(self, name: str, chosen: Sequence[Params], tests: Tests) -> Battery:
-        inside = isinstance(self.place.base, Source)
-        return suite(name, self.built, self.machine_for, chosen, tests, inside=inside)
 
     def _selftests(self) -> Tests:
         """Those of each variant's own tree; nothing where they cannot be built."""

@@ -1,14 +1,18 @@
 """Suites put beside what was measured: which variants, on which machine, and what a record has already."""
 
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from kvmharness.lab.kernels.selftests import Selftests
+from kvmharness.lab.job import KernelPanicError
+from kvmharness.lab.steps import Exec
 from kvmharness.results.incidents import Loss
+from kvmharness.results.record import VariantId
 from kvmharness.results.tests import LITMUS, SELFTESTS, TestResult
-from kvmharness.validation.battery import selftests_of, with_suites
+from kvmharness.validation.battery import differences, suite
+from kvmharness.validation.campaign import Variant
 from tests import builders
 from tests.machines import FakeMachine
 from tests.validation.campaigns import BOTH, NO_EPT, NONE
@@ -23,50 +27,80 @@ def built(one_boot=True, prefixes=("none", "both")):
     return SimpleNamespace(variants=(NONE, BOTH), kernels=kernels, one_boot=one_boot, subject=subject)
 
 
+def ran(tests, settings=((),), record=RECORD, there=None, known=(), machine_for=lambda kernel: FakeMachine()):
+    """What the battery gives, and what was heard of it."""
+    heard = []
+    there = there or built()
+    battery = suite("x", there, machine_for, settings, dict.fromkeys(("none", "mid", "both"), tests))
+    return battery.run(record, known, heard.append).tests, heard
+
+
 @pytest.mark.parametrize(("one_boot", "booted"), [(True, ["kernel"]), (False, ["kernel", "another"])])
 def test_every_judged_variant_runs_on_the_machine_of_its_kernel(one_boot, booted):
-    asked, heard = [], []
+    asked = []
 
     def machine_for(kernel):
         asked.append(kernel)
         return FakeMachine()
 
-    record = with_suites(RECORD, built(one_boot), machine_for, lambda variant: [Shell("a")], [()], heard.append)
+    found, heard = ran([Shell("a")], there=built(one_boot), machine_for=machine_for)
     assert asked == booted
-    assert [(test.variant, test.name) for test in record.tests] == [
+    assert [(test.variant, test.name) for test in found] == [
         *(("none", "a: said"), ("none", "a"), ("both", "a: said"), ("both", "a"))
     ]
-    assert record.tests == tuple(heard)
+    assert found == tuple(heard)
 
 
 def test_neither_what_is_not_judged_nor_what_was_lost():
     lost = replace(RECORD, losses=(Loss("both", 0, "load", "KernelPanicError", "x"),))
     for record, there in ((lost, built()), (RECORD, built(prefixes=("none",)))):
-        heard = []
-        with_suites(record, there, lambda kernel: FakeMachine(), lambda v: [Shell("a")], [()], heard.append)
-        assert {test.variant for test in heard} == {"none"}
+        found, _ = ran([Shell("a")], record=record, there=there)
+        assert {test.variant for test in found} == {"none"}
 
 
-def test_selftests_are_those_of_a_variant_s_own_tree(tmp_path, monkeypatch):
-    asked = []
-
-    def build(tree, overlay, *, progress):
-        asked.append((tree, overlay))
-        return Selftests({}, {"x": "it does not build"})
-
-    monkeypatch.setattr("kvmharness.validation.battery.build", build)
-    plan = SimpleNamespace(variants=(SimpleNamespace(name="both", files={"a": b"b"}),))
-    tests_for = selftests_of(SimpleNamespace(plan=plan, kernels={"both": SimpleNamespace(tree=tmp_path)}))
-    assert [test.name for test in tests_for(BOTH)] == ["x"]
-    assert asked == [(tmp_path, {"a": b"b"})]
-
-
-def test_what_the_record_has_stays_and_is_not_run_again():
-    before = (TestResult(LITMUS, "x", "none"), TestResult(SELFTESTS, "a", "none", outcome="fail", why="once"))
+def test_what_is_known_is_not_run_again():
+    known = (TestResult(LITMUS, "x", "none"), TestResult(SELFTESTS, "a", "none", outcome="fail", why="once"))
     machine = FakeMachine()
-    tests = [Shell("a", ": a"), Shell("b", ": b")]
-    record = replace(RECORD, tests=before)
-    found = with_suites(record, built(), lambda kernel: machine, lambda v: tests, [()], lambda test: None)
+    found, _ = ran([Shell("a", ": a"), Shell("b", ": b")], known=known, machine_for=lambda kernel: machine)
     assert sorted(map(names_of, machine.jobs)) == [[": a", ": b"], [": b"]]
-    assert found.tests[:2] == before
-    assert len({(test.battery, test.variant, test.label) for test in found.tests}) == len(found.tests)
+    assert found[0] == known[1]
+
+
+def test_other_settings_are_for_the_ends_and_prefixes_between_them_for_what_differs():
+    mid = Variant(VariantId("mid", "6.1"), Path("/modules/mid"))
+    there = built(prefixes=("none", "mid", "both"))
+    there.variants = (NONE, mid, BOTH)
+    there.kernels["mid"] = "kernel"
+    tests = [Shell("same", ": same"), Shell("other", ": other")]
+    machine = FakeMachine()
+
+    def dies(number, step):
+        other = isinstance(step, Exec) and step.argv[2] == ": other"
+        if other and machine.loader.variant != "none" and machine.loader.params:
+            raise KernelPanicError("panicked")
+
+    machine.dies = dies
+    off = (("kvm.tdp_mmu", "N"),)
+    found, _ = ran(tests, settings=((), off), there=there, machine_for=lambda kernel: machine)
+    whole = [test for test in found if ":" not in test.name]
+    assert [(test.variant, test.name, test.outcome) for test in whole if not test.params] == [
+        (variant, test.name, "pass") for variant in ("none", "mid", "both") for test in tests
+    ]
+    assert [(test.variant, test.name, test.outcome) for test in whole if test.params] == [
+        ("none", "same", "pass"),
+        ("none", "other", "pass"),
+        ("both", "same", "pass"),
+        ("both", "other", "panic"),
+        ("mid", "other", "panic"),
+    ]
+
+
+def test_what_differs_is_what_came_out_and_why():
+    def result(variant, name, outcome="pass", why=""):
+        return TestResult(SELFTESTS, name, variant, outcome=outcome, why=why)
+
+    same = [result(variant, "same", "fail", "line 3") for variant in ("none", "p1")]
+    other = [result("none", "other", "fail", "line 3"), result("p1", "other", "fail", "line 4")]
+    gone, new = result("none", "vmx: gone"), result("p1", "new")
+    found = differences([*same, *other, gone, new], "none")
+    assert found == [other[1], gone, new]

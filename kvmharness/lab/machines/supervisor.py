@@ -28,6 +28,7 @@ _PANIC = "Kernel panic - not syncing"
 # The last line of a panic; it may not come, when the console itself is what broke.
 _PANIC_END = "---[ end Kernel panic"
 _PANIC_WAIT_S = 3.0
+_BOOT_S = 60.0  # a host that is not up yet may be silent for this long, whatever the job says
 _IDLE = 5  # so many times as long may an emulator be silent that does not even use the processor
 
 
@@ -124,7 +125,8 @@ class _Limits:
         self._timeout_s, self._silence_s = timeout_s, silence_s
         self._pid = pid
         self._started = time.monotonic()
-        self.heard()
+        before = max(0.0, _BOOT_S - (silence_s or 0.0))
+        self._heard, self._used = self._started + before, before
 
     def heard(self) -> None:
         """An event has come."""
