@@ -154,6 +154,11 @@ class Vm(Owner):
         """The interval timer in the kernel; after create_irqchip()."""
         ioctl(self.handle, IOCTLS["KVM_CREATE_PIT2"], ffi.new("struct kvm_pit_config *", {"flags": flags}))
 
+    def reinject_control(self, *, pit_reinject: bool) -> None:
+        """Whether ticks of the timer that a guest has missed are given to it later; after create_pit2()."""
+        struct = ffi.new("struct kvm_reinject_control *", {"pit_reinject": int(pit_reinject)})
+        ioctl(self.handle, IOCTLS["KVM_REINJECT_CONTROL"], struct)
+
     def irq_line(self, irq: int, level: int) -> None:
         """Sets the level of an input of the interrupt controllers in the kernel: 1 asserts it, 0 takes it back."""
         ioctl(self.handle, IOCTLS["KVM_IRQ_LINE"], ffi.new("struct kvm_irq_level *", {"irq": irq, "level": level}))

@@ -222,7 +222,11 @@ def test_devices_in_the_kernel(vm):
     vm.set_tss_addr(0xFFFBD000)
     vm.set_identity_map_addr(0xFFFBC000)
     vm.create_irqchip()
+    with pytest.raises(IoctlError) as caught:
+        vm.reinject_control(pit_reinject=False)
+    assert caught.value.errno == errno.ENXIO, "there is no timer yet"
     vm.create_pit2()
+    vm.reinject_control(pit_reinject=False)
     vm.create_vcpu()
     with pytest.raises(IoctlError) as caught:
         vm.create_irqchip()

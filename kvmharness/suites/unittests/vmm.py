@@ -67,6 +67,7 @@ class Vmm:
             vm.create_irqchip()
             if self._wanted["pit"]:
                 vm.create_pit2()
+                vm.reinject_control(pit_reinject=False)  # which would keep AVIC from being used
             size = self._wanted["memory_mb"] * _MB
             self._low = vm.add_memory(0, min(size, _BELOW_4G))
             if size > _BELOW_4G:
