@@ -85,7 +85,9 @@ def build(tree: Path, overlay: Overlay = _UNCHANGED, *, progress: Progress = sil
 
 def _names(where: Path, output: Path) -> set[str]:
     """The tests that the tree's own Makefile lists."""
-    listed = run(["make", "-s", f"OUTPUT={output}", _LIST, "kvmharness-tests"], cwd=where).decode()
+    # Whatever else is being built from where we were started.
+    env = {"ARCH": "x86", "MAKEFLAGS": ""}
+    listed = run(["make", "-s", f"OUTPUT={output}", _LIST, "kvmharness-tests"], cwd=where, env=env).decode()
     return {path.removeprefix(f"{output}/") for path in listed.split()}
 
 

@@ -46,6 +46,14 @@ def test_all_that_the_makefile_lists_are_built_and_the_tree_is_not_touched(tree)
     assert sorted(tree.rglob("*")) == before
 
 
+def test_newer_trees_have_the_list_in_a_file_of_its_own(tree, monkeypatch):
+    monkeypatch.setenv("ARCH", "arm64")  # for another tree
+    (tree / FOLDER / "Makefile").write_text("ARCH ?= x86\nifeq ($(ARCH),x86)\ninclude Makefile.kvm\nendif\n")
+    (tree / FOLDER / "Makefile.kvm").write_text(MAKEFILE.replace("x86_64/first", "x86/first"))
+    (tree / FOLDER / "x86_64").rename(tree / FOLDER / "x86")
+    assert list(selftests.build(tree).binaries) == ["second", "x86/first"]
+
+
 def test_one_that_does_not_build_says_why_and_the_others_are_there(tree):
     (tree / FOLDER / "second.c").write_text("int main(void) { return nothing; }\n")
     built = selftests.build(tree)
