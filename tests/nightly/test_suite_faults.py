@@ -3,15 +3,17 @@
 import pytest
 
 from kvmharness.cells.matrix import select
-from kvmharness.claims.suites import held
+from kvmharness.lab.kernels.selftests import build
 from kvmharness.lab.kernels.source import debian
 from kvmharness.patches.series import load
-from kvmharness.results.tests import BAD, FAIL, LITMUS, PASS, SELFTESTS, of_variant
+from kvmharness.results.tests import SELFTESTS
 from kvmharness.results.verdict import Outcome
-from kvmharness.validation.battery import selftests_of, with_litmus, with_suites
+from kvmharness.suites.selftests import selftests
+from kvmharness.validation.battery import litmus_tests, suite
+from kvmharness.validation.campaign import EMULATED_PLAN
 from kvmharness.validation.prepare import prepare
 from kvmharness.validation.snapshots import emulated_host
-from kvmharness.validation.validate import measure
+from kvmharness.validation.together import Part, validate_on
 from tests.folders import SUITE_FAULTS
 
 # Of each the test that sees it, and where that says so.
@@ -36,24 +38,26 @@ def test_every_fault_is_tried():
 def test_only_its_selftest_fails(name, host):
     by, said = SEEN_BY[name]
     built = prepare(load(str(SUITE_FAULTS / name)), debian())
-    every = selftests_of(built)
-    chosen = [f"x86_64/{other}" for other in OTHERS]
+    files = {variant.name: variant.files for variant in built.plan.variants}
+    chosen = {by, *(f"x86_64/{other}" for other in OTHERS)}
 
     def machine_for(kernel):
         return emulated_host(host, kernel, at_once=2)
 
-    def tests_for(variant):
-        return [test for test in every(variant) if test.name in (by, *chosen)]
+    def tests_of(variant):
+        made = build(built.kernels[variant].tree, files[variant])
+        return [test for test in selftests(made) if test.name in chosen]
 
-    record = measure(built, machine_for, select(("a:1x1",)))
-    record = with_litmus(record, built, machine_for, lambda test: None)
-    record = with_suites(record, built, machine_for, tests_for, [()], lambda test: None)
-    assert [test.label for test in record.tests if test.battery == LITMUS and test.outcome in BAD] == []
-    with_it = {test.name: test for test in of_variant(record.tests, SELFTESTS, "p1")}
-    without = {test.name: test for test in of_variant(record.tests, SELFTESTS, "none")}
-    assert (without[by].outcome, with_it[by].outcome) == (PASS, FAIL)
-    assert said in with_it[by].why
-    assert {name: with_it[name].why for name in chosen} == {name: without[name].why for name in chosen}
-    tests = [test for test in record.tests if test.battery == SELFTESTS]
-    failed = [finding for finding in held(tests, "none", ("p1",)) if finding.outcome is Outcome.FAIL]
-    assert [finding.cell for finding in failed] == [by]
+    tests = {variant.id.name: tests_of(variant.id.name) for variant in built.variants}
+    batteries = (
+        litmus_tests(built, machine_for, [()]),
+        suite(SELFTESTS, built, machine_for, [()], tests),
+    )
+    part = Part(host, machine_for, built, select(("a:1x1",)), EMULATED_PLAN, batteries=batteries)
+    found = validate_on([part], turns=1, command=(), on_result=lambda *result: None)
+    (failed,) = [claim for claim in found.verdict.claims if claim.outcome is Outcome.FAIL]
+    assert (failed.name, failed.cells, failed.variants) == ("selftests-hold", (by,), ("p1",))
+    assert failed.figures[0].startswith(f"{by} p1: fail: ")
+    assert said in failed.figures[0].splitlines()[0]
+    assert failed.figures[0].splitlines()[0].endswith("; none: pass")
+    assert found.verdict.headline.startswith(f"{name}: FAIL (patch 1 of 1")
