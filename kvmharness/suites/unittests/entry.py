@@ -104,6 +104,7 @@ class UnitTest:
                 "timeout_s": self.timeout_s,
                 "bytes_max": _BYTES_MAX,
                 "emulated": inside,
+                "left_out": [list(each) for each in shortened.left_out(self.path.name, self.args)],
                 "without_interrupts": shortened.without_interrupts(self.path.name),
                 "serial_loop": serial_loop().hex(),
             },

@@ -10,8 +10,9 @@ import pytest
 from kvmharness.kvm import Cap, Kvm
 from kvmharness.results.tests import FAIL, HANG, PASS, SKIP
 from kvmharness.suites.unittests import execute
+from kvmharness.suites.unittests.tree import read_tree
 from tests.suites.unittests import images
-from tests.suites.unittests.trees import one, run_here
+from tests.suites.unittests.trees import one, run_here, tree
 
 pytestmark = pytest.mark.needs("kvm")
 
@@ -183,3 +184,17 @@ def test_ctrl_c_ends_it_and_leaves_nothing_open(tmp_path):
     while os.listdir("/proc/self/task") != threads and time.monotonic() < deadline:
         time.sleep(0.01)
     assert os.listdir("/proc/self/task") == threads
+
+
+@pytest.mark.parametrize(("emulated", "line"), [(True, "vmx.flat -a -one"), (False, "vmx.flat -a")])
+def test_what_is_left_out_is_skipped_by_name_and_by_the_image(tmp_path, monkeypatch, emulated, line):
+    """A host is taken for one with Bochs's VMX by the module that it has loaded."""
+    monkeypatch.setattr(execute.os.path, "isdir", lambda path: path == "/sys/module/kvm_intel")
+    config = "[some]\nfile = vmx.flat\ntest_args = -a\n"
+    (test,) = read_tree(tree(tmp_path, {"vmx.flat": images.BOOT_INFORMATION}, config))
+    lines, _ = run_here(test, emulated=emulated, left_out=[["one", "it cannot be"]])
+    assert lines.pop("some").outcome == PASS
+    assert lines.pop(f"some: {line}").outcome == PASS
+    assert {name: found.outcome for name, found in lines.items()} == (
+        {"some: one: it cannot be": SKIP} if emulated else {}
+    )

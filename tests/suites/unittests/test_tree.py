@@ -10,6 +10,7 @@ from tests.suites.unittests import images
 from tests.suites.unittests.trees import one, tree
 
 GOOD = images.reporting("PASS: it\n", 0)
+BOCHS_LACKS = ["vmx_preemption_timer*", "preemption_timer", "vmx_controls_test"]
 
 
 def test_a_test_of_a_tree(tmp_path):
@@ -147,3 +148,20 @@ def test_what_looks_for_firmware_is_skipped(tmp_path):
     config = f"[sleep]\nfile = s3.flat\n{timer}[cpuid]\nfile = vmexit.flat\n"
     tests = read_tree(tree(tmp_path, {"s3.flat": GOOD, "vmexit.flat": GOOD}, config))
     assert ["ACPI" in test.missing for test in tests] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        ("-a -b*", BOCHS_LACKS),
+        ("", BOCHS_LACKS),
+        ("-vmx_controls_test -a", [name for name in BOCHS_LACKS if name != "vmx_controls_test"]),
+        ("one_test", []),
+        ("vmx_controls_test", []),
+    ],
+)
+def test_what_ends_all_behind_it_in_bochs_is_left_out_of_the_rest(tmp_path, args, expected):
+    config = f"[some]\nfile = vmx.flat\ntest_args = {args}\n"
+    (test,) = read_tree(tree(tmp_path, {"vmx.flat": GOOD}, config))
+    assert [name for name, _ in test.step(inside=True).args["left_out"]] == expected
+    assert one(tmp_path, GOOD, f"test_args = {args}").step(inside=True).args["left_out"] == []
