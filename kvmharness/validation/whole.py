@@ -96,13 +96,13 @@ def run(order: Order, task: Task, keeping: Callable[[str], Keeping]) -> Together
         task.step(line)
     for number, title in enumerate(seen[places[0].base].plan.patches, 1):
         task.step(f"p{number}: {title}")
+    settings = {base: _settings(order.wanted, found, task) for base, found in seen.items()}
     task.step(f"building the variants of {name}")
     built = {base: make(found, progress=task.tick) for base, found in seen.items()}
     for made in built.values():
         _tell(made, task)
     wanted = order.wanted
     debug = debug_passes(places, seen, wanted.debug, every() if wanted.litmus else (), task.tick)
-    settings = {base: _settings(wanted, found, task) for base, found in seen.items()}
     not_done: dict[str, str] = {}
     parts: list[Part] = []
     for place, machine, more in zip(places, machines, debug, strict=True):
@@ -123,6 +123,8 @@ def _settings(wanted: Wanted, seen: Look, task: Task) -> tuple[Params, ...]:
     if wanted.settings is not None:
         parameters.check([name for params in wanted.settings for name, _ in params], seen.parameters)
         return wanted.settings
+    if not (wanted.litmus or wanted.thorough or wanted.unit_tests):
+        return ((),)
     found = following(seen.plan, seen.parameters, limit=LIMIT if wanted.thorough else _FEW)
     for each in found.chosen:
         task.step(f"tests run with {each}")

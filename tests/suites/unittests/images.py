@@ -185,3 +185,28 @@ TAKES_AN_SMI = image(
         {ending(0)}""",
     text="PASS: back from SMM\n",
 )
+
+# Counter 0 as a rate generator (mode 2), both bytes; then the read-back command, for its status alone: bits 5 and 4 say
+# how it is read, bits 3 to 1 the mode. Source: Intel 8254 data sheet, "Read-Back Command".
+READS_THE_TIMER_BACK = image(
+    f"""
+        mov al, 0x34
+        out 0x43, al
+        mov al, 0xff
+        out 0x40, al
+        out 0x40, al
+        mov al, 0xe2
+        out 0x43, al
+        in al, 0x40
+        and al, 0x3f
+        cmp al, 0x34
+        jne wrong
+        mov esi, good
+        call say
+        {ending(0)}
+wrong:  mov esi, bad
+        call say
+        {ending(1)}""",
+    good="PASS: the timer says its mode\n",
+    bad="FAIL: the timer says its mode\n",
+)

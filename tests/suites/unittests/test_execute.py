@@ -92,8 +92,12 @@ def test_one_that_waits_for_a_processor_that_is_not_there_is_stopped(tmp_path):
 
 @pytest.mark.parametrize(
     ("image", "name"),
-    [(images.RAISES_A_LINE, "line 5 is up"), (images.DEVICES, "ports, window and pages")],
-    ids=["lines", "devices"],
+    [
+        (images.RAISES_A_LINE, "line 5 is up"),
+        (images.DEVICES, "ports, window and pages"),
+        (images.READS_THE_TIMER_BACK, "the timer says its mode"),
+    ],
+    ids=["lines", "devices", "timer"],
 )
 def test_devices(tmp_path, image, name):
     lines, _ = run_here(one(tmp_path, image))
