@@ -52,10 +52,8 @@ def settings(**wanted):
 
 
 def test_the_settings_follow_from_the_series_and_say_why(follow):
-    assert settings(litmus=True) == (
-        ((), NO_EPT),
-        ["tests run with default: as it is", "tests run with kvm_intel.ept=0: p1 changes mmu.c"],
-    )
+    told = ["tests run with default: as it is", "tests run with kvm_intel.ept=0: p1 changes mmu.c"]
+    assert settings(litmus=True) == (((), NO_EPT), told)
     _, said = settings(thorough=True)
     assert said[-1] == "not with kvm.nested without it nothing nested runs"
     assert follow[0] < follow[1]
@@ -71,7 +69,7 @@ def test_what_the_user_names_is_taken(follow):
         settings(litmus=True, settings=((("kvm.nonesuch", "1"),),))
 
 
-def here(base=None, made=None, monkeypatch=None, module="kvm_intel"):
+def here(base=None, module="kvm_intel"):
     """A place with two prefixes, and what its kernel's selftests come to."""
     variants = [SimpleNamespace(id=SimpleNamespace(name=name)) for name in ("none", "p1", "all")]
     files = {"none": {}, "p1": {"tools/a": b"x"}, "all": {}}
@@ -106,18 +104,19 @@ def trees(monkeypatch):
     return asked
 
 
-def names(place, debug=None, first=True, **wanted):
-    return [battery.name for battery in place.batteries(Wanted(**wanted), debug, first=first)]
+def names(place, passes=None, first=True, **wanted):
+    return [battery.name for battery in place.batteries(Wanted(**wanted), passes, first=first)]
 
 
 def test_everything_in_its_order(trees):
-    debug = SimpleNamespace(built=SimpleNamespace(variants=()))
+    passes = SimpleNamespace(built=SimpleNamespace(variants=()))
+    wanted = {"thorough": True, "litmus": True, "unit_tests": UNITS, "debug": "lite"}
     place = here()
     every = [BUILDS, LITMUS, SELFTESTS, UNIT_TESTS, DEBUG_KERNEL]
-    assert names(place, debug, thorough=True, litmus=True, unit_tests=UNITS, debug="lite") == every
+    assert names(place, passes, **wanted) == every
     assert trees == [(Path("/tree"), {}), (Path("/tree"), {})]  # those that are judged
     assert place.not_done == {}
-    assert names(here(), debug, first=False, thorough=True, litmus=True, unit_tests=UNITS, debug="lite") == every[1:]
+    assert names(here(), passes, first=False, **wanted) == every[1:]
 
 
 def test_a_quick_one_has_litmus_tests_alone(trees):
@@ -125,12 +124,10 @@ def test_a_quick_one_has_litmus_tests_alone(trees):
     assert trees == []
 
 
-def test_a_host_has_the_settings_of_its_vendor(trees):
-    units = {
-        module: list(here(module=module).batteries(Wanted(litmus=True), None, first=True))[0].units
-        for module in ("kvm_intel", "kvm_amd")
-    }
-    assert units == {"kvm_intel": 4, "kvm_amd": 4}  # two variants, two settings
+@pytest.mark.parametrize("module", ["kvm_intel", "kvm_amd"])
+def test_a_host_has_the_settings_of_its_vendor(module, trees):
+    (litmus,) = here(module=module).batteries(Wanted(litmus=True), None, first=True)
+    assert litmus.units == 2 * 2  # two variants, two settings
 
 
 def test_what_is_not_done_says_why(trees, monkeypatch):
@@ -139,11 +136,8 @@ def test_what_is_not_done_says_why(trees, monkeypatch):
     assert place.not_done == {UNIT_TESTS: "--unit-tests names no built tree of them"}
     real = here(base=SimpleNamespace())
     assert names(real, thorough=True, unit_tests=UNITS, debug="lite") == [BUILDS]
-    assert (
-        real.not_done[SELFTESTS]
-        == real.not_done[UNIT_TESTS]
-        == "under the kernel that is running, `kvmharness suite` runs them"
-    )
+    alone = "under the kernel that is running, `kvmharness suite` runs them"
+    assert real.not_done[SELFTESTS] == real.not_done[UNIT_TESTS] == alone
     assert real.not_done[DEBUG_KERNEL] == "vmx does not boot a kernel that is built for it"
 
     def broken(tree, overlay, *, progress):
