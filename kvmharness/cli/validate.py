@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from kvmharness.validation.whole import Order
 
 
+_MORE = (
+    "--thorough adds the kernel's selftests, builds in other configurations, the debug kernel, every setting of module "
+    "parameters that matters, and the list of what KVM's maintainers ask for; --unit-tests PATH adds kvm-unit-tests"
+)
 _DEBUG = {
     "lite": (
         "--debug-kernel",
@@ -196,6 +200,8 @@ def act(request: Request, output: Output) -> int:
         with output.task("Validate") as task:
             found = whole.run(request.order, task, partial(_kept, request, output, journals))
         _show(found, request.reports, output)
+    if not request.order.wanted.thorough:
+        output.say(_MORE)
     return found.verdict.outcome.exit_code
 
 

@@ -14,6 +14,7 @@ from kvmharness.validation.places import Place
 from kvmharness.validation.together import Together
 from tests import builders
 from tests.folders import MAILS
+from tests.suites.unittests import images
 
 DEMO = """\
 #include <linux/module.h>
@@ -208,8 +209,9 @@ def test_a_vendor_whose_emulator_is_not_installed_is_left_out(runs, monkeypatch)
     assert [place.host.spec for place in runs[0].places] == ["vmx"]
 
 
-def test_cells_may_stand_behind_variants(runs):
+def test_cells_may_stand_behind_variants(runs, capsys):
     assert main(command("--variants", "none", "p1", "a:1x1", "--turns", "3", "b:1x1")) == 0
+    assert "--thorough adds the kernel's selftests" in capsys.readouterr().err
     assert runs[0].variants == ("none", "p1")
     assert sorted(cell.id for cell in runs[0].places[0].cells) == ["a:1x1", "b:1x1"]
 
@@ -220,6 +222,36 @@ def test_cells_may_stand_behind_variants(runs):
 def test_the_debug_kernel_is_asked_for_by_a_word_that_takes_no_other(words, choice, runs):
     assert main(["validate", *words, "fix.patch", "--source", "linux"]) == 0
     assert runs[0].wanted.debug == choice
+
+
+def test_everything_is_asked_for_by_one_word(runs, tmp_path, capsys):
+    (tmp_path / "some.flat").write_bytes(images.SILENT)
+    assert main(command("a:1x1", "--thorough", "--unit-tests", str(tmp_path), "--settings", "kvm.tdp_mmu=N")) == 0
+    wanted = runs[0].wanted
+    assert (wanted.litmus, wanted.debug, wanted.thorough) == (True, "lite", True)
+    assert [test.name for test in wanted.unit_tests] == ["some"]
+    assert wanted.settings == ((("kvm.tdp_mmu", "N"),),)
+    assert "adds" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("default", ()),
+        ("kvm.tdp_mmu=N", (("kvm.tdp_mmu", "N"),)),
+        ("kvm.tdp_mmu=N,kvm_intel.ept=0", (("kvm.tdp_mmu", "N"), ("kvm_intel.ept", "0"))),
+    ],
+)
+def test_settings_are_sets_of_parameters(text, expected, runs):
+    assert main(command("--settings", text, "--settings", "default")) == 0
+    assert runs[0].wanted.settings == (expected, ())
+
+
+def test_what_is_no_setting_or_no_tree_is_refused(runs, capsys):
+    assert main(command("--settings", "ept=0")) == 2
+    assert "'ept=0' is not of the form module.name=value" in capsys.readouterr().err
+    assert main(command("--unit-tests", "/nowhere")) == 2
+    assert "/nowhere is no folder" in capsys.readouterr().err
 
 
 def test_the_kernel_that_is_running_is_no_debug_kernel(desk, monkeypatch, capsys):
