@@ -52,7 +52,7 @@ def execute(emit: Emit, **wanted: Any) -> None:
     if why := _cannot(wanted):
         emit({"ended": "skip", "why": why, "seconds": 0.0, "bytes": 0, "states": []})
         return
-    if _in_bochs(wanted):
+    if wanted["emulated"]:
         for test, why in wanted["left_out"]:
             wanted["args"] += f" -{test}"
             emit({"output": f"SKIP: {test}: {why}\n"})
@@ -67,7 +67,7 @@ def _cannot(wanted: Mapping[str, Any]) -> str:
         if found != value:
             return f"{path} is not {value}: " + ("it says " + found if found else "there is none")
     # Bochs takes no interrupt of the host's while a guest's IF is 0: the host, its clock and its other threads stand.
-    if _in_bochs(wanted):
+    if wanted["emulated"] and os.path.isdir(f"/sys/module/{VMX.module}"):
         if wanted["smp"] > 1:
             return (
                 f"{wanted['smp']} vCPUs: in Bochs one that waits with IF=0 for another one keeps the host from running"
@@ -75,11 +75,6 @@ def _cannot(wanted: Mapping[str, Any]) -> str:
         if wanted["without_interrupts"]:
             return "in Bochs a guest that computes with IF=0 keeps the host from running"
     return ""
-
-
-def _in_bochs(wanted: Mapping[str, Any]) -> bool:
-    """Whether this is an emulated host with VMX."""
-    return bool(wanted["emulated"]) and os.path.isdir(f"/sys/module/{VMX.module}")
 
 
 def _said_by(path: str) -> str:

@@ -160,7 +160,7 @@ def test_what_looks_for_firmware_is_skipped(tmp_path):
         ("vmx_controls_test", []),
     ],
 )
-def test_what_ends_all_behind_it_in_bochs_is_left_out_of_the_rest(tmp_path, args, expected):
+def test_what_ends_all_behind_it_in_an_emulator_is_left_out_there(tmp_path, args, expected):
     config = f"[some]\nfile = vmx.flat\ntest_args = {args}\n"
     (test,) = read_tree(tree(tmp_path, {"vmx.flat": GOOD}, config))
     assert [name for name, _ in test.step(inside=True).args["left_out"]] == expected
