@@ -20,6 +20,7 @@ from kvmharness.lab.kernels.build import Kernel
 from kvmharness.lab.kernels.choice import KernelChoice
 from kvmharness.lab.steps import Call, Exec, Exited, Load, Step
 from kvmharness.results.jsonread import map_of, text, text_map, texts
+from kvmharness.system.reading import PROGRAM, opened
 from kvmharness.validation.host import Emulated
 
 _BOOT_TIMEOUT_S = 300.0
@@ -274,11 +275,8 @@ def act_exec(request: ExecRequest, output: Screen) -> int:
 
 def _check_program(path: Path) -> None:
     """Refuses what cannot run inside before a machine is booted for it."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(4)
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}", "Name a statically linked program.") from None
+    with opened(path, PROGRAM) as file:
+        start = file.read(4)
     if start != b"\x7fELF":
         raise UsageError(f"{path} is not a program for Linux (ELF)", "Build it with -static.")
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kvmharness.errors import UsageError
+from kvmharness.system.reading import ASM, ReadError, read_text
 
 HEADER_KEYS = ("purpose", "mode", "in", "out", "clobber", "memory", "exits", "source")
 
@@ -93,11 +94,9 @@ def parse_text(
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text("utf-8")
-    except UnicodeDecodeError as e:
-        raise AssembleError("is not text in UTF-8", str(path), hint="Is this an .asm file?") from e
-    except OSError as e:
-        raise AssembleError(f"cannot be read: {e.strerror}", str(path), hint="Check the file's name.") from e
+        return read_text(path, ASM)
+    except ReadError as e:
+        raise AssembleError(f"cannot be read: {e.reason}", str(path), hint=e.hint) from e
 
 
 def _header(text: str) -> dict[str, str]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kvmharness.patches.diff import FileChange, Hunk, PatchError, lines_of
+from kvmharness.system.reading import SOURCE, read
 
 MAX_FUZZ = 2  # as patch(1); the innermost context line on each side always counts
 
@@ -61,7 +62,7 @@ class Overlay:
                 raise PatchError(
                     f"{path} is, or lies behind, a symbolic link; a patch through it is refused", path=path
                 )
-            return file.read_bytes() if file.exists() else None
+            return read(file, SOURCE) if file.exists() else None
         except OSError as e:
             raise PatchError(f"cannot read {file}: {e.strerror} (errno {e.errno})", path=path) from e
 

@@ -1,5 +1,6 @@
 """A series' own description, ``series.toml``, as plain data: read, its keys checked, its shapes checked."""
 
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 from kvmharness.oracle import oracles
 from kvmharness.patches.diff import PatchError
-from kvmharness.patches.reading import read_file
+from kvmharness.system.reading import TOML, fault, read_text, too_deep
 
 _KEYS = {"name", "title", "without", "oracle", "claims-of", "claim", "waive"}
 
@@ -49,8 +50,14 @@ def oracle(data: Mapping[str, Any], path: Path, default: str) -> str:
 
 
 def toml(path: Path) -> dict[str, Any]:
-    """What a file of TOML holds. Raises: PatchError, it cannot be read, or is not TOML."""
+    """What a file of TOML holds. Raises: ReadError, it cannot be read, is nested too deeply, or is not TOML."""
+    content = read_text(path, TOML)
+    # A key of n parts makes tables n deep, and costs the parser n * n; what stands between these is one key or less.
+    if any(part.count(".") > TOML.deepest for part in re.split(r"[=,{\[\n]", content)):
+        raise too_deep(str(path), TOML)
     try:
-        return tomllib.loads(read_file(path).decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
-        raise PatchError(f"{path} is not TOML: {e}") from e
+        return tomllib.loads(content)
+    except RecursionError:
+        raise too_deep(str(path), TOML) from None
+    except ValueError as error:  # TOMLDecodeError, an integer of thousands of digits, a date that there is not
+        raise fault(str(path), TOML, f"it is not TOML: {error}") from None

@@ -5,17 +5,16 @@ counts is what a maintainer would apply: the patches of the newest version, in t
 """
 
 import email.policy
-import gzip
 import re
-import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from email.header import decode_header
 from email.message import Message
 from email.parser import BytesParser
-from io import BytesIO
 
 from kvmharness.patches.diff import FileChange, PatchError, parse
+from kvmharness.system.reading import MAILS
+from kvmharness.system.unpacking import gunzip
 
 # "From mboxrd@z Thu Jan  1 00:00:00 1970", "From 3651c7fc2bf6... Mon Sep 17 00:00:00 2001"
 _SEPARATOR = re.compile(rb"From \S+ .*\d\d:\d\d:\d\d .*\d{4}\s*\n")
@@ -25,8 +24,6 @@ _TAGS = re.compile(r"\s*\[([^\]]*)\]")
 _REPLY = re.compile(r"(?i)\s*(re|aw|fwd?)\s*:")
 _PATCH_TYPES = ("text/x-patch", "text/x-diff", "application/x-patch", "application/octet-stream")
 _GZIP = b"\x1f\x8b"
-LARGEST = 64 << 20
-"""Bytes of mails, unpacked: more is no series, and a small file can unpack to anything."""
 _LISTED = 3  # mails that are ignored for one reason, by title; the rest is counted
 
 
@@ -151,30 +148,13 @@ def _newest_version(mails: list[_Mail], names: str) -> list[_Mail]:
 
 def _mails(name: str, content: bytes) -> list[_Mail | _Ignored]:
     """The messages: those that carry a patch, and the others."""
-    content = _unpacked(name, content)
+    content = gunzip(name, content, MAILS) if content.startswith(_GZIP) else content
     mails = [_read(text, f"{name}, message {i}") for i, text in enumerate(_split(content), 1)]
     if any(isinstance(mail, _Mail) or mail.why != _WORDS for mail in mails) or not content.strip():
         return mails
     if parse(content, name):  # no mail around it: a bare diff
         return [_Mail(name.rpartition("/")[2], 1, None, None, content, name, "")]
     return mails
-
-
-def _unpacked(name: str, content: bytes) -> bytes:
-    stream = BytesIO(content)
-    try:
-        with gzip.open(stream) if content.startswith(_GZIP) else stream as file:
-            return limited(name, file.read)
-    except (OSError, EOFError, zlib.error) as e:
-        raise PatchError(f"{name}: cannot decompress it: {e}") from e
-
-
-def limited(name: str, read: Callable[[int], bytes]) -> bytes:
-    """All that *read* gives of some mails, asked for so many bytes. Raises: PatchError, more than :data:`LARGEST`."""
-    content = read(LARGEST + 1)
-    if len(content) > LARGEST:
-        raise PatchError(f"{name}: more than {LARGEST >> 20} MiB", "A series of patches is much smaller.")
-    return content
 
 
 def _split(content: bytes) -> list[bytes]:

@@ -4,6 +4,7 @@ A folder with a ``series.toml`` also says what the series claims; its patches li
 kernel version where they differ. Which folder fits is found out by trying, not from the version's number.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib import resources
@@ -15,9 +16,9 @@ from kvmharness.patches.description import described_by, oracle, tables, toml, w
 from kvmharness.patches.diff import PatchError
 from kvmharness.patches.gitrange import is_range, patches_between
 from kvmharness.patches.mbox import Mails, Patch, read_patches
-from kvmharness.patches.reading import read_file, read_standard_input
+from kvmharness.system.reading import MAILS, QUILT_SERIES, STANDARD_INPUT, listed, read, read_standard_input, read_text
 
-STANDARD_INPUT = "-"
+_DASH = "-"  # mails on the standard input
 DESCRIPTION = "series.toml"
 _PATCH_SUFFIXES = (".patch", ".diff", ".mbox", ".mbx", ".eml")
 
@@ -98,23 +99,22 @@ def load(spec: str, *, repository: Path | None = None, claims: str | None = None
 
 def _load(spec: str, repository: Path | None) -> Series:
     path = Path(spec)
-    if spec == STANDARD_INPUT:
-        mails = read_patches([("standard input", read_standard_input())])
+    if spec == _DASH:
+        mails = read_patches([(STANDARD_INPUT, read_standard_input(MAILS))])
         return _undescribed(_title(mails), mails)
     if spec in shipped():
         return _described(_package_folder() / spec)
-    if (path / DESCRIPTION).is_file():
+    if os.path.isfile(path / DESCRIPTION):  # os.path takes a name that no file can have for one that is not there
         return _described(path)
-    if path.is_dir():
+    if os.path.isdir(path):
         return _undescribed(path.resolve().name, read_patches(_folder(path)))
-    if path.exists():
-        mails = read_patches([(str(path), read_file(path))])
-        return _undescribed(path.name if path.is_file() else _title(mails), mails)  # a pipe's name says nothing
+    if os.path.exists(path):
+        return _undescribed(path.name, read_patches([(str(path), read(path, MAILS))]))
     if is_range(spec):
         return _undescribed(spec, patches_between(repository or Path(), spec))
     raise PatchError(
         f"no series {spec!r}: it is not a file, a folder, or a range of git revisions, and not one of those shipped",
-        f"Shipped: {', '.join(shipped())}; {STANDARD_INPUT} reads mails from the standard input.",
+        f"Shipped: {', '.join(shipped())}; {_DASH} reads mails from the standard input.",
     )
 
 
@@ -133,7 +133,7 @@ def _title(mails: Mails) -> str:
 def _described(folder: Path) -> Series:
     path = folder / DESCRIPTION
     data = described_by(path)
-    inner = [entry for entry in sorted(folder.iterdir()) if entry.is_dir() and _patch_files(entry)]
+    inner = [entry for entry in listed(folder) if entry.is_dir() and _patch_files(entry)]
     sets = tuple(_patch_set(entry.name if inner else "", entry) for entry in inner or [folder])
     series = Series(
         name=word(data, "name", path) or folder.resolve().name,
@@ -196,21 +196,17 @@ def _before(data: Mapping[str, Any], path: Path) -> str:
 
 
 def _patch_files(folder: Path) -> list[Path]:
-    return [path for path in sorted(folder.iterdir()) if path.suffix in _PATCH_SUFFIXES and path.is_file()]
+    return [path for path in listed(folder) if path.suffix in _PATCH_SUFFIXES and path.is_file()]
 
 
 def _folder(folder: Path) -> list[tuple[str, bytes]]:
     """A folder's patches by name, or in the order of quilt's ``series`` file."""
     order = folder / "series"
     if order.is_file():
-        names = [
-            line.split()[0]
-            for line in read_file(order).decode("utf-8", "replace").splitlines()
-            if line.split("#")[0].split()
-        ]
+        names = [line.split()[0] for line in read_text(order, QUILT_SERIES).splitlines() if line.split("#")[0].split()]
         paths = [folder / name for name in names]
     else:
         paths = _patch_files(folder)
     if not paths:
         raise PatchError(f"no patch in {folder}", f"Files named *{', *'.join(_PATCH_SUFFIXES)} are looked for.")
-    return [(str(path), read_file(path)) for path in paths]
+    return [(str(path), read(path, MAILS)) for path in paths]

@@ -23,7 +23,7 @@ def load_all(path: str | os.PathLike[str]) -> tuple[Record, ...]:
     """The records in a file: the one that it is, or those that it holds beside a verdict.
 
     Raises:
-        RecordError: the file cannot be read, or holds no record; names the place.
+        ReadError: the file cannot be read, or holds no record; names the place.
     """
     return read_with(_read, path)
 

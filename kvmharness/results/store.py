@@ -8,9 +8,10 @@ from kvmharness.results.journal import TEST
 from kvmharness.results.jsonread import ShapeError, an_object, parse
 from kvmharness.results.record import Record, RecordError
 from kvmharness.system.files import write_whole
+from kvmharness.system.reading import RECORD, fault
+from kvmharness.system.reading import read as read_file
 
 JOURNAL = b'{"journal": '  # how a record begins that is still growing: see kvmharness.results.journal
-_HINT = "give a file that `run --json` or `validate --json` wrote; if it was cut off or edited, run again"
 CUT_SHORT = "the run was cut short"
 
 T = TypeVar("T")
@@ -20,7 +21,7 @@ def load(path: str | os.PathLike[str]) -> Record:
     """Read the record in the file *path*.
 
     Raises:
-        RecordError: as :func:`read_with`.
+        ReadError: as :func:`read_with`.
     """
     return read_with(from_bytes, path)
 
@@ -29,18 +30,13 @@ def read_with(read: Callable[[bytes], T], path: str | os.PathLike[str]) -> T:
     """What *read* makes of the file *path*.
 
     Raises:
-        RecordError: the file cannot be read, is not JSON (cut off, say), or is not what this version knows.
+        ReadError: the file cannot be read, is not JSON (cut off, say), or is not what this version knows.
     """
-    name = os.fspath(path)
+    content = read_file(path, RECORD)
     try:
-        with open(name, "rb") as file:
-            return read(file.read())
-    except OSError as error:
-        raise RecordError(
-            f"cannot read record {name}: {error.strerror}", "check the name and its permissions"
-        ) from None
+        return read(content)
     except (RecordError, ShapeError) as error:
-        raise RecordError(f"cannot read record {name}: {error}", error.hint or _HINT) from None
+        raise fault(os.fspath(path), RECORD, str(error), error.hint) from None
 
 
 def from_bytes(data: bytes) -> Record:

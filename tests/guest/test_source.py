@@ -96,6 +96,6 @@ def test_file_that_includes_itself_is_an_error(tmp_path):
 
 
 def test_binary_file_is_an_error(tmp_path):
-    (tmp_path / "a.asm").write_bytes(b"\xff\xfe\x00\x80")
-    with pytest.raises(AssembleError, match="UTF-8"):
+    (tmp_path / "a.asm").write_bytes(b"# purpose\n\xff\xfe\x80")
+    with pytest.raises(AssembleError, match="line 2 is not text in UTF-8"):
         parse(tmp_path / "a.asm")

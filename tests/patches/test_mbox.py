@@ -4,9 +4,11 @@ import subprocess
 
 import pytest
 
+from kvmharness.errors import UsageError
 from kvmharness.patches.apply import Overlay
 from kvmharness.patches.diff import PatchError
 from kvmharness.patches.mbox import read_patches
+from kvmharness.system.reading import Kind, ReadError
 from tests.folders import MAILS
 
 DEMO = "arch/x86/kvm/demo.c"
@@ -72,7 +74,7 @@ def test_a_missing_patch_is_named():
     "content", [b"", b"hello\n", b"\x1f\x8bbroken", b"From: a\nSubject: [PATCH 0/2] x\n\nonly words\n"]
 )
 def test_nothing_in_it(content):
-    with pytest.raises(PatchError, match=r"no patch in it|cannot decompress"):
+    with pytest.raises(UsageError, match=r"no patch in it|cannot unpack it"):
         read_patches([("file", content)])
 
 
@@ -137,13 +139,13 @@ def test_a_title_commands_no_terminal():
 
 def test_a_small_file_that_unpacks_to_anything(monkeypatch):
     packed = gzip.compress(b"\0" * 100_000)
-    monkeypatch.setattr("kvmharness.patches.mbox.LARGEST", 1000)
-    with pytest.raises(PatchError, match="file: more than"):
+    monkeypatch.setattr("kvmharness.patches.mbox.MAILS", Kind("", 1000))
+    with pytest.raises(ReadError, match="file: it is larger than"):
         read_patches([("file", packed)])
 
 
 def test_a_file_that_was_not_packed_to_its_end():
-    with pytest.raises(PatchError, match="cannot decompress"):
+    with pytest.raises(ReadError, match="cannot unpack it"):
         read_patches([("file", gzip.compress(mail(b"[PATCH] x"))[:-10])])
 
 

@@ -3,8 +3,10 @@ import os
 
 import pytest
 
+from kvmharness.errors import UsageError
 from kvmharness.patches.diff import PatchError
 from kvmharness.patches.series import load, shipped
+from kvmharness.system.reading import Kind, ReadError
 from tests.folders import FAULTS, MAILS
 
 PATCH = "From: a@b.example\nSubject: [PATCH] KVM: x86: {}\n\n--- a/f\n+++ b/f\n@@ -1 +1 @@\n-{}\n+{}\n"
@@ -114,22 +116,21 @@ def test_a_standard_input_that_is_no_series(monkeypatch):
     stdin(monkeypatch, b"")
     with pytest.raises(PatchError, match="standard input: no patch in it"):
         load("-")
-    monkeypatch.setattr("kvmharness.patches.mbox.LARGEST", 10)
-    stdin(monkeypatch, b"x" * 11)
-    with pytest.raises(PatchError, match="standard input: more than"):
+    monkeypatch.setattr("kvmharness.patches.series.MAILS", Kind("", 1 << 20))
+    stdin(monkeypatch, bytes(1 + (1 << 20)))
+    with pytest.raises(ReadError, match="standard input: it is larger than 1 MiB"):
         load("-")
     monkeypatch.setattr("sys.stdin", None)
-    with pytest.raises(PatchError, match="there is no standard input"):
+    with pytest.raises(ReadError, match="there is no standard input"):
         load("-")
 
 
-def test_a_pipe_is_read_like_a_file(tmp_path):
+def test_a_pipe_belongs_on_the_standard_input():
     reader, writer = os.pipe()
-    os.write(writer, PATCH.format("First", "a", "b").encode())
     os.close(writer)
-    series = load(f"/dev/fd/{reader}")
-    assert titles(series) == ["KVM: x86: First"]
-    assert series.name == "KVM: x86: First"
+    with pytest.raises(ReadError, match="it is a pipe, not a regular file") as caught:
+        load(f"/dev/fd/{reader}")
+    assert "`-` reads a pipe" in caught.value.hint
     os.close(reader)
 
 
@@ -147,7 +148,7 @@ def test_a_described_folder(folder):
         ("titel = 1\n", "unknown key 'titel'"),
         ("oracle = ['root-cache']\n", r"oracle = \['root-cache'\] is none"),
         ("oracle = 'p1'\n", "oracle = 'p1' is none"),
-        ("title = \n", "is not TOML"),
+        ("title = \n", "it is not TOML"),
         ("claims-of = 'nowhere'\n", "cannot read"),
         ("without = 'nowhere'\n", "no series 'nowhere'"),
         ("without = 3\n", "without = 3: a text is expected"),
@@ -157,7 +158,7 @@ def test_a_described_folder(folder):
 )
 def test_a_wrong_description_is_said(folder, text, message):
     (folder / "series.toml").write_text(text)
-    with pytest.raises(PatchError, match=message):
+    with pytest.raises(UsageError, match=message):
         load(str(folder))
 
 

@@ -7,6 +7,7 @@ from kvmharness.results.document import load_all, pairs, written
 from kvmharness.results.record import RecordError
 from kvmharness.results.store import save
 from kvmharness.results.verdict import Outcome, Verdict
+from kvmharness.system.reading import ReadError
 from tests import builders
 
 CELLS = (Cell(Setup.NO_EPT, 1, 1),)
@@ -54,7 +55,7 @@ def test_a_record_as_it_is_printed(tmp_path):
 )
 def test_what_is_no_such_file(text, says, tmp_path):
     (tmp_path / "a.json").write_text(text)
-    with pytest.raises(RecordError, match=says) as caught:
+    with pytest.raises(ReadError, match=says) as caught:
         load_all(tmp_path / "a.json")
     assert f"cannot read record {tmp_path}/a.json" in str(caught.value)
     assert caught.value.hint
@@ -76,5 +77,5 @@ def test_records_of_different_hosts():
 def test_an_outcome_that_is_none(tmp_path):
     document = VERDICT.to_json() | {"outcome": "SURELY"}
     (tmp_path / "a.json").write_text(json.dumps({"verdict": document, "records": []}))
-    with pytest.raises(RecordError, match=Outcome.PASS.value):
+    with pytest.raises(ReadError, match=Outcome.PASS.value):
         load_all(tmp_path / "a.json")

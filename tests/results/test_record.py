@@ -26,6 +26,7 @@ from kvmharness.results.record import (
 )
 from kvmharness.results.store import load, save
 from kvmharness.system.files import WriteError, write_whole
+from kvmharness.system.reading import ReadError
 from tests import builders
 
 names = st.text(max_size=12)
@@ -126,7 +127,7 @@ def test_a_cut_off_record_is_refused(tmp_path_factory, data):
     whole = builders.record([Cell(Setup.NO_EPT)], turns=1).text().encode()
     path = tmp_path_factory.mktemp("cut") / "run.json"
     path.write_bytes(whole[: data.draw(st.integers(0, len(whole) - 3))])  # past the last brace only white space is left
-    with pytest.raises(RecordError, match=r"cannot read record .*run\.json: not JSON, or cut off"):
+    with pytest.raises(ReadError, match=r"cannot read record .*run\.json: not JSON, or cut off"):
         load(path)
 
 
@@ -150,7 +151,7 @@ def test_a_cut_off_record_is_refused(tmp_path_factory, data):
 def test_garbage_is_refused_with_its_reason(tmp_path, content, said):
     path = tmp_path / "run.json"
     path.write_bytes(content)
-    with pytest.raises(RecordError, match="cannot read record") as caught:
+    with pytest.raises(ReadError, match="cannot read record") as caught:
         load(path)
     assert said in str(caught.value)
     assert str(path) in str(caught.value)
@@ -205,9 +206,9 @@ def test_dropping_any_field_is_noticed(record, data):
 
 
 def test_a_missing_file_says_so(tmp_path):
-    with pytest.raises(RecordError, match=r"cannot read record .*none\.json: No such file or directory"):
+    with pytest.raises(ReadError, match=r"cannot read record .*none\.json: No such file or directory"):
         load(tmp_path / "none.json")
-    with pytest.raises(RecordError, match="Is a directory"):
+    with pytest.raises(ReadError, match="it is a folder"):
         load(tmp_path)
 
 

@@ -22,6 +22,7 @@ from kvmharness.lab.kernels.source import Source, debian
 from kvmharness.lab.kernels.trees import KVM_FOLDERS, Overlay, link_tree, write_overlay
 from kvmharness.system import cache
 from kvmharness.system.programs import Progress, find, silent
+from kvmharness.system.reading import KERNEL, opened
 
 KERNEL_TIMEOUT_S = 3600.0
 VARIANT_TIMEOUT_S = 600.0
@@ -82,7 +83,7 @@ class Kernel:
 
         Source: Documentation/x86/boot.rst, "Details of Header Fields", kernel_version.
         """
-        with self.image.open("rb") as file:
+        with opened(self.image, KERNEL) as file:
             header = file.read(0x8000)
         if header[0x202:0x206] != b"HdrS":
             raise UsageError(f"{self.image} is not a bzImage")

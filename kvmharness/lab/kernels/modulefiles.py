@@ -1,29 +1,24 @@
 """Kernel modules outside the emulated host: found in any folder, unpacked, in the order in which they load."""
 
-import gzip
-import lzma
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 from kvmharness.errors import UsageError
 from kvmharness.lab.inside.modules import module_name
-from kvmharness.system.programs import run
+from kvmharness.system.reading import MODULE, read
+from kvmharness.system.unpacking import gunzip, unxz, unzstd
 from kvmharness.vendors.names import NAMES
 
 _DEPENDS = re.compile(rb"\0depends=([^\0]*)\0")
 _VENDORS = tuple(vendor.module for vendor in NAMES)
 
 
-def _zstd(data: bytes) -> bytes:
-    return run(["zstd", "-d", "-c"], stdin=data)
-
-
-_UNPACK: dict[str, Callable[[bytes], bytes]] = {
-    ".ko": bytes,
-    ".ko.gz": gzip.decompress,
-    ".ko.xz": lzma.decompress,
-    ".ko.zst": _zstd,
+_CONTENT: dict[str, Callable[[Path], bytes]] = {
+    ".ko": lambda path: read(path, MODULE),
+    ".ko.gz": lambda path: gunzip(str(path), read(path, MODULE), MODULE),
+    ".ko.xz": lambda path: unxz(str(path), read(path, MODULE), MODULE),
+    ".ko.zst": lambda path: unzstd(path, MODULE),
 }
 
 
@@ -35,7 +30,7 @@ def load_order(folder: Path) -> list[Path]:
     Raises:
         UsageError: kvm.ko or both vendors' modules are missing, or something that they depend on is.
     """
-    paths = sorted(path for path in folder.rglob("*.ko*") if _suffix(path) in _UNPACK)
+    paths = sorted(path for path in folder.rglob("*.ko*") if _suffix(path) in _CONTENT)
     files = {module_name(path.name): path for path in paths}
     vendors = [name for name in _VENDORS if name in files]
     if "kvm" not in files or not vendors:
@@ -48,26 +43,28 @@ def load_order(folder: Path) -> list[Path]:
 
 
 def content(module: Path) -> bytes:
-    """A module as the kernel takes it, unpacked if its file is compressed."""
-    return _UNPACK[_suffix(module)](module.read_bytes())
+    """A module as the kernel takes it, unpacked if its file is compressed. Raises: ReadError, it cannot be."""
+    return _CONTENT[_suffix(module)](module)
 
 
 def depends(module: Path) -> list[str]:
     """The modules that *module* needs, as its .modinfo section says."""
     found = _DEPENDS.search(content(module))
-    return [name.decode().replace("-", "_") for name in found[1].split(b",") if name] if found else []
+    return [name.decode("utf-8", "replace").replace("-", "_") for name in found[1].split(b",") if name] if found else []
 
 
 def _suffix(path: Path) -> str:
     return path.name[path.name.find(".") :]
 
 
-def _visit(name: str, files: dict[str, Path], order: list[Path], folder: Path) -> None:
+def _visit(name: str, files: dict[str, Path], order: list[Path], folder: Path, above: tuple[str, ...] = ()) -> None:
     path = files.get(name)
     if path is None:
         raise UsageError(f"{folder} holds no {name}.ko, which other modules there depend on")
     if path in order:
         return
+    if name in above:
+        raise UsageError(f"{path}: the module depends on itself: {' -> '.join((*above, name))}")
     for other in depends(path):
-        _visit(other, files, order, folder)
+        _visit(other, files, order, folder, (*above, name))
     order.append(path)

@@ -7,7 +7,6 @@ Header".
 import struct
 from dataclasses import dataclass
 
-MAX_BYTES = 1 << 26
 """No image is larger."""
 
 _HEADER_MAGIC = 0x1BADB002

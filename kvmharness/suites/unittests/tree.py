@@ -1,5 +1,6 @@
 """kvm-unit-tests as tests of a suite: a built tree, or a folder of images."""
 
+import os
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -11,6 +12,7 @@ from kvmharness.suites.unittests.config import Entry
 from kvmharness.suites.unittests.entry import DATE, Image, UnitTest
 from kvmharness.suites.unittests.multiboot import NotBootableError
 from kvmharness.system.programs import Progress, silent
+from kvmharness.system.reading import UNIT_TEST_IMAGE, UNIT_TESTS, ReadError, read
 
 _CONFIG = "unittests.cfg"
 _FOLDER = "x86"
@@ -24,7 +26,6 @@ _FIRMWARE = (
 )
 _FORCED = "kvm.force_emulation_prefix"
 _FORCED_ARGS = "*force*emulation*"
-_CONFIG_MAX = 1 << 20
 
 
 def read_tree(path: Path, patterns: Sequence[str] = (), say: Progress = silent) -> tuple[UnitTest, ...]:
@@ -61,11 +62,7 @@ def read_tree(path: Path, patterns: Sequence[str] = (), say: Progress = silent) 
 
 
 def _text(path: Path) -> str:
-    with path.open("rb") as file:
-        data = file.read(_CONFIG_MAX + 1)
-    if len(data) > _CONFIG_MAX:
-        raise UsageError(f"{path} is larger than any unittests.cfg", "Name a tree of kvm-unit-tests.")
-    return data.decode("utf-8", "replace")
+    return read(path, UNIT_TESTS).decode("utf-8", "replace")
 
 
 def _arch(tree: Path) -> str:
@@ -80,16 +77,15 @@ def _arch(tree: Path) -> str:
 
 def _image(path: Path) -> Image | str:
     """The image, or why there is none."""
-    if not path.is_file():
+    if not os.path.lexists(path):
         return f"{path.name} has not been built"
-    with path.open("rb") as file:
-        data = file.read(multiboot.MAX_BYTES + 1)
-    if len(data) > multiboot.MAX_BYTES:
-        return f"{path.name} is no multiboot image: it is larger than any"
     try:
+        data = read(path, UNIT_TEST_IMAGE)
         return Image(multiboot.read(data), shortened.patches(path.name, data))
     except NotBootableError as error:
         return f"{path.name} is no multiboot image: {error}"
+    except ReadError as error:
+        return str(error)
 
 
 def _test(entry: Entry, folder: Path, image: Image | str, arch: str, patterns: Sequence[str]) -> UnitTest:
