@@ -25,6 +25,9 @@ _MORE = re.compile(r"#\s{3,}(\S.*)")
 _LABEL = re.compile(r"\s*([A-Za-z_]\w*):\s*(.*)")
 _INCLUDE = re.compile(r'\s*\.include\s+"([^"]+)"\s*$')
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+# Some of them end a line for one reader and not for another; NUL ends the source for Keystone.
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029]")
+_LINE_CHARACTERS = 4096
 # A single digit is the same in either base; numeric labels (`1:`, `1b`) are refused with the rest.
 _BARE_NUMBER = re.compile(r"(?<![\w.])(?!0x[0-9a-fA-F])\d(?:\w+|(?=:))")
 
@@ -33,6 +36,7 @@ class AssembleError(UsageError):
     """A guest program that cannot be assembled.
 
     Attributes:
+        reason: what is wrong, without the place.
         path: the file as it was named.
         line: the line's number, counted from 1; 0 where the file as a whole is meant.
         text: the line itself.
@@ -41,7 +45,7 @@ class AssembleError(UsageError):
     def __init__(self, message: str, path: str, line: int = 0, text: str = "", hint: str = "") -> None:
         where = f"{path}:{line}" if line else path
         super().__init__(f"{where}: {message}" + (f"\n    {text.strip()}" if text else ""), hint)
-        self.path, self.line, self.text = path, line, text
+        self.reason, self.path, self.line, self.text = message, path, line, text
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +134,13 @@ def _check_header(header: dict[str, str], path: str) -> None:
 def _statements(text: str, path: str, read_include: Callable[[str], str], depth: int) -> list[Statement]:
     if depth > 8:
         raise AssembleError("includes itself", path)
+    if match := _CONTROL.search(text):
+        number = text.count("\n", 0, match.start()) + 1
+        raise AssembleError(f"holds the control character {match[0]!r}", path, number, hint="Is this an .asm file?")
     found = []
     for number, source in enumerate(text.splitlines(), start=1):
+        if len(source) > _LINE_CHARACTERS:
+            raise AssembleError(f"is longer than {_LINE_CHARACTERS} characters", path, number, source[:80])
         if match := _INCLUDE.fullmatch(_without_comment(source)):
             inner = str(Path(path).parent / match[1])
             try:
@@ -162,6 +171,10 @@ def _without_comment(source: str) -> str:
 def _refuse_misread(code: str, path: str, number: int, source: str) -> None:
     """Refuses what Keystone takes for something else without saying so."""
     plain = _STRING.sub("", code)
+    if not code.isascii():
+        raise AssembleError("only comments may hold other characters than ASCII", path, number, source)
+    if '"' in plain:
+        raise AssembleError("a string has no end", path, number, source, "Close it with '\"' on the same line.")
     if ";" in plain:
         raise AssembleError("';' separates statements here, it is no comment", path, number, source, "Write '#'.")
     if match := _BARE_NUMBER.search(plain):

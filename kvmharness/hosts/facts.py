@@ -233,6 +233,11 @@ def module_parameters(root: str = "/") -> dict[str, str]:
     }
 
 
+def inside_emulated(root: str = "/") -> bool:
+    """Whether this is the inside of an emulated host."""
+    return _emulated(_read(root, "proc/cmdline")) is not None
+
+
 def _emulated(command_line: str) -> str | None:
     words = (word for word in command_line.split() if word.startswith(LAB_MARKER))
     return next((word.removeprefix(LAB_MARKER) for word in words), None)

@@ -71,6 +71,12 @@ def test_what_does_not_assemble_names_file_and_line(program, capsys):
     assert "mov eax, nonsense" in err
 
 
+def test_what_takes_the_assembler_down_names_file_and_line_too(program, capsys):
+    path = program("entry:  nop\n        .balign 0x100000000\n")
+    assert main(["asm", path]) == 2
+    assert capsys.readouterr().err.startswith(f"kvmharness: {path}:10: the assembler did not survive this")
+
+
 def test_a_file_that_is_not_there(tmp_path, capsys):
     assert main(["asm", str(tmp_path / "nix.asm")]) == 2
     assert "No such file or directory" in capsys.readouterr().err
