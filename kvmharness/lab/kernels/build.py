@@ -192,7 +192,7 @@ def variant(tree: Path, overlay: Overlay, *, name: str = "variant", progress: Pr
         check_tools()
         farm = folder / "tree"
         link_tree(tree, farm, overlay)
-        make(farm, "M=arch/x86/kvm", "modules", what=name, progress=progress, timeout_s=VARIANT_TIMEOUT_S)
+        make(farm, "M=arch/x86/kvm", "modules", what=name, progress=progress, timeout_s=VARIANT_TIMEOUT_S, base=tree)
         _collect_modules(farm, tree, folder)
         shutil.rmtree(farm)
 

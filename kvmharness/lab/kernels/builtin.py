@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from kvmharness.lab.kernels.make import enclosed
 from kvmharness.lab.kernels.trees import KVM_FOLDERS, Overlay, link_tree
 from kvmharness.system.files import write_whole
 from kvmharness.system.programs import disk_errors
@@ -123,9 +124,8 @@ def _compiled_anew(tree: Path, overlay: Overlay, objects: list[_Object], origina
         link_tree(tree, farm, {**own, **overlay}, own=())
         for each in objects:
             (farm / each.target).parent.mkdir(parents=True, exist_ok=True)
-            done = subprocess.run(
-                ["/bin/sh", "-c", each.command], cwd=farm, capture_output=True, check=False, timeout=_COMPILE_S
-            )
+            command = [*enclosed(farm, tree), "/bin/sh", "-c", each.command]
+            done = subprocess.run(command, cwd=farm, capture_output=True, check=False, timeout=_COMPILE_S)
             if done.returncode:
                 return f"{each.target}, which is built into the kernel, does not compile with it"
             if (farm / each.target).read_bytes() != (originals / each.target).read_bytes():

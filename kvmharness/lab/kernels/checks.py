@@ -97,7 +97,7 @@ def checked(tree: Path, overlay: Overlay, check: Check, *, what: str, progress: 
     def make(file: Path) -> None:
         farm = file.parent / "tree"
         link_tree(start, farm, overlay)
-        said = _made(farm, check.targets, what, progress, CHECK_TIMEOUT_S)
+        said = _made(farm, tree, check.targets, what, progress, CHECK_TIMEOUT_S)
         shutil.rmtree(farm)
         write_whole(file, json.dumps([said.status, said.lines]).encode())
 
@@ -118,7 +118,7 @@ def _switched(tree: Path, wanted: Options, progress: Progress) -> Path:
     def make(folder: Path) -> None:
         link_tree(tree, folder / "tree", _configured(tree, changes))
         what = f"KVM with {', '.join(shown(*each) for each in changes)}"
-        _made(folder / "tree", ["modules"], what, progress, BASE_TIMEOUT_S)
+        _made(folder / "tree", tree, ["modules"], what, progress, BASE_TIMEOUT_S)
 
     folder = cache.folder_entry("configured", key_of(tree, {}, changes), make, progress)
     cache.keep_newest("configured", _KEPT_TREES)
@@ -146,10 +146,10 @@ def _text(lines: Sequence[str]) -> bytes:
     return "".join(f"{line}\n" for line in lines).encode()
 
 
-def _made(farm: Path, targets: Sequence[str], what: str, progress: Progress, timeout_s: float) -> Said:
+def _made(farm: Path, base: Path, targets: Sequence[str], what: str, progress: Progress, timeout_s: float) -> Said:
     check_tools()
     # All of what is wrong, not only what is found first.
-    return outcome(farm, "-k", "M=arch/x86/kvm", *targets, what=what, progress=progress, timeout_s=timeout_s)
+    return outcome(farm, "-k", "M=arch/x86/kvm", *targets, what=what, progress=progress, timeout_s=timeout_s, base=base)
 
 
 def _object(source: str) -> str:

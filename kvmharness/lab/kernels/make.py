@@ -12,16 +12,21 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache as cache_results
 from pathlib import Path
 
 from kvmharness.errors import KvmHarnessError
+from kvmharness.system import cache, sandbox
 from kvmharness.system.packages import KERNEL_TOOLS, missing
-from kvmharness.system.programs import DiskFullError, MissingToolError, Progress, die_with_parent, find
+from kvmharness.system.programs import DiskFullError, MissingToolError, Progress, disk_errors, find, run
 
 _REPORT_S = 1.0
 _KEPT_LINES = 20_000
 _SHOWN_LINES = 16
-_TELLING = re.compile(r"\berror\b|\bError \d|undefined reference|\*\*\*|not found|No such file", re.IGNORECASE)
+_TELLING = re.compile(
+    r"\berror\b|\bError \d|undefined reference|\*\*\*|not found|No such file|Read-only file system|is unreachable",
+    re.IGNORECASE,
+)
 _OBJECT_LINE = re.compile(r"^  [A-Z][A-Z\[\]]+ +(?:\[M\] +)?(\S+)$")
 
 # The same for every build of the same source, so that the result is; the time is any fixed one.
@@ -34,6 +39,9 @@ _ENVIRONMENT = {
     "KBUILD_BUILD_HOST": "lab",
     "KBUILD_BUILD_VERSION": "1",
 }
+
+# What would change a build behind its back, or names a folder that it does not see.
+_UNWANTED = ("ARCH", "CROSS_COMPILE", "MAKEFLAGS", "KBUILD_OUTPUT", "CC", "TMPDIR", "XDG_RUNTIME_DIR")
 
 
 class KernelBuildError(KvmHarnessError):
@@ -82,19 +90,27 @@ def make(
     progress: Progress,
     timeout_s: float,
     env: Mapping[str, str] | None = None,
-) -> None:
+    scratch: Path | None = None,
+    base: Path | None = None,
+) -> tuple[str, ...]:
     """Runs ``make TARGETS`` in *tree*.
 
     Args:
-        what, progress, timeout_s, env: as :func:`outcome`.
+        what, progress, timeout_s, env, scratch, base: as :func:`outcome`.
+
+    Returns:
+        What it said, as :attr:`Said.lines`.
 
     Raises:
         KernelBuildError, BuildTimeoutError, DiskFullError, MissingToolError.
     """
-    said = outcome(tree, *targets, what=what, progress=progress, timeout_s=timeout_s, env=env)
+    said = outcome(
+        tree, *targets, what=what, progress=progress, timeout_s=timeout_s, env=env, scratch=scratch, base=base
+    )
     if said.status != 0:
         telling = [line for line in said.lines if _TELLING.search(line)] or said.lines
         raise KernelBuildError(f"{what}: make failed (status {said.status})", telling[:_SHOWN_LINES])
+    return said.lines
 
 
 def outcome(
@@ -104,25 +120,32 @@ def outcome(
     progress: Progress,
     timeout_s: float,
     env: Mapping[str, str] | None = None,
+    scratch: Path | None = None,
+    base: Path | None = None,
 ) -> Said:
-    """Runs ``make TARGETS`` in *tree*, which may fail.
+    """Runs ``make TARGETS`` in *tree*, which may fail; in a sandbox where this machine has one.
 
     Args:
         what: what is being made, for progress and error messages.
         progress: takes a line about once a second.
         timeout_s: after so long it is stopped and counts as failed.
         env: more environment variables.
+        scratch: the folder that *tree* is in, and that it may write to; *tree* itself without it.
+        base: the tree that links in *tree* lead to.
 
     Raises:
         BuildTimeoutError, DiskFullError, MissingToolError.
     """
     # ccache makes the second build of nearly the same source a matter of seconds.
-    compiler = ["CC=ccache gcc"] if shutil.which("ccache") else []
+    compiler, objects, environment = [], [], {**_clean_environment(), **_ENVIRONMENT, **(env or {})}
+    if folder := _ccache_folder():
+        compiler, objects, environment["CCACHE_DIR"] = ["CC=ccache gcc"], [folder], str(folder)
     jobs = f"-j{len(os.sched_getaffinity(0)) + 1}"
+    within = enclosed(scratch or tree, base, *objects)
     process = subprocess.Popen(
-        [*die_with_parent(), find("nice"), "-n", "5", find("make"), jobs, *compiler, *targets],
+        [*within, find("nice"), "-n", "5", find("make"), jobs, *compiler, *targets],
         cwd=tree,
-        env={**_clean_environment(), **_ENVIRONMENT, **(env or {})},
+        env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -143,11 +166,30 @@ def outcome(
     return Said(status, tuple(lines))
 
 
+def enclosed(scratch: Path, base: Path | None, *more: Path) -> list[str]:
+    """What a command begins with that runs what a patched tree says; a sandbox where this machine has one.
+
+    Args:
+        scratch: the folder that it may write to, with the patched tree.
+        base: the tree that the links in the patched one lead to.
+        more: more folders to write to.
+    """
+    return sandbox.prefix((scratch, *more), (cache.root(), *([base] if base else [])))
+
+
+@cache_results
+def _ccache_folder() -> Path | None:
+    """Where ccache keeps objects, made if it is not there; None without ccache."""
+    if shutil.which("ccache") is None:
+        return None
+    folder = Path(run(["ccache", "--get-config", "cache_dir"]).decode().strip())
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def _clean_environment() -> dict[str, str]:
-    """Ours, without what would change a kernel build behind its back."""
-    return {
-        k: v for k, v in os.environ.items() if k not in ("ARCH", "CROSS_COMPILE", "MAKEFLAGS", "KBUILD_OUTPUT", "CC")
-    }
+    return {k: v for k, v in os.environ.items() if k not in _UNWANTED}
 
 
 def _follow(

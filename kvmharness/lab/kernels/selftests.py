@@ -5,15 +5,16 @@ They are linked with the C library that the interpreter is linked with too, so t
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
 from kvmharness.lab.kernels.make import KernelBuildError, check_tools, make
 from kvmharness.lab.kernels.trees import Overlay, link_tree
 from kvmharness.system import cache
-from kvmharness.system.programs import Progress, disk_errors, run, silent
+from kvmharness.system.programs import Progress, disk_errors, silent
 
 FOLDER = "tools/testing/selftests/kvm"
 # What they are made of, headers and Makefiles included: files, and folders with all that is in there.
@@ -65,12 +66,14 @@ def build(tree: Path, overlay: Overlay = _UNCHANGED, *, progress: Progress = sil
         check_tools()
         farm = folder / "tree"
         link_tree(tree, farm, changed, tuple(path for path in _OWN_FOLDERS if (tree / path).is_dir()))
-        _make(farm, "headers", what="kernel headers", progress=progress)
+        common = partial(make, progress=progress, timeout_s=_BUILD_TIMEOUT_S, scratch=folder, base=tree)
+        common(farm, "headers", what="kernel headers")
         output = folder / "out"
         with disk_errors(output):
             output.mkdir()
-        names = _names(farm / FOLDER, output)
-        missing = _build(farm / FOLDER, output, names, progress)
+        make_it = partial(common, farm / FOLDER, f"OUTPUT={output}")
+        names = _names(make_it, output)
+        missing = _build(make_it, output, names)
         for name in names.difference(missing):
             place = folder / "bin" / name
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -83,22 +86,21 @@ def build(tree: Path, overlay: Overlay = _UNCHANGED, *, progress: Progress = sil
     return Selftests(dict(sorted(built.items())), json.loads((folder / "missing.json").read_text()))
 
 
-def _names(where: Path, output: Path) -> set[str]:
+def _names(make_it: Callable[..., tuple[str, ...]], output: Path) -> set[str]:
     """The tests that the tree's own Makefile lists."""
     # Whatever else is being built from where we were started.
-    env = {"ARCH": "x86", "MAKEFLAGS": ""}
-    listed = run(["make", "-s", f"OUTPUT={output}", _LIST, "kvmharness-tests"], cwd=where, env=env).decode()
-    return {path.removeprefix(f"{output}/") for path in listed.split()}
+    said = make_it("-s", _LIST, "kvmharness-tests", what="list of KVM selftests", env={"ARCH": "x86"})
+    words = (word for line in said for word in line.split())
+    return {word.removeprefix(f"{output}/") for word in words if word.startswith(f"{output}/")}
 
 
-def _build(where: Path, output: Path, names: set[str], progress: Progress) -> dict[str, str]:
+def _build(make_it: Callable[..., tuple[str, ...]], output: Path, names: set[str]) -> dict[str, str]:
     """Builds them; why one does not build, by its name."""
 
     def make_them(*chosen: str) -> None:
         # The Makefile adds to what these variables hold already; on its command line they would replace its own.
         env = {"LDFLAGS": "-s", "CFLAGS": "-Wno-error"}
-        targets = [f"{output}/{name}" for name in chosen]
-        _make(where, "-k", f"OUTPUT={output}", *targets, what="KVM selftests", progress=progress, env=env)
+        make_it("-k", *(f"{output}/{name}" for name in chosen), what="KVM selftests", env=env)
 
     try:
         make_them(*sorted(names))
@@ -114,10 +116,6 @@ def _build(where: Path, output: Path, names: set[str], progress: Progress) -> di
                 why[name] = _first_word(own)
         return why
     return {}
-
-
-def _make(where: Path, *targets: str, what: str, progress: Progress, env: Mapping[str, str] | None = None) -> None:
-    make(where, *targets, what=what, progress=progress, timeout_s=_BUILD_TIMEOUT_S, env=env)
 
 
 def _first_word(error: KernelBuildError) -> str:

@@ -19,6 +19,7 @@ _OWN = tuple(folder.rstrip("/") for folder in KVM_FOLDERS)
 
 def link_tree(base: Path, target: Path, overlay: Overlay, own: tuple[str, ...] = _OWN) -> None:
     """Make *target* look like *base* with *overlay* on it, sharing all but the folders *own*, which are copied."""
+    base = base.resolve()  # by its own name, whoever follows the links
     real = {str(parent) for path in (*overlay, *own) for parent in Path(path).parents}
 
     def link(folder: str) -> None:

@@ -1,0 +1,51 @@
+"""A sandbox for commands that run what others wrote: no network, no privileges, nothing to write to but some folders.
+
+Made of namespaces, which an ordinary user may have too, where the machine allows it. All processes of a sandbox are
+below its first one in a PID namespace, so they end when that does, and that ends when we do, even by SIGKILL.
+All files can be read there, and nothing read can leave, but by what is written and by what is said.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from kvmharness.system import enclosed
+from kvmharness.system.programs import die_with_parent
+
+_NAMESPACES = ("--user", "--map-root-user", "--net", "--ipc", "--mount", "--pid", "--fork", "--kill-child")
+_TRY_TIMEOUT_S = 20.0
+
+
+def prefix(writable: Sequence[Path], readable: Sequence[Path] = ()) -> list[str]:
+    """What a command begins with to run in a sandbox, and to end when we do; without one where there can be none.
+
+    Args:
+        writable: the folders that it may write to; they exist.
+        readable: folders that it needs, though they may be where temporary files are, which it does not see.
+    """
+    return die_with_parent() if why_not() else [*die_with_parent(), *_enclosing(writable, readable)]
+
+
+@cache
+def why_not() -> str:
+    """Why this machine has no sandbox for us, in the words of what failed; empty where it has one. Tried once."""
+    if shutil.which("unshare") is None:
+        return "unshare (package util-linux) is not installed"
+    try:
+        command = [*_enclosing((), ()), "true"]
+        tried = subprocess.run(command, capture_output=True, timeout=_TRY_TIMEOUT_S, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    said = tried.stderr.decode(errors="replace").strip()
+    return (said or f"unshare ended with status {tried.returncode}") if tried.returncode else ""
+
+
+def _enclosing(writable: Sequence[Path], readable: Sequence[Path]) -> list[str]:
+    inside = [sys.executable, "-I", "-S", "-B", enclosed.__file__]
+    writes, reads = ([os.path.realpath(folder) for folder in folders] for folders in (writable, readable))
+    hidden = [folder for folder in reads if folder.startswith(tuple(f"{fresh}/" for fresh in enclosed.FRESH))]
+    return ["unshare", *_NAMESPACES, "--mount-proc", "--", *inside, *writes, "--", *hidden, "--"]
