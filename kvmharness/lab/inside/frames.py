@@ -13,6 +13,8 @@ from kvmharness.lab.events import MAX_EVENT_BYTES
 MAGIC = b"KVMH"
 _HEADER_BYTES = len(MAGIC) + 8
 _NOISE_BYTES = 1 << 16
+# What may be checked in vain: a few of the largest frames, and of a long stream so many times its own length.
+_IN_VAIN_BYTES, _IN_VAIN_EACH = 4 * MAX_EVENT_BYTES, 2
 
 
 def frame(payload: bytes) -> bytes:
@@ -20,8 +22,15 @@ def frame(payload: bytes) -> bytes:
     return MAGIC + len(payload).to_bytes(4, "little") + crc32(payload).to_bytes(4, "little") + payload
 
 
+class FloodError(ValueError):
+    """A stream in which one damaged frame stands beside the other, so that to look for whole ones has no end."""
+
+
 class Decoder:
     """Takes bytes as they come, gives events as they become whole.
+
+    What stands behind a damaged frame's header is looked through for another one, which must not cost a hostile
+    stream's reader the square of its length: each byte that is checked in vain is counted.
 
     Attributes:
         noise: bytes that belong to no intact frame, in order; the last ones, if they are many.
@@ -30,6 +39,7 @@ class Decoder:
     def __init__(self) -> None:
         self._buffer = bytearray()
         self.noise = bytearray()
+        self._in_vain = -_IN_VAIN_BYTES
 
     @property
     def pending(self) -> bytes:
@@ -37,8 +47,13 @@ class Decoder:
         return bytes(self._buffer)
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
-        """Take *chunk*; yield the payload of every frame that is whole now."""
+        """Take *chunk*; yield the payload of every frame that is whole now.
+
+        Raises:
+            FloodError: too much of what came so far is damaged.
+        """
         self._buffer += chunk
+        self._in_vain -= _IN_VAIN_EACH * len(chunk)
         while True:
             start = self._buffer.find(MAGIC)
             if start < 0:
@@ -57,6 +72,9 @@ class Decoder:
             payload = bytes(self._buffer[_HEADER_BYTES : _HEADER_BYTES + length])
             if crc32(payload) != int.from_bytes(self._buffer[8:12], "little"):
                 self._drop(len(MAGIC))
+                self._in_vain += length
+                if self._in_vain > 0:
+                    raise FloodError("one damaged frame beside the other")
                 continue
             del self._buffer[: _HEADER_BYTES + length]
             yield payload

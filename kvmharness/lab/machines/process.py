@@ -1,9 +1,10 @@
 """An emulator that is started, and gone afterwards whatever happens: it has nothing worth saving by itself."""
 
 import os
+import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from kvmharness.system.programs import die_with_parent, find
@@ -44,12 +45,23 @@ def started(
     try:
         yield process
     finally:
-        if process.poll() is None:
-            process.kill()
+        # It leads a group of its own, and whatever it has started ends with it. It has not been waited for until here,
+        # so its number is nobody else's.
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
         process.wait(_STOP_WAIT_S)
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
                 pipe.close()
+
+
+def has_ended(process: subprocess.Popen[bytes]) -> bool:
+    """Whether a process of ours is at its end; it is not waited for."""
+    try:
+        return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return True
 
 
 def used_s(pid: int) -> float:

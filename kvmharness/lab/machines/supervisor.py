@@ -7,76 +7,29 @@ happens: a panic, the end of the job's time, Ctrl-C, an exception of the event h
 import os
 import selectors
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from pathlib import Path
-from typing import IO
 
 from kvmharness.errors import LostMachineError
-from kvmharness.lab.inside.frames import Decoder
+from kvmharness.lab.inside.frames import Decoder, FloodError
 from kvmharness.lab.job import AGENT_ENDED, HangError, Job, KernelPanicError, OnEvent, ProtocolError
 from kvmharness.lab.jobrun import JobRun
-from kvmharness.lab.machines.process import LOG, started, used_s
+from kvmharness.lab.machines.console import MAX_BYTES as CONSOLE_BYTES
+from kvmharness.lab.machines.console import Console
+from kvmharness.lab.machines.process import LOG, has_ended, started, used_s
 
 STOPPED: ContextVar[Callable[[], bool]] = ContextVar("STOPPED", default=lambda: False)
 """Says, in a thread that runs an emulator, whether that is to be stopped: Ctrl-C reaches the main thread only."""
 
-_LOOKED_AT = 40  # lines that are searched for a panic each time
 _POLL_S = 0.1
-_PANIC = "Kernel panic - not syncing"
-# The last line of a panic; it may not come, when the console itself is what broke.
-_PANIC_END = "---[ end Kernel panic"
 _PANIC_WAIT_S = 3.0
 _BOOT_S = 60.0  # a host that is not up yet may be silent for this long, whatever the job says
+_REST_BYTES = 1 << 20  # of output that an emulator has left behind; a pipe holds less
+_LOG_BYTES = 1 << 16  # of what it said besides, for a message
 _IDLE = 5  # so many times as long may an emulator be silent that does not even use the processor
-
-
-class Console:
-    """The serial console's file as it grows.
-
-    Attributes:
-        lines: every line so far, without colour codes or carriage returns.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._offset = 0
-        self._rest = ""
-        self.lines: list[str] = []
-
-    def read(self) -> None:
-        """Take what was written since the last time."""
-        try:
-            with self._path.open("rb") as file:
-                file.seek(self._offset)
-                data = file.read()
-        except FileNotFoundError:
-            return
-        self._offset += len(data)
-        text = self._rest + data.decode(errors="backslashreplace").replace("\r", "")
-        *whole, self._rest = text.split("\n")
-        self.lines += [line for line in whole if line.strip()]
-
-    @property
-    def whole(self) -> tuple[str, ...]:
-        """Every line, the unfinished one included."""
-        return (*self.lines, *([self._rest] if self._rest.strip() else []))
-
-    @property
-    def last(self) -> tuple[str, ...]:
-        """The last lines."""
-        return self.whole[-_LOOKED_AT:]
-
-    def panic(self) -> str:
-        """The kernel's own sentence about why it panicked, or an empty string."""
-        said = (line.partition(_PANIC)[2].strip(": ") for line in self.last if _PANIC in line)
-        return next((why.removesuffix(" ]---") or _PANIC for why in said), "")  # the last line says it once more
-
-    @property
-    def panic_is_complete(self) -> bool:
-        """Nothing more is to be expected from a panicked kernel."""
-        return any(_PANIC_END in line for line in self.last)
 
 
 def supervise(
@@ -103,16 +56,15 @@ def supervise(
     console = Console(console_path)
     run = JobRun(job, on_event)
     with started(argv, folder, env or {}) as process:
-        assert process.stdout is not None
         try:
-            noise = _watch(process.stdout, console, name, run, _Limits(job.timeout_s, job.silence_s, process.pid))
+            noise = _watch(process, console, name, run, _Limits(job.timeout_s, job.silence_s, process.pid))
         except ProtocolError as error:
             console.read()
             error.console = console.whole
             raise
     console.read()
     if not run.complete:
-        _raise_lost(name, process.returncode, console, noise + (folder / LOG).read_bytes())
+        _raise_lost(name, process.returncode, console, noise + _end_of(folder / LOG))
 
 
 class _Limits:
@@ -129,13 +81,18 @@ class _Limits:
         self._heard, self._used = self._started + before, before
 
     def heard(self) -> None:
-        """An event has come."""
+        """Events have come."""
         self._heard, self._used = time.monotonic(), used_s(self._pid)
+
+    @property
+    def over(self) -> bool:
+        """Whether the job's time is over; cheap enough to be asked at each event."""
+        return time.monotonic() > self._started + self._timeout_s
 
     def exceeded(self) -> str:
         """Which limit was exceeded, in words; empty while none is."""
         now = time.monotonic()
-        if now > self._started + self._timeout_s:
+        if self.over:
             return f"not done after {self._timeout_s:g} s"
         if self._silence_s is None or now < self._heard + self._silence_s:
             return ""
@@ -144,19 +101,27 @@ class _Limits:
         return ""
 
 
-def _watch(stdout: IO[bytes], console: Console, name: str, run: JobRun, limits: _Limits) -> bytes:
-    """Reads until the job is complete or the emulator closes its output; returns what else it printed."""
+def _watch(process: subprocess.Popen[bytes], console: Console, name: str, run: JobRun, limits: _Limits) -> bytes:
+    """Reads until the job is complete or the emulator has ended; returns what else it printed."""
+    assert process.stdout is not None
     decoder = Decoder()
     panic_deadline = 0.0
+    left = _REST_BYTES
     with selectors.DefaultSelector() as selector:
-        selector.register(stdout, selectors.EVENT_READ)
+        selector.register(process.stdout, selectors.EVENT_READ)
         while True:
-            if selector.select(_POLL_S):
-                chunk = os.read(stdout.fileno(), 1 << 16)
-                for event in decoder.feed(chunk):
-                    limits.heard()
-                    run.take(event)
+            # Asked before the pipe is looked at: then nothing that it wrote is missed. Its end need not be the pipe's,
+            # which a process that it has started may hold, and write to.
+            ended = has_ended(process)
+            chunk = b""
+            if selector.select(0 if ended else _POLL_S):
+                chunk = os.read(process.stdout.fileno(), 1 << 16)
+                _take(chunk, decoder, run, limits)
                 if run.complete or not chunk:
+                    return bytes(decoder.noise)
+            if ended:
+                left -= len(chunk)
+                if not chunk or left < 0:
                     return bytes(decoder.noise)
             if STOPPED.get()():
                 raise LostMachineError(f"{name} was stopped; {run.progress}")
@@ -170,6 +135,12 @@ def _watch(stdout: IO[bytes], console: Console, name: str, run: JobRun, limits: 
                         "the console's last lines say where",
                         console.whole,
                     )
+            if console.flooded:
+                raise LostMachineError(
+                    f"{name}: its console said more than {CONSOLE_BYTES >> 20} MiB, stopped; {run.progress}",
+                    "the console's last lines say what",
+                    console.whole,
+                )
             if any(AGENT_ENDED in line for line in console.last):
                 raise LostMachineError(f"{name}: the agent inside ended early; {run.progress}", "", console.whole)
             if why := limits.exceeded():
@@ -178,6 +149,26 @@ def _watch(stdout: IO[bytes], console: Console, name: str, run: JobRun, limits: 
                     "give the job more time, or see the console's last lines",
                     console.whole,
                 )
+
+
+def _take(chunk: bytes, decoder: Decoder, run: JobRun, limits: _Limits) -> None:
+    heard = False
+    try:
+        for event in decoder.feed(chunk):
+            heard = True
+            run.take(event)
+            if run.complete or limits.over:
+                break
+    except FloodError as error:
+        raise ProtocolError(str(error), run.progress) from None
+    if heard:
+        limits.heard()
+
+
+def _end_of(log: Path) -> bytes:
+    with log.open("rb") as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - _LOG_BYTES))
+        return file.read(_LOG_BYTES)
 
 
 def _raise_lost(name: str, status: int | None, console: Console, said: bytes) -> None:

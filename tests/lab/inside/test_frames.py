@@ -1,5 +1,6 @@
 """Frames survive whatever the emulator prints around them, and nothing damaged passes for a result."""
 
+import time
 import zlib
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvmharness.lab.events import MAX_EVENT_BYTES
-from kvmharness.lab.inside.frames import MAGIC, Decoder, frame
+from kvmharness.lab.inside.frames import MAGIC, Decoder, FloodError, frame
 
 # Written by hand: magic, length 7, CRC-32 of the payload by zlib, payload.
 GOLDEN = b"KVMH" + b"\x07\0\0\0" + zlib.crc32(b'{"a":1}').to_bytes(4, "little") + b'{"a":1}'
@@ -74,3 +75,42 @@ def test_of_endless_noise_the_last_is_kept():
     _, decoder = decode(*(b"%07d\n" % line for line in range(100_000)))
     assert decoder.noise.endswith(b"0099998\n0099999\n")
     assert len(decoder.noise) == 1 << 16
+
+
+def headers(length):
+    return MAGIC + length.to_bytes(4, "little") + b"bad."
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        pytest.param(headers(MAX_EVENT_BYTES) * 3_000_000, id="each claims the most that may be"),
+        pytest.param(headers(1 << 20) * 3_000_000, id="each claims a megabyte"),
+    ],
+)
+@pytest.mark.slow
+def test_headers_that_are_none_are_not_looked_through_for_ever(garbage):
+    began = time.process_time()
+    with pytest.raises(FloodError):
+        decode(*(garbage[at : at + (1 << 16)] for at in range(0, len(garbage), 1 << 16)))
+    assert time.process_time() - began < 5  # checked to the end, it would be hours
+
+
+@pytest.mark.parametrize(
+    "piece", [headers(0xFFFFFFFF), headers(16), MAGIC, b"K", b"KVM", frame(b"x")[:-1]], ids=lambda piece: piece.hex()
+)
+@pytest.mark.slow
+def test_a_byte_costs_no_more_where_many_stand_before_it(piece):
+    def seconds(size):
+        decoder, stream, began = Decoder(), piece * (size // len(piece)), time.process_time()
+        for at in range(0, len(stream), 1 << 16):
+            list(decoder.feed(stream[at : at + (1 << 16)]))
+        return time.process_time() - began
+
+    assert seconds(1 << 23) < 8 * seconds(1 << 21) + 0.5
+
+
+def test_a_large_frame_that_is_damaged_is_survived():
+    large = bytearray(frame(b"x" * MAX_EVENT_BYTES))
+    large[-1] ^= 1
+    assert decode(bytes(large), GOLDEN)[0] == [b'{"a":1}']

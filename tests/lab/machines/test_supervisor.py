@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from kvmharness.errors import ExitCode, LostMachineError
-from kvmharness.lab.events import Begin, Bye, End, Hello, encode
+from kvmharness.lab.events import Begin, Bye, End, Hello, Output, encode
 from kvmharness.lab.inside.frames import frame
 from kvmharness.lab.job import AGENT_ENDED, HangError, Job, KernelPanicError, ProtocolError
-from kvmharness.lab.machines.supervisor import Console, supervise
+from kvmharness.lab.machines.supervisor import supervise
 from kvmharness.lab.steps import Call
 
 DATA = Path(__file__).parent / "data"
@@ -143,15 +143,52 @@ def test_ctrl_c_stops_the_emulator(tmp_path):
     assert not Path("/proc", (tmp_path / "pid").read_text()).exists()
 
 
-def test_the_console_is_read_as_it_grows(tmp_path):
-    path = tmp_path / "console"
-    console = Console(path)
-    console.read()
-    path.write_bytes(b"one\r\ntw")
-    console.read()
-    assert (console.lines, console.last) == (["one"], ("one", "tw"))
-    with path.open("ab") as file:
-        file.write(b"o\n\xff\n" + b"x\n" * 100)
-    console.read()
-    assert console.lines[1:3] == ["two", "\\xff"]
-    assert (len(console.whole), len(console.last)) == (103, 40)
+def test_an_emulator_whose_child_keeps_the_pipe_is_gone_all_the_same(tmp_path):
+    """And so is the child, though it writes as fast as it can."""
+    body = f"""
+        say({HELLO + BEGIN!r})
+        if (child := os.fork()) == 0:
+            while True: say(b"x" * 4096)
+        open("pid", "w").write(str(child))
+        os._exit(3)
+    """
+    began = time.monotonic()
+    with pytest.raises(LostMachineError, match=r"ended \(status 3\)"):
+        emulate(tmp_path, body, timeout_s=60)
+    assert time.monotonic() - began < 5
+    child = int((tmp_path / "pid").read_text())
+    while runs(child):  # a signal takes a moment
+        assert time.monotonic() - began < 10
+        time.sleep(0.01)
+
+
+def runs(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def test_a_result_that_was_written_before_the_end_counts(tmp_path):
+    body = f"say({HELLO + BEGIN + END + BYE!r})\nif os.fork() == 0: time.sleep(60)\nos._exit(0)"
+    assert emulate(tmp_path, body)[-1] == Bye()
+
+
+def test_a_console_that_does_not_end_is_a_lost_machine(tmp_path):
+    with pytest.raises(LostMachineError, match="its console said more than 64 MiB") as caught:
+        emulate(tmp_path, "while True: console('the same again\\n' * 100_000)")
+    assert caught.value.console[-2] == "the same again"
+
+
+@pytest.mark.slow
+def test_the_time_of_a_job_is_over_while_a_flood_of_events_is_read(tmp_path):
+    output = frame(encode(Output(0, "x")))
+    began = time.monotonic()
+    with pytest.raises(HangError, match="not done after 1 s"):
+        emulate(
+            tmp_path,
+            f"say({HELLO + BEGIN!r})\nwhile True: say({output!r} * 1000)",
+            timeout_s=1.0,
+            on_event=lambda event: time.sleep(0.01),  # a listener that is slower than what it hears
+        )
+    assert time.monotonic() - began < 3
