@@ -1,6 +1,6 @@
 """What a validation runs besides the measured cells, each battery in the same form."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from kvmharness.cells.params import Params
@@ -12,7 +12,7 @@ from kvmharness.litmus.named.all import every
 from kvmharness.litmus.needs import offers
 from kvmharness.litmus.program import Program
 from kvmharness.results.record import Record
-from kvmharness.results.tests import BUILDS, DEBUG_KERNEL, LITMUS, TestResult, program_of
+from kvmharness.results.tests import BAD, BUILDS, DEBUG_KERNEL, LITMUS, TestResult, program_of
 from kvmharness.suites.test import SuiteTest
 from kvmharness.system.programs import Progress
 from kvmharness.validation.builds import build_checks
@@ -73,7 +73,8 @@ def suite(name: str, built: Built, machine_for: MachineFor, chosen: Sequence[Par
     """A suite that others wrote, under every variant that is judged.
 
     Under module parameters other than the first set only the kernel without the series and the whole series are asked,
-    and the prefixes between them about those tests in which these two differ.
+    and the prefixes between them about those tests in which these two differ; and nothing that fails without the
+    series as it is, since most of that is what an emulator cannot do, and hangs for as long as it may.
 
     Args:
         name: of the suite.
@@ -83,37 +84,58 @@ def suite(name: str, built: Built, machine_for: MachineFor, chosen: Sequence[Par
 
     def run(record: Record, known: Sequence[TestResult], on_test: OnTest) -> Tested:
         """Raises: LostMachineError, StepFailedError, when a host was lost for reasons of its own."""
-        every = groups(record, built)
-        names = [variant.id.name for group in every for variant in group]
-
-        done: list[TestResult] = []
-
-        def under(some: Sequence[str], settings: Sequence[Params], its: Tests) -> Tested:
-            found = joined(
-                run_suites(
-                    machine_for(built.kernels[group[0].id.name]),
-                    ours,
-                    settings,
-                    lambda variant: its[variant.id.name],
-                    on_test,
-                    known=[*known, *done],
-                    base=names[0],
-                )
-                for group in every
-                if (ours := [variant for variant in group if variant.id.name in some])
-            )
-            done.extend(found.tests)
-            return found
-
-        found = [under(names, chosen[:1], tests)] if names else []
-        for params in chosen[1:] if names else ():
-            ends = under((names[0], names[-1]), [params], tests)
-            differing = {program_of(test) for test in differences(ends.tests, names[0])}
-            its = {each: [test for test in tests[each] if test.name in differing] for each in names[1:-1]}
-            found += [ends, under(names[1:-1], [params], its)]
-        return joined(found)
+        there = groups(record, built)
+        return _Suite(there, built, machine_for, list(known), on_test).run(chosen, tests) if there else Tested((), ())
 
     return Battery(name, len(built.subject.prefixes) + 2 * (len(chosen) - 1), run)
+
+
+@dataclass(frozen=True, slots=True)
+class _Suite:
+    """A suite that is run.
+
+    Attributes:
+        groups: the variants, together those that the same kernel can run.
+        built, machine_for, on_test: as elsewhere.
+        known: results that there are by now.
+    """
+
+    groups: Sequence[Sequence[Variant]]
+    built: Built
+    machine_for: MachineFor
+    known: list[TestResult]
+    on_test: OnTest
+
+    def run(self, chosen: Sequence[Params], tests: Tests) -> Tested:
+        names = [variant.id.name for group in self.groups for variant in group]
+        base, *between = names[:-1] or names
+        ends = dict.fromkeys((base, names[-1]))
+        found = [self._under(names, chosen[0], tests)]
+        bad = {program_of(test) for test in found[0].tests if test.variant == base and test.outcome in BAD}
+        others = {name: [test for test in its if test.name not in bad] for name, its in tests.items()}
+        for params in chosen[1:]:
+            found.append(self._under(ends, params, others))
+            differing = {program_of(test) for test in differences(found[-1].tests, base)}
+            its = {name: [test for test in others[name] if test.name in differing] for name in between}
+            found.append(self._under(between, params, its))
+        return joined(found)
+
+    def _under(self, names: Collection[str], params: Params, tests: Tests) -> Tested:
+        found = joined(
+            run_suites(
+                self.machine_for(self.built.kernels[group[0].id.name]),
+                chosen,
+                [params],
+                lambda variant: tests[variant.id.name],
+                self.on_test,
+                known=self.known,
+                base=self.groups[0][0].id.name,
+            )
+            for group in self.groups
+            if (chosen := [variant for variant in group if variant.id.name in names])
+        )
+        self.known.extend(found.tests)
+        return found
 
 
 def differences(tests: Iterable[TestResult], base: str) -> list[TestResult]:

@@ -224,7 +224,8 @@ def _run(
     def on_test(host: str, test: TestResult) -> None:
         nonlocal tests
         tests += 1
-        task.step(f"{place(host)}: {test.variant}, {test.battery}, {test.label}: {test.outcome}", tests)
+        what = f"{test.battery} {test.label}".rstrip()
+        task.step(f"{place(host)}: {test.variant}, {what}: {test.outcome}", tests)
 
     return validate_on(
         parts,

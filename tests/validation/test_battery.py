@@ -104,3 +104,13 @@ def test_what_differs_is_what_came_out_and_why():
     gone, new = result("none", "vmx: gone"), result("p1", "new")
     found = differences([*same, *other, gone, new], "none")
     assert found == [other[1], gone, new]
+
+
+def test_what_fails_without_the_series_is_not_asked_under_other_settings():
+    off = (("kvm.tdp_mmu", "N"),)
+    found, _ = ran([Shell("good", "true"), Shell("bad", "exit 1")], settings=((), off))
+    whole = [test for test in found if ":" not in test.name]
+    assert {(test.variant, test.name) for test in whole if test.params} == {("none", "good"), ("both", "good")}
+    assert {(test.variant, test.name) for test in whole if not test.params} == {
+        (variant, name) for variant in ("none", "both") for name in ("good", "bad")
+    }
