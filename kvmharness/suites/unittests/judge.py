@@ -16,6 +16,7 @@ _LAST_WORDS = re.compile(r"(ABORT: |Unhandled |.*Assert failed|.*assert failed|A
 # What changes from run to run: times, of five digits or more or by their unit, and 64-bit words.
 _CHANGING = re.compile(r"\b0x[0-9a-fA-F]{9,}\b|\b\d{5,}(?:\.\d+)?\b|\b\d+(?= (?:cycles|ticks|ns|us|ms)\b)")
 _DETAIL_LINES = 12
+_NO_END = "it did not come to its end in its time"
 _LAST_LINES = 20
 
 _PASSED, _FAILED, _ABORTED = 0, 1, 63
@@ -76,7 +77,8 @@ def _whole(name: str, lines: Sequence[str], end: Mapping[str, object] | None, ra
     """How the test ended."""
     last = tuple(lines[-_LAST_LINES:])
     if ran.lost:
-        return Line(name, ran.lost, ran.why, (*last, *ran.table))
+        # Whether the host sees it or stands still itself, it is the same.
+        return Line(name, ran.lost, _NO_END if ran.lost == HANG else ran.why, (*last, *ran.table))
     if ran.failed:
         return Line(name, FAIL, ran.failed, last)
     if end is None:
@@ -95,7 +97,7 @@ def _ended(lines: Sequence[str], end: Mapping[str, object]) -> tuple[str, str]:
         case "shutdown":
             return FAIL, "a triple fault"
         case "timeout":
-            return HANG, "it did not come to its end in its time"
+            return HANG, _NO_END
         case "flood":
             return FAIL, f"it was stopped: it printed more than {end['limit']} bytes"
         case "memory":

@@ -94,10 +94,12 @@ def test_other_ends(end, expected):
     assert whole(**end) == expected
 
 
-@pytest.mark.parametrize("lost", [HANG, PANIC])
-def test_a_lost_host_is_the_tests(lost):
+@pytest.mark.parametrize(
+    ("lost", "why"), [(HANG, "it did not come to its end in its time"), (PANIC, "BUG: at mmu.c:1")]
+)
+def test_a_lost_host_is_the_tests(lost, why):
     found = lines("PASS: a\n", {"lost": lost, "why": "BUG: at mmu.c:1", "table": ("the report",)})
-    assert (found["t"].outcome, found["t"].why) == (lost, "BUG: at mmu.c:1")
+    assert (found["t"].outcome, found["t"].why) == (lost, why)
     assert found["t"].output[-1] == "the report"
     assert found["t: a"].outcome == PASS
 
