@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from kvmharness.claims.findings import Finding
-from kvmharness.results.tests import BAD, PASS, SKIP, TestResult, program_of
+from kvmharness.results.tests import BAD, FAIL, HANG, PASS, SKIP, TestResult, program_of
 from kvmharness.results.verdict import Outcome
 
 _LINES = 12  # of a new failure's output
@@ -54,7 +54,9 @@ def _judged(test: TestResult, before: TestResult | None, base: str) -> Finding:
         return Finding(Outcome.PASS, label, f"{label}: {_told(test)}, with and without the series", variant)
     # What it printed is the evidence: each of its lines is a line of the finding.
     lines = [f"{label} {variant}: {_told(test)}; {was}", *test.table[-_LINES:]]
-    return Finding(Outcome.FAIL, label, "\n".join(lines), variant)
+    # How a test that was stopped would have ended, nobody knows.
+    cut = before is not None and before.outcome == HANG and test.outcome == FAIL
+    return Finding(Outcome.INCONCLUSIVE if cut else Outcome.FAIL, label, "\n".join(lines), variant)
 
 
 def _told(test: TestResult) -> str:

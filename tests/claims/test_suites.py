@@ -32,6 +32,9 @@ def judged(*tests, variants=(P1,)):
         ((FAIL, LINE), (FAIL, LINE), Outcome.PASS),
         ((FAIL, LINE), (FAIL, LINE.replace("117", "118")), Outcome.FAIL),
         ((FAIL, LINE), (HANG, LINE), Outcome.FAIL),
+        ((HANG, "did not end"), (HANG, "did not end"), Outcome.PASS),
+        ((HANG, "did not end"), (FAIL, LINE), Outcome.INCONCLUSIVE),
+        ((HANG, "did not end"), (PANIC, "BUG: bad thing"), Outcome.FAIL),
         ((FAIL, LINE), (PASS, ""), Outcome.PASS),
     ],
 )
