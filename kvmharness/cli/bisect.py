@@ -11,6 +11,7 @@ from kvmharness.cli.output import Output
 from kvmharness.lab.kernels.choice import KernelChoice
 from kvmharness.results.store import save
 from kvmharness.system.files import check_writable
+from kvmharness.validation import trust
 from kvmharness.validation.bisect import Answer, Question, ask, check
 from kvmharness.validation.host import Emulated
 from kvmharness.vendors.known import of_module
@@ -33,6 +34,7 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
     made.add_argument("metric", metavar="METRIC", help="loads, switches, exits.VMCALL, time, probe_failures, ...")
     made.add_argument("bound", metavar="BOUND", help="the largest good figure, per round trip; time in instructions")
     made.add_argument("--tree", metavar="FOLDER", type=Path, default=Path(), help="the kernel tree under bisection")
+    made.add_argument(trust.UNSANDBOXED, dest="unsandboxed", action="store_true", help=trust.UNSANDBOXED_HELP)
     made.add_argument("--json", metavar="FILE", help="the record of what was measured")
     shared.add_host_option(made)
     shared.add_kernel_options(made)
@@ -47,6 +49,7 @@ class Request:
         tree: where it is checked out.
         host: where to run it.
         kernel: whose modules its KVM is built as.
+        unsandboxed: its own commands may run outside of a sandbox.
         json: the file that the record goes to, None for none.
         command: that asked for it.
     """
@@ -55,6 +58,7 @@ class Request:
     tree: Path
     host: Emulated
     kernel: KernelChoice
+    unsandboxed: bool
     json: str | None
     command: tuple[str, ...]
 
@@ -73,7 +77,8 @@ def read(options: argparse.Namespace) -> Request:
     check(question, options.tree, vendor.counted if vendor else ())
     if options.json is not None:
         check_writable(options.json)
-    return Request(question, options.tree, host, shared.kernel_choice(options), options.json, options.command)
+    kernel = shared.kernel_choice(options)
+    return Request(question, options.tree, host, kernel, options.unsandboxed, options.json, options.command)
 
 
 def act(request: Request, output: Output) -> int:
@@ -89,7 +94,14 @@ def act(request: Request, output: Output) -> int:
 
 def run(request: Request, output: Output) -> Answer:
     """Builds, runs, answers."""
+    if said := trust.note():
+        output.say(said)
     with output.task("Bisect") as task:
         kernel = request.kernel.get(task.tick)
         machine = request.host.machine(kernel)
-        return ask(request.question, request.tree, kernel, machine, command=request.command, progress=task.tick)
+        return ask(
+            *(request.question, request.tree, kernel, machine),
+            unsandboxed=request.unsandboxed,
+            command=request.command,
+            progress=task.tick,
+        )

@@ -18,6 +18,7 @@ from kvmharness.hosts import catalogue
 from kvmharness.patches import series as series_files
 from kvmharness.patches.variants import check_names
 from kvmharness.results.record import Record
+from kvmharness.validation import trust
 from kvmharness.validation.host import HERE
 
 if TYPE_CHECKING:
@@ -61,8 +62,9 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
         "--reload-modules",
         action="store_true",
         help=f"with --host {HERE}: allow this machine's KVM modules to be replaced by the variants, and put back "
-        "after; refused while a VM runs",
+        f"after; refused while a VM runs; {trust.RELOADING}",
     )
+    made.add_argument(trust.UNSANDBOXED, dest="unsandboxed", action="store_true", help=trust.UNSANDBOXED_HELP)
     made.add_argument(
         "--source",
         metavar="PATH",
@@ -135,6 +137,7 @@ def read(options: argparse.Namespace) -> Request:
     """
     from kvmharness.lab.kernels.build import Kernel
     from kvmharness.suites.unittests.tree import read_tree
+    from kvmharness.validation.look import touched_paths
     from kvmharness.validation.places import places, usual_hosts
     from kvmharness.validation.whole import Order, Wanted
 
@@ -149,6 +152,7 @@ def read(options: argparse.Namespace) -> Request:
         claims_only=options.claims_only,
     )
     check_names(series, names)
+    trust.check_build(options.series, touched_paths(series), allowed=options.unsandboxed)
     named = words or options.param or options.bisect
     hosts = shared.hosts(options, usual_hosts(series, one=bool(named) and not options.thorough))
     params = dict(options.param)
@@ -194,7 +198,7 @@ def act(request: Request, output: Output) -> int:
 
     for place in request.order.places:
         place.host.recover(output.say)
-    for note in request.order.series.every_note:
+    for note in filter(None, (trust.note(), *request.order.series.every_note)):
         output.say(note)
     with ExitStack() as journals:
         with output.task("Validate") as task:

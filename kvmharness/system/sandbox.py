@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from kvmharness.system import enclosed
 from kvmharness.system.programs import die_with_parent
 
 _NAMESPACES = ("--user", "--map-root-user", "--net", "--ipc", "--mount", "--pid", "--fork", "--kill-child")
@@ -45,6 +44,8 @@ def why_not() -> str:
 
 
 def _enclosing(writable: Sequence[Path], readable: Sequence[Path]) -> list[str]:
+    from kvmharness.system import enclosed
+
     inside = [sys.executable, "-I", "-S", "-B", enclosed.__file__]
     writes, reads = ([os.path.realpath(folder) for folder in folders] for folders in (writable, readable))
     hidden = [folder for folder in reads if folder.startswith(tuple(f"{fresh}/" for fresh in enclosed.FRESH))]

@@ -22,6 +22,7 @@ from kvmharness.results.noise import typical
 from kvmharness.results.record import CellResult, Record, VariantId
 from kvmharness.system.programs import Progress, silent
 from kvmharness.validation.campaign import EMULATED_PLAN, Variant, run_in
+from kvmharness.validation.trust import check_build
 
 _SOURCE_SUFFIXES = (".c", ".h", ".S", "Makefile", "Kbuild", "Kconfig", ".kvm")
 _MADE = (".mod.c", "kvm-asm-offsets.h")  # by the build itself
@@ -120,6 +121,7 @@ def ask(
     kernel: build.Kernel,
     machine: Machine,
     *,
+    unsandboxed: bool = False,
     command: tuple[str, ...] = (),
     progress: Progress = silent,
 ) -> Answer:
@@ -130,15 +132,17 @@ def ask(
         tree: holds arch/x86/kvm, and virt/kvm if that is under bisection too, see :func:`check`; only read.
         kernel: whose modules KVM is built as.
         machine: boots that kernel.
+        unsandboxed: the tree's own commands may run outside of a sandbox.
         command: that was typed.
         progress: takes a line about once a second.
 
     Raises:
-        UsageError: the kernel was given without its build.
+        UsageError: the kernel was given without its build; or as :func:`kvmharness.validation.trust.check_build`.
     """
     if kernel.tree is None:
         raise UsageError("modules can only be built for a kernel that was built here", "Leave --kernel away.")
     overlay = kvm_overlay(tree, kernel.tree)
+    check_build("this commit", overlay, allowed=unsandboxed)
     try:
         modules = build.variant(kernel.tree, overlay, name="this commit", progress=progress)
         source = " at ".join(filter(None, (str(tree.resolve()), checked_out(tree))))

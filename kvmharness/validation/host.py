@@ -13,6 +13,7 @@ from kvmharness.errors import HostRequirementError, UsageError
 from kvmharness.hosts import catalogue
 from kvmharness.hosts.catalogue import EmulatedHost
 from kvmharness.validation.hostbase import Host, RunRequest, Task
+from kvmharness.validation.trust import RELOADING
 from kvmharness.vendors.names import NAMES
 from kvmharness.vendors.names import named as vendor_named
 
@@ -126,7 +127,8 @@ class ThisMachine(Host):
         if not may_reload:
             raise UsageError(
                 "on this machine validate replaces KVM's modules by each variant in turn",
-                "Allow it with --reload-modules (they are put back), or leave --host away for an emulated host.",
+                f"Allow it with --reload-modules: they are put back, and {RELOADING}. Or leave --host away for an "
+                "emulated host.",
             )
         if source is None:
             raise UsageError(f"--host {HERE} needs --source", "Name the tree that the running kernel was built in.")

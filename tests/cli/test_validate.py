@@ -8,6 +8,7 @@ from kvmharness.cli.main import main
 from kvmharness.hosts.catalogue import Emulator
 from kvmharness.lab.kernels import build
 from kvmharness.results.verdict import Outcome, Verdict
+from kvmharness.system import sandbox
 from kvmharness.validation import places, whole
 from kvmharness.validation.host import resolve
 from kvmharness.validation.places import Place
@@ -297,3 +298,16 @@ def test_usual_cells_that_the_kernel_has_no_parameter_for_are_left_out(desk, mon
     assert ids
     assert not [name for name in ids if "tdp_mmu" in name]
     assert "/tdp_mmu=N: kvm.tdp_mmu is no parameter" in capsys.readouterr().err
+
+
+def test_a_makefiles_commands_do_not_run_as_the_user_unless_that_is_allowed(desk, runs, monkeypatch, capsys):
+    monkeypatch.setattr(sandbox, "why_not", lambda: "unshare failed: Operation not permitted")
+    (desk / "linux/arch/x86/kvm/Makefile").write_text("kvm-y := demo.o\n")
+    change = "--- a/arch/x86/kvm/Makefile\n+++ b/arch/x86/kvm/Makefile\n@@ -1 +1,2 @@\n kvm-y := demo.o\n+$(shell id)\n"
+    (desk / "fix.patch").write_text(PATCH + change)
+    assert main(command()) == 2
+    said = capsys.readouterr().err
+    assert "fix.patch changes arch/x86/kvm/Makefile" in said
+    assert "--allow-unsandboxed-build" in said
+    assert main(command("--allow-unsandboxed-build")) == 0
+    assert capsys.readouterr().err.count("no sandbox for builds on this machine: unshare failed") == 1
