@@ -50,7 +50,7 @@ def act(request: Request, output: Output) -> int:
     """Prints the listing."""
     image = _image(request.file)
     if request.as_json:
-        output.result(json.dumps(_document(image), indent=1))
+        output.document(json.dumps(_document(image), indent=1))
         return ExitCode.PASS
     for line in _contract(image):
         output.result(line)

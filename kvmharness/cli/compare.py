@@ -83,7 +83,7 @@ def act(request: Request, output: Output) -> int:
     only = len(found) == 1
     if request.as_json:
         documents = {host: comparison_json(each) for host, each in found.items()}
-        output.result(json.dumps(next(iter(documents.values())) if only else documents, indent=1))
+        output.document(json.dumps(next(iter(documents.values())) if only else documents, indent=1))
     else:
         parts = [[*([] if only else [f"{host}:"]), *comparison_lines(each)] for host, each in found.items()]
         output.result("\n\n".join(map("\n".join, parts)))

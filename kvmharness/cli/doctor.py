@@ -52,7 +52,7 @@ def act(request: Request, output: Output) -> int:
     """Prints the diagnosis."""
     found = diagnosis(facts())
     if request.as_json:
-        output.result(json.dumps(found, indent=1, sort_keys=True))
+        output.document(json.dumps(found, indent=1, sort_keys=True))
     else:
         for line in lines(found, output):
             output.result(line)

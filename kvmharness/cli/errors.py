@@ -11,6 +11,7 @@ from types import FrameType
 from typing import TextIO
 
 from kvmharness.errors import ExitCode, KvmHarnessError
+from kvmharness.system.shown import shown
 
 BISECT_SKIP = 125  # git bisect run: this revision cannot be judged
 _SIGNAL_BASE = 128  # the shell's convention for a death by signal
@@ -75,7 +76,7 @@ def _tell(message: str, hint: str = "", console: tuple[str, ...] = ()) -> None:
     # Without a standard error, or with one on a full disk, there is nobody to tell; the exit code stays what it is.
     if sys.stderr is not None:  # print() would take the standard output for it
         with suppress(OSError, ValueError):
-            print("\n".join(lines), file=sys.stderr, flush=True)
+            print(shown("\n".join(lines)), file=sys.stderr, flush=True)
 
 
 def _describe(error: OSError) -> tuple[str, str]:

@@ -21,6 +21,7 @@ from kvmharness.lab.kernels.choice import KernelChoice
 from kvmharness.lab.steps import Call, Exec, Exited, Load, Step
 from kvmharness.results.jsonread import map_of, text, text_map, texts
 from kvmharness.system.reading import PROGRAM, opened
+from kvmharness.system.shown import shown
 from kvmharness.validation.host import Emulated
 
 _BOOT_TIMEOUT_S = 300.0
@@ -123,7 +124,7 @@ def act_build(request: BuildRequest, output: Screen) -> int:
         "config_hash": kernel.config_hash,
     }
     if request.as_json:
-        output.result(json.dumps(facts, indent=1))
+        output.document(json.dumps(facts, indent=1))
     else:
         _print_facts(facts, output)
         output.say(f"{time.monotonic() - started:.1f} s")
@@ -194,7 +195,7 @@ def act_boot(request: BootRequest, output: Screen) -> int:
         machine.run(_job(call, kernel, request.booted.params, timeout_s=_BOOT_TIMEOUT_S), take)
     facts |= {"emulator": machine.description}
     if request.as_json:
-        output.result(json.dumps(facts, indent=1, sort_keys=True))
+        output.document(json.dumps(facts, indent=1, sort_keys=True))
     else:
         _print_facts(facts, output)
         output.say(f"up after {up[0]:.1f} s, off after {time.monotonic() - started:.1f} s")
@@ -256,7 +257,7 @@ def act_exec(request: ExecRequest, output: Screen) -> int:
     def take(event: Event) -> None:
         match event:
             case Output(text=said):
-                sys.stdout.write(said)
+                sys.stdout.write(shown(said))
                 sys.stdout.flush()
             case Dmesg(lines=lines):
                 log.extend(lines)

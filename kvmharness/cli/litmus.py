@@ -148,7 +148,7 @@ def act(request: Request | Listing | Export, output: Output) -> int:
         bed = request.host.testbed(request.kernel, request.settings, task)
         record, shrunk = bed.litmus(request.programs, request.random, request.command, on_test, on_rows)
     if request.reports.printed:
-        output.result(document((record,)))
+        output.document(document((record,)))
     else:
         _show(record, output)
     for program in shrunk:

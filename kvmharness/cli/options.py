@@ -3,12 +3,13 @@
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from kvmharness.cells.params import Params
 from kvmharness.cli.output import Output
 from kvmharness.hosts import catalogue
 from kvmharness.lab.kernels.choice import KernelChoice
+from kvmharness.system.shown import shown
 from kvmharness.validation.host import HERE, Emulated, emulated, resolve_all
 from kvmharness.validation.hostbase import Host
 
@@ -20,6 +21,10 @@ Verbs = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 class Parser(argparse.ArgumentParser):
     """Takes options and positional words in any order, unless some of the words belong to somebody else."""
+
+    def error(self, message: str) -> NoReturn:
+        """See argparse; what it says repeats words that were given."""
+        super().error(shown(message))
 
     _words_alone = False  # while the words between the options are read: that calls the method below once more
 

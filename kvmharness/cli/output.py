@@ -5,11 +5,15 @@ lines, so that a log shows the same steps.
 """
 
 import os
+import re
+import secrets
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol
+
+from kvmharness.system.shown import shown
 
 QUIET, NORMAL, VERBOSE = -1, 0, 1
 
@@ -31,7 +35,7 @@ class Task(Protocol):
 def _remark(text: str) -> None:
     if sys.stderr is not None:  # it may be closed, and print() would take the standard output for it
         with suppress(OSError):
-            print(text, file=sys.stderr, flush=True)
+            print(shown(text), file=sys.stderr, flush=True)
 
 
 class Output:
@@ -43,6 +47,7 @@ class Output:
 
     def __init__(self, verbosity: int = NORMAL) -> None:
         self.verbosity = verbosity
+        self._ours = secrets.token_hex(8)  # nobody else's text can hold a colour of ours
 
     @property
     def colour(self) -> bool:
@@ -56,6 +61,10 @@ class Output:
 
     def result(self, text: str) -> None:
         """A result: standard output, always."""
+        print(re.sub(rf"{self._ours}:(\d+);", "\x1b[\\1m", shown(text)))
+
+    def document(self, text: str) -> None:
+        """A result for programs, who want it as it is: JSON."""
         print(text)
 
     def say(self, text: str) -> None:
@@ -69,9 +78,9 @@ class Output:
             _remark(text)
 
     def paint(self, text: str, style: str) -> str:
-        """*text* in green, red, yellow or dim where the terminal can."""
+        """*text* in green, red, yellow or dim where the terminal can, for :meth:`result`."""
         codes = {"green": 32, "red": 31, "yellow": 33, "dim": 2}
-        return f"\x1b[{codes[style]}m{text}\x1b[0m" if self.colour else text
+        return f"{self._ours}:{codes[style]};{text}{self._ours}:0;" if self.colour else text
 
     @contextmanager
     def task(self, title: str) -> Iterator[Task]:
@@ -132,7 +141,7 @@ class _Live:
         # Markup would eat the square brackets of a compiler's message.
         from rich.markup import escape
 
-        text = f"{self._title}: {escape(message.strip().splitlines()[0] if message.strip() else '')}"
+        text = f"{self._title}: {escape(shown(message.strip().partition(chr(10))[0]))}"
         self._progress.update(self._task, description=text[:110], completed=done or 0, total=total)
 
     def tick(self, message: str) -> None:

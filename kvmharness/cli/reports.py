@@ -14,6 +14,7 @@ from kvmharness.results.record import Record
 from kvmharness.results.store import save
 from kvmharness.results.verdict import Verdict
 from kvmharness.system.files import WriteError, check_writable, write_whole
+from kvmharness.system.shown import shown
 
 _STANDARD_OUTPUT = "-"
 
@@ -136,4 +137,4 @@ def _text(kind: str, records: tuple[Record, ...], verdict: Verdict | None) -> st
         from kvmharness.report.commit import commit_lines
 
         lines = commit_lines(records, verdict) if records else ["No figures: a variant took the host down."]
-    return "\n".join(lines) + "\n"
+    return shown("\n".join(lines)) + "\n"

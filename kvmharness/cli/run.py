@@ -168,7 +168,7 @@ def _show(record: Record, reports: Reports, output: Output) -> None:
     from kvmharness.report.text import print_run
 
     if reports.printed:
-        output.result(document((record,)))
+        output.document(document((record,)))
     else:
         print_run(record)
     reports.write(output, (record,))

@@ -119,7 +119,7 @@ def act(request: Request, output: Output) -> int:
             output.result(f"{test.name}: cannot run: {test.missing}" if test.missing else test.name)
         return ExitCode.PASS
     if request.reports.printed:
-        output.result(document((record,)))
+        output.document(document((record,)))
     else:
         _show(record, output)
     request.reports.write(output, (record,))

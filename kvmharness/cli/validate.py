@@ -224,7 +224,7 @@ def _show(found: "Together", reports: Reports, output: Output) -> None:
 
     records = tuple(found.records.values())
     if reports.printed:
-        output.result(document(records, found.verdict))
+        output.document(document(records, found.verdict))
     else:
         for record in records if output.verbosity >= VERBOSE else ():
             print_run(record)

@@ -18,6 +18,7 @@ from kvmharness.results import noise as stats
 from kvmharness.results.compare import compare_variants
 from kvmharness.results.record import CellKey, Record
 from kvmharness.results.verdict import Outcome, Verdict
+from kvmharness.system.shown import shown
 
 TEMPLATE = "page.html.j2"
 LONG_FACT = 160  # characters; longer facts are folded away
@@ -77,7 +78,9 @@ def page(records: Sequence[Record], verdict: Verdict | None = None) -> str:
     check_installed()
     from jinja2 import Environment, StrictUndefined
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_finalized
+    )
     environment.filters |= {
         "amount": words.amount,
         "ticks": words.ticks,
@@ -101,6 +104,13 @@ def page(records: Sequence[Record], verdict: Verdict | None = None) -> str:
         commit="\n".join(commit_lines(records, verdict)) if records else "",
         tool_version=__version__,
     )
+
+
+def _finalized(value: object) -> object:
+    """What stands in the page for a value. A plot stays what it is, markup, also where it holds a name of others."""
+    if not isinstance(value, str) or (text := shown(value)) is value:
+        return value
+    return type(value)(text)
 
 
 def _outcome(sections: Iterable[_Section]) -> Outcome:

@@ -9,6 +9,7 @@ from kvmharness.report.rows import rows
 from kvmharness.report.tests import outcome_of
 from kvmharness.results.record import Record
 from kvmharness.results.verdict import Outcome, Verdict
+from kvmharness.system.shown import shown
 
 # What XML 1.0 cannot hold, not even escaped ("Characters", production [2]); a kernel log may.
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -91,4 +92,4 @@ def _text(parent: ElementTree.Element, tag: str, text: str) -> None:
 
 
 def _clean(text: str) -> str:
-    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
+    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", shown(text))

@@ -11,6 +11,7 @@ from kvmharness.report import words
 from kvmharness.report.rows import LOADS, Row, rows
 from kvmharness.results.record import Record
 from kvmharness.results.verdict import Outcome, Verdict, listed
+from kvmharness.system.shown import shown
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -51,7 +52,7 @@ def print_run(record: Record, file: TextIO | None = None) -> None:
         else:
             _print_rich(record, Console(file=out))
             return
-    print("\n".join(run_lines(record)), file=out)
+    print(shown("\n".join(run_lines(record))), file=out)
 
 
 def headline(record: Record) -> list[str]:
@@ -172,11 +173,11 @@ def _print_rich(record: Record, console: "Console") -> None:
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     for name in names:
         table.add_column(name, justify="left" if name in LEFT else "right", no_wrap=True)
-    shown = [row for row in all_rows if row.outcome is not Outcome.SKIPPED]
-    for row, line in zip(shown, lines, strict=True):
-        table.add_row(*line, style="red" if row.outcome is Outcome.FAIL else None)
-    console.print("\n".join(headline(record)), markup=False, highlight=False)
+    told = [row for row in all_rows if row.outcome is not Outcome.SKIPPED]
+    for row, line in zip(told, lines, strict=True):
+        table.add_row(*map(shown, line), style="red" if row.outcome is Outcome.FAIL else None)
+    console.print(shown("\n".join(headline(record))), markup=False, highlight=False)
     console.print(table)
     for remark in _below(record, all_rows, names):
         style = "red" if remark.startswith((Outcome.FAIL.value, "dmesg", PARTIAL)) else None
-        console.print(remark, markup=False, highlight=False, style=style)
+        console.print(shown(remark), markup=False, highlight=False, style=style)

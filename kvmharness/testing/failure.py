@@ -17,6 +17,7 @@ from kvmharness.kvm import nested_state
 from kvmharness.kvm.exits import Exit, HardwareUnknownExit, IoExit, decode
 from kvmharness.kvm.vcpu import Vcpu
 from kvmharness.kvm.vm import Vm
+from kvmharness.system.shown import shown
 from kvmharness.testing.fixtures.watched import Watched
 from kvmharness.vendors.vmx.l1 import TABLE_END, Region
 from kvmharness.x86.registers import Cr0, Cr4, Efer
@@ -45,7 +46,7 @@ def add_sections(report: pytest.TestReport, watched: Watched, *, emulated: bool)
             text = "\n".join([*lines, *_doorbells(watched)])
             report.sections.append((name, text if emulated else render(text)))
     if gained := watched.kernel_log():
-        report.sections.append(("Kernel log", "\n".join(gained)))
+        report.sections.append(("Kernel log", shown("\n".join(gained))))
 
 
 def render(text: str) -> str:

@@ -11,6 +11,7 @@ from kvmharness.errors import LostMachineError
 from kvmharness.lab.events import Data, End, Event, Failed, Output
 from kvmharness.lab.job import HangError, KernelPanicError
 from kvmharness.results.jsonread import ShapeError, an_object, integer, text
+from kvmharness.system.shown import all_shown, shown
 from kvmharness.testing.emulated.localise import localise
 from kvmharness.testing.failure import render
 
@@ -66,17 +67,17 @@ class Replay:
                 kind = text(data.get("pytest"), "pytest")
                 if kind not in self._handlers:
                     raise ShapeError(f"pytest: nothing is called {kind[:40]!r}")
-                self._handlers[kind](data)
+                self._handlers[kind](all_shown(data))
             case Output(text=said):
-                self._on_output(said)
+                self._on_output(shown(said))
             case Failed():
-                self._output.append(event.traceback or f"{event.message} {event.hint}".strip())
+                self._output.append(shown(event.traceback or f"{event.message} {event.hint}".strip()))
         if isinstance(event, End | Failed) and self._running is not None:
             self._fail(self._running, "pytest ended in the middle of this test", infrastructure=True)
 
     def lost(self, error: LostMachineError) -> None:
         """The machine is gone: the test that was running did it."""
-        text = "\n".join([str(error), "", *error.last_lines])
+        text = shown("\n".join([str(error), "", *error.last_lines]))
         if self._running is not None:
             self._fail(self._running, text, infrastructure=not isinstance(error, KernelPanicError | HangError))
 
