@@ -9,7 +9,7 @@ from kvmharness.cli import asm, bisect, compare, doctor, lab, litmus, run, suite
 from kvmharness.cli.errors import answer, for_bisect, hold_streams, settle_streams
 from kvmharness.cli.options import Parser
 from kvmharness.cli.output import Output
-from kvmharness.system.scratch import remove_leftovers
+from kvmharness.system import cache, scratch
 
 VERBS = (doctor, run, litmus, suite, compare, validate, bisect, lab, asm)
 
@@ -50,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except SystemExit as end:  # argparse has said why; --help and --version end here too
             return end.code if isinstance(end.code, int) else 2
         options.command = ("kvmharness", *given)
-        remove_leftovers()
+        scratch.remove_leftovers()
+        cache.remove_leftovers()
         code: int = options.handler(options, Output(options.verbosity))
         judged = True
         return code

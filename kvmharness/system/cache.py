@@ -9,12 +9,14 @@ import json
 import math
 import os
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
+from kvmharness.errors import UsageError
 from kvmharness.system import locks
 from kvmharness.system.programs import Progress, disk_errors, silent
 
@@ -23,12 +25,38 @@ _LOCK_PREFIX = ".lock-"  # then the key
 
 
 def root() -> Path:
-    """``$XDG_CACHE_HOME/kvmharness``, by default ``~/.cache/kvmharness``; made when it does not exist."""
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    folder = Path(base) / "kvmharness"
+    """``$XDG_CACHE_HOME/kvmharness``, by default ``~/.cache/kvmharness``; made when it does not exist.
+
+    Raises:
+        UsageError: somebody else can write there: kernels and programs are taken from it as they are.
+        DiskFullError: there is no room for it.
+    """
+    return _ours(_place())
+
+
+def _place() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")) / "kvmharness"
+
+
+def _ours(folder: Path) -> Path:
+    """The folder, made when it does not exist, and refused when others can write there."""
     with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+    if why := _shared(folder):
+        way_out = "or set XDG_CACHE_HOME to a folder of your own"
+        raise UsageError(f"the cache folder {folder} {why}", f"chmod -R go-w {folder} if it is yours; {way_out}")
     return folder
+
+
+def _shared(folder: Path) -> str:
+    """Who else can write to a folder, in words; empty when nobody can."""
+    found = folder.stat()
+    if found.st_uid != os.geteuid():
+        return f"belongs to user {found.st_uid}, and this is run by user {os.geteuid()}"
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return f"may be written to by others: its mode is {stat.S_IMODE(found.st_mode):04o}"
+    return ""
 
 
 def digest(*facts: object) -> str:
@@ -64,19 +92,17 @@ def file_entry(kind: str, key: str, make: Callable[[Path], None], progress: Prog
 
 
 def _entry(kind: str, key: str, make: Callable[[Path], Path], progress: Progress) -> Path:
-    place = root() / kind / key
+    place = _ours(root() / kind) / key
 
     def waiting(seconds: float) -> None:
         progress(f"waiting for another process that makes the same ({kind}/{key}), {seconds:.0f} s")
 
-    with disk_errors(place.parent):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with locks.locked(_lock(place.parent, key), waiting):
-            _remove_half_made(place.parent, key)
-            if not place.exists():
-                with _scratch(place) as scratch:
-                    make(scratch).rename(place)
-            os.utime(place)
+    with disk_errors(place.parent), locks.locked(_lock(place.parent, key), waiting):
+        _remove_half_made(place.parent, key)
+        if not place.exists():
+            with _scratch(place) as scratch:
+                make(scratch).rename(place)
+        os.utime(place)
     return place
 
 
@@ -84,7 +110,20 @@ def _lock(folder: Path, key: str) -> Path:
     return folder / f"{_LOCK_PREFIX}{key}"
 
 
-def _remove_half_made(folder: Path, held: str) -> None:
+def remove_leftovers() -> None:
+    """Removes what dead processes left half-made, of all kinds; nothing where others can write, or nothing is."""
+    place = _place()
+    if not place.is_dir() or _shared(place):
+        return
+    for folder in (path for path in place.iterdir() if path.is_dir()):
+        with suppress(OSError):  # somebody else removes it at the same time
+            _remove_half_made(folder)
+            for lock in folder.glob(f"{_LOCK_PREFIX}*"):
+                with locks.if_free(lock):  # which deletes it
+                    pass
+
+
+def _remove_half_made(folder: Path, held: str = "") -> None:
     """Removes what dead makers left in *folder*: the living hold the lock of what they make, and we that of *held*."""
     for scratch in folder.glob(f"{_SCRATCH_PREFIX}*"):
         key = scratch.name.removeprefix(_SCRATCH_PREFIX).rpartition(".")[0]

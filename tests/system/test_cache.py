@@ -11,7 +11,8 @@ from textwrap import dedent
 
 import pytest
 
-from kvmharness.errors import ExitCode
+from kvmharness.cli.main import main
+from kvmharness.errors import ExitCode, UsageError
 from kvmharness.system import cache
 from kvmharness.system.programs import DiskFullError
 from tests.leftovers import is_empty_soon
@@ -193,3 +194,58 @@ def test_the_newest_files_are_kept(folder):
         os.utime(cache.file_entry("things", str(number), lambda place: place.write_text("x")), (number, number))
     cache.keep_newest("things", 1)
     assert [path.name for path in (folder / "things").iterdir()] == ["2"]
+
+
+def leave_half_made(kind="things"):
+    with another_process(MAKING.format(seconds=60).replace('"things"', f'"{kind}"')):
+        pass
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", [cache.remove_leftovers, lambda: main(["asm", "/nowhere"])], ids=["call", "command"])
+def test_what_a_killed_maker_left_is_gone_after_the_next_start_of_anything(folder, start):
+    leave_half_made("things")
+    leave_half_made("others")
+    assert len(list(folder.glob("*/.making-*"))) == 2
+    with another_process(MAKING.format(seconds=60).replace('"key"', '"living"')):
+        start()
+        names = {path.name.partition(".")[2].partition(".")[0] for path in folder.glob("*/.*")}
+        assert names == {"lock-living", "making-living"}
+    cache.remove_leftovers()
+    assert not list(folder.glob("*/.*"))
+
+
+def test_where_there_is_no_cache_none_is_made_to_look_for_leftovers(folder):
+    cache.remove_leftovers()
+    assert not folder.exists()
+
+
+def test_a_new_cache_is_this_users_alone(folder):
+    previous = os.umask(0o002)
+    try:
+        cache.folder_entry("things", "key", write("x"))
+    finally:
+        os.umask(previous)
+    assert {oct(path.stat().st_mode & 0o777) for path in (folder, folder / "things")} == {"0o700"}
+
+
+@pytest.mark.parametrize("which", [".", "things"])
+@pytest.mark.parametrize("mode", [0o775, 0o757, 0o1777])
+def test_a_cache_that_others_may_write_to_is_refused_with_the_way_out(folder, which, mode):
+    cache.folder_entry("things", "key", write("x"))
+    (folder / which).chmod(mode)
+    with pytest.raises(UsageError, match=f"may be written to by others: its mode is {mode:04o}") as caught:
+        cache.folder_entry("things", "key", write("y"))
+    assert "chmod -R go-w" in caught.value.hint
+    (folder / which).chmod(0o755)
+    assert cache.folder_entry("things", "key", write("y")).is_dir()
+
+
+def test_another_users_cache_is_refused_and_nothing_in_it_is_removed(folder, monkeypatch):
+    cache.folder_entry("things", "key", write("x"))
+    (folder / "things/.making-other.abc").mkdir()
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    with pytest.raises(UsageError, match=f"belongs to user {os.getuid()}, and this is run by user {os.getuid() + 1}"):
+        cache.root()
+    cache.remove_leftovers()
+    assert (folder / "things/.making-other.abc").exists()
