@@ -1,11 +1,19 @@
 """Reads the tables in which a series says what it claims and what it waives; anything not understood is an error."""
 
+import re
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from fractions import Fraction
 from typing import Any
 
 from kvmharness.cells.labels import check_pattern
 from kvmharness.errors import UsageError
+from kvmharness.patches.description import found, shown
+
+_LONGEST_PATTERN = 1000  # characters
+_MOST_PATTERNS = 1000  # that one with braces may stand for
+_NUMBER = re.compile(r"\d{1,12}(\.\d{1,12})?(/\d{1,12})?")
+_LARGEST = 10**12
 
 
 class ClaimError(UsageError):
@@ -16,15 +24,21 @@ def expand_braces(pattern: str) -> tuple[str, ...]:
     """``a:{1,2}x1`` as ``a:1x1`` and ``a:2x1``; braces do not nest.
 
     Raises:
-        ValueError: they do, or one is missing.
+        ValueError: they do, one is missing, or the pattern is too long or stands for too many.
     """
-    head, opened, rest = pattern.partition("{")
-    if not opened:
-        return (pattern,)
-    inner, closed, tail = rest.partition("}")
-    if not closed or "{" in inner:
-        raise ValueError(f"the braces of {pattern!r} are not balanced, or nest")
-    return tuple(head + choice + end for choice in inner.split(",") for end in expand_braces(tail))
+    if len(pattern) > _LONGEST_PATTERN:
+        raise ValueError(f"the pattern {shown(pattern)} is longer than {_LONGEST_PATTERN} characters, the limit")
+    head, *groups = pattern.split("{")
+    made = [head]
+    for group in groups:
+        inner, closed, tail = group.partition("}")
+        if not closed:
+            raise ValueError(f"the braces of {shown(pattern)} are not balanced, or nest")
+        choices = inner.split(",")
+        if len(made) * len(choices) > _MOST_PATTERNS:
+            raise ValueError(f"{shown(pattern)} stands for more than {_MOST_PATTERNS} patterns, the limit")
+        made = [before + choice + tail for before in made for choice in choices]
+    return tuple(made)
 
 
 class Table:
@@ -36,39 +50,45 @@ class Table:
 
     def refuse_unknown(self, known: Collection[str]) -> None:
         if unknown := sorted(set(self.table) - set(known)):
-            raise self.error(f"unknown key {unknown[0]!r}", f"Known keys: {', '.join(sorted(known))}.")
+            raise self.error(f"unknown key {shown(unknown[0])}", f"Known keys: {', '.join(sorted(known))}.")
 
     def error(self, what: str, hint: str = "") -> ClaimError:
         return ClaimError(f"{self.where}: {what}", hint)
 
+    def wrong(self, key: str, value: object, *types: type) -> str:
+        """A value as a message begins with it; with its type, where that is none of *types*."""
+        return f"{key} is missing" if value is None else f"{key} = {(shown if type(value) in types else found)(value)}"
+
     def text(self, key: str) -> str:
         value = self.table.get(key)
         if not isinstance(value, str) or not value.strip():
-            raise self.error(f"{key} = {value!r}: a text is expected")
+            raise self.error(f"{self.wrong(key, value, str)}: a text is expected")
         return value
 
     def texts(self, key: str, default: str) -> tuple[str, ...]:
         value = self.table.get(key, default)
         texts = [value] if isinstance(value, str) else value
         if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
-            raise self.error(f"{key} = {value!r}: a text or a list of texts is expected")
+            wrong = [each for each in texts if not isinstance(each, str)] if isinstance(texts, list) else []
+            raise self.error(f"{key} = {found(wrong[0] if wrong else value)}: a text or a list of texts is expected")
         return tuple(texts)
 
     def word(self, key: str, words: list[str], default: str = "") -> str:
         value = self.table.get(key, default)
-        if value not in words:
-            raise self.error(f"{key} = {value!r} is not in the vocabulary", f"Known: {', '.join(words)}.")
-        return str(value)
+        if not isinstance(value, str) or value not in words:
+            raise self.error(f"{self.wrong(key, value, str)} is not in the vocabulary", f"Known: {', '.join(words)}.")
+        return value
 
     def flag(self, key: str) -> bool:
         value = self.table.get(key, False)
         if not isinstance(value, bool):
-            raise self.error(f"{key} = {value!r}: true or false is expected")
+            raise self.error(f"{key} = {found(value)}: true or false is expected")
         return value
 
     def cells(self) -> tuple[str, ...]:
+        texts = self.texts("cells", "*")
         try:
-            patterns = [found for pattern in self.texts("cells", "*") for found in expand_braces(pattern)]
+            patterns = [each for pattern in texts for each in expand_braces(pattern)]
             for pattern in patterns:
                 check_pattern(pattern)
         except ValueError as e:
@@ -81,11 +101,16 @@ class Table:
         value = self.table.get(key)
         if value is None:
             return None
-        try:
-            # By way of its text: 0.1 in the file is one tenth, not the nearest binary fraction.
-            number = Fraction(str(value)) if not isinstance(value, bool) else None
-        except (ValueError, ZeroDivisionError):
-            number = None
-        if number is None or number < 0:
-            raise self.error(f"{key} = {value!r}: a number from 0 up is expected, or a fraction such as '1/2'")
+        # By way of its text: 0.1 in the file is one tenth, not the nearest binary fraction. A power of ten in a text
+        # would be worked out, whatever it is.
+        number = None
+        if isinstance(value, str) and _NUMBER.fullmatch(value):
+            with suppress(ZeroDivisionError, ValueError):
+                number = Fraction(value)
+        elif type(value) in (int, float) and 0 <= value < _LARGEST:
+            number = Fraction(str(value))
+        if number is None:
+            said = self.wrong(key, value, str, int, float)
+            hint = f"Numbers are smaller than {_LARGEST}."
+            raise self.error(f"{said}: a number from 0 up is expected, or a fraction such as '1/2'", hint)
         return number

@@ -14,6 +14,7 @@ A claim names a metric, what is claimed of it, in which cells and for which vari
 Anything that is not in the vocabulary is an error: a misspelt claim must not pass for want of cells.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -101,10 +102,8 @@ def parse_claims(tables: Iterable[Mapping[str, Any]], origin: str = "series.toml
         ClaimError: naming the claim and the word that is not known.
     """
     claims = tuple(_claim(Table(table, f"{origin}, claim {number}")) for number, table in enumerate(tables, 1))
-    names = [claim.name for claim in claims]
-    for name in names:
-        if names.count(name) > 1:
-            raise ClaimError(f"{origin}: two claims are called {name!r}")
+    if twice := [name for name, count in Counter(claim.name for claim in claims).items() if count > 1]:
+        raise ClaimError(f"{origin}: two claims are called {twice[0]!r}")
     return claims
 
 

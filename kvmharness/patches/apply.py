@@ -171,7 +171,8 @@ def _find(lines: list[bytes], hunk: Hunk, expected: int, done: int, fuzz: int) -
     want = list(old)
     last = len(lines) - len(want)
     start = expected + skip_head
-    for distance in range(max(start - done, last - start, 0) + 1):
+    # A place that the patch names far behind the file's end is as far from every place in it.
+    for distance in range(max(start - last, done - start, 0), max(start - done, last - start, 0) + 1):
         for at in dict.fromkeys((start - distance, start + distance)):
             if done <= at <= last and lines[at] == want[0] and lines[at : at + len(want)] == want:
                 return at, skip_head, skip_tail
@@ -184,10 +185,17 @@ def _does_not_apply(lines: list[bytes], hunk: Hunk, path: str, number: int, expe
     have = lines[expected : expected + len(wanted)]
     differs = next((i for i, line in enumerate(wanted) if i >= len(have) or have[i] != line), 0)
     show = wanted[differs].decode("utf-8", "replace").rstrip("\n") if wanted else ""
-    section = f" ({hunk.section.decode('utf-8', 'replace')})" if hunk.section else ""
+    section = f" ({hunk.section.decode('utf-8', 'replace')[:80]})" if hunk.section else ""
     line = expected + differs + 1
+    if wanted and all(text.endswith(b"\r\n") for text in wanted) and not any(b"\r\n" in text for text in lines):
+        return PatchError(
+            f"hunk #{number} of {path}{section} does not apply: its lines end in CRLF, and those of the file in LF",
+            "Take the patch again from its source, or turn its line ends round: sed -i 's/\\r$//' FILE.",
+            path=path,
+            hunk=number,
+        )
     return PatchError(
-        f"hunk #{number} of {path}{section} does not apply: around line {line} there is no line {show!r}",
+        f"hunk #{number} of {path}{section} does not apply: around line {line} there is no line {show[:200]!r}",
         "Is this the kernel version that the patch was made for, and are the patches that it builds on applied?",
         path=path,
         hunk=number,

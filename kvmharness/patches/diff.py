@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from kvmharness.errors import UsageError
 
-_HUNK = re.compile(rb"@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@ ?(.*)")
+_HUNK = re.compile(rb"@@ -(\d{1,18})(?:,(\d{1,18}))? \+(\d{1,18})(?:,(\d{1,18}))? @@ ?(.*)")
 _QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*"')
 _ESCAPE = re.compile(rb"\\([0-7]{3}|.)")
 _ESCAPED = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"a": b"\a", b"b": b"\b", b"f": b"\f", b"v": b"\v"}
@@ -247,7 +247,9 @@ def _header_path(line: bytes) -> bytes:
 def _git_paths(rest: bytes) -> tuple[str | None, str | None]:
     """The two paths behind ``diff --git``, where both are the same name; the other cases have lines of their own."""
     if rest.startswith(b'"'):
-        halves = _QUOTED.findall(rest)
+        first = _QUOTED.match(rest)  # each is tried at one place only: the line may be long, and the quotes open
+        second = _QUOTED.match(rest, first.end() + 1) if first else None
+        halves = [first[0], second[0]] if first and second else []
     else:
         middle = len(rest) // 2
         halves = [rest[:middle], rest[middle + 1 :]]

@@ -1,5 +1,6 @@
 """A series as two revisions of a kernel's git repository."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -26,10 +27,13 @@ _FORMAT = (
 )
 
 
+_END = "--end-of-options"  # what follows is a revision, whatever it looks like
+
+
 def is_range(spec: str) -> bool:
     """Whether a series is given as ``A..B``."""
     first, dots, last = spec.partition("..")
-    return bool(dots and first and last) and not last.startswith((".", "/")) and not Path(spec).exists()
+    return bool(dots and first and last) and not last.startswith((".", "/")) and not os.path.exists(spec)
 
 
 def patches_between(repository: Path, spec: str) -> Mails:
@@ -38,19 +42,22 @@ def patches_between(repository: Path, spec: str) -> Mails:
     Raises:
         PatchError: no such revisions, a merge between them, nothing between them, or git is not installed.
     """
-    merges = _git(repository, "rev-list", "--merges", spec, "--").split()
+    first, _, last = spec.partition("..")
+    if first.startswith("-") or last.startswith("-") or "\0" in spec:
+        raise PatchError(f"{spec!r} names no revisions: none begins with a dash or holds NUL", "Give A..B.")
+    merges = _git(repository, "rev-list", "--merges", _END, spec, "--").split()
     if merges:
         raise PatchError(
             f"{spec} contains the merge {merges[0].decode()[:12]}, which is not a patch",
             "Give a linear range, or the merge's own branch.",
         )
-    return read_patches([(spec, _git(repository, *_FORMAT, spec, "--"))])
+    return read_patches([(spec, _git(repository, *_FORMAT, _END, spec, "--"))])
 
 
 def checked_out(tree: Path) -> str:
     """The commit that a tree is at, as "abbreviated hash (title)"; empty where git does not say."""
     try:
-        return _git(tree, "log", "-1", "--format=%h (%s)", "HEAD", "--").decode("utf-8", "replace").strip()
+        return _git(tree, "log", "-1", "--format=%h (%s)", _END, "HEAD", "--").decode("utf-8", "replace").strip()
     except PatchError:
         return ""
 

@@ -8,23 +8,30 @@ import email.policy
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from email.errors import MessageError
 from email.header import decode_header
 from email.message import Message
 from email.parser import BytesParser
 
 from kvmharness.patches.diff import FileChange, PatchError, parse
-from kvmharness.system.reading import MAILS
+from kvmharness.system.reading import MAILS, fault, too_deep
 from kvmharness.system.unpacking import gunzip
 
 # "From mboxrd@z Thu Jan  1 00:00:00 1970", "From 3651c7fc2bf6... Mon Sep 17 00:00:00 2001"
-_SEPARATOR = re.compile(rb"From \S+ .*\d\d:\d\d:\d\d .*\d{4}\s*\n")
+# The time's colons are the line's only ones, so there is one way to match it, however long it is.
+_SEPARATOR = re.compile(rb"From \S+ [^:\n]*\d\d:\d\d:\d\d [^:\n]*\d{4}\s*\n")
 _ESCAPED_FROM = re.compile(rb"^>(>*From )", re.MULTILINE)  # mboxrd
 _HEADER = re.compile(rb"[!-9;-~]+:[ \t]")
 _TAGS = re.compile(r"\s*\[([^\]]*)\]")
+_VERSION = re.compile(r"(?:PATCH)?[vV]([0-9]+)")
 _REPLY = re.compile(r"(?i)\s*(re|aw|fwd?)\s*:")
 _PATCH_TYPES = ("text/x-patch", "text/x-diff", "application/x-patch", "application/octet-stream")
 _GZIP = b"\x1f\x8b"
 _LISTED = 3  # mails that are ignored for one reason, by title; the rest is counted
+_MOST_PATCHES = 9999  # in a series, and versions of one
+_LONGEST_SUBJECT = 2000  # characters; longer is cut off
+_TYPE = re.compile(rb"^content-type:[^\n]*(?:\n[ \t][^\n]*)*", re.MULTILINE | re.IGNORECASE)
+_LONGEST_TYPE = 4000
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +102,8 @@ def read_patches(files: Iterable[tuple[str, bytes]]) -> Mails:
     mails = [each for each in read if isinstance(each, _Mail)]
     numbered = [mail for mail in mails if mail.number]
     bare = [mail for mail in mails if mail.number is None]
-    names = ", ".join(name for name, _ in files) or "nothing"
+    more = f" and {len(files) - _LISTED} more" if len(files) > _LISTED else ""
+    names = (", ".join(name for name, _ in files[:_LISTED]) or "nothing") + more
     if numbered and bare:
         raise PatchError(
             f"{names}: patches with a number in their subject ({numbered[0].title!r}) and without ({bare[0].title!r})",
@@ -106,7 +114,8 @@ def read_patches(files: Iterable[tuple[str, bytes]]) -> Mails:
         raise PatchError(f"{names}: no patch in it", "An mbox, `git format-patch` files or diffs are expected.")
     patches = tuple(Patch(mail.title, parse(mail.body, mail.origin), mail.origin, mail.commit) for mail in chosen)
     version = chosen[0].version
-    for mail in (mail for mail in mails if not any(mail is one for one in chosen)):
+    taken = set(map(id, chosen))
+    for mail in (mail for mail in mails if id(mail) not in taken):
         older = mail.version != version
         ignored.append(_Ignored(mail.title, f"of version {mail.version}" if older else _TWICE))
     covers = [each.title for each in ignored if each.why == _COVER and each.version == version]
@@ -137,8 +146,10 @@ def _newest_version(mails: list[_Mail], names: str) -> list[_Mail]:
             )
     total = max(mail.total or 1 for mail in found.values())
     if missing := [number for number in range(1, total + 1) if number not in found]:
+        more = f" and {len(missing) - _LISTED} more" if len(missing) > _LISTED else ""
+        which = ", ".join(map(str, missing[:_LISTED])) + more
         raise PatchError(
-            f"{names}: patch {', '.join(map(str, missing))} of {total} is missing from version {version}",
+            f"{names}: patch {which} of {total} is missing from version {version}",
             "Download the whole thread, for example with `b4 am` or as lore's t.mbox.gz.",
         )
     if max(found) > total:
@@ -179,36 +190,66 @@ def _read(text: bytes, origin: str) -> _Mail | _Ignored:
         word = first.split()[1].decode("ascii", "replace")
         commit = word if re.fullmatch("[0-9a-f]{40}", word) and set(word) != {"0"} else ""
         text = _ESCAPED_FROM.sub(rb"\1", rest) if not commit else rest  # git's own files escape nothing
-    message = BytesParser(policy=email.policy.compat32).parsebytes(text)
-    subject = _decoded(message)
-    if _REPLY.match(subject):
-        return _Ignored(subject, _REPLIED)
-    body = _body(message)
+    _check_parts(text, origin)
+    try:
+        message = BytesParser(policy=email.policy.compat32).parsebytes(text)
+        subject = _decoded(message)
+        if _REPLY.match(subject):
+            return _Ignored(subject, _REPLIED)
+        body = _body(message)
+    except RecursionError:
+        raise too_deep(origin, MAILS) from None
+    except (MessageError, LookupError, ValueError) as error:
+        raise fault(origin, MAILS, f"its headers or its parts are malformed ({error})") from None
     tags: list[str] = []
     title = subject
     while match := _TAGS.match(title):
         tags += match[1].split()
         title = title[match.end() :]
-    numbers = next((found for tag in tags if (found := re.fullmatch(r"(\d+)/(\d+)", tag))), None)
-    version = next((int(found[1]) for tag in tags if (found := re.fullmatch(r"(?:PATCH)?[vV](\d+)", tag))), 1)
-    if numbers and int(numbers[1]) == 0:
+    numbers = next((found for tag in tags if (found := re.fullmatch(r"([0-9]+)/([0-9]+)", tag))), None)
+    version = next((_count(found[1], origin) for tag in tags if (found := _VERSION.fullmatch(tag))), 1)
+    number, total = (_count(numbers[1], origin), _count(numbers[2], origin)) if numbers else (None, None)
+    if number == 0:
         return _Ignored(title.strip(), _COVER, version)
     if b"\n--- " not in body and b"diff --git " not in body and not body.startswith(b"--- "):
         return _Ignored(title.strip(), _WORDS)
-    number, total = (int(numbers[1]), int(numbers[2])) if numbers else (None, None)
     return _Mail(title.strip() or "(no subject)", version, number, total, body, f"{origin} ({title.strip()})", commit)
 
 
+def _count(digits: str, origin: str) -> int:
+    """A number of a subject's tag."""
+    if len(digits) > len(str(_MOST_PATCHES)):
+        shown = digits if len(digits) <= 20 else f"{digits[:20]}..."
+        raise PatchError(f"{origin}: its subject counts to {shown}; the limit is {_MOST_PATCHES}", MAILS.hint)
+    return int(digits)
+
+
+def _check_parts(text: bytes, origin: str) -> None:
+    """Refuses what the parser of mails would take too long for: parts in parts in parts, and endless parameters."""
+    deep = 0
+    for found in _TYPE.finditer(text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")):
+        if len(found[0]) > _LONGEST_TYPE:
+            raise fault(origin, MAILS, f"a Content-Type of more than {_LONGEST_TYPE} characters, which is the limit")
+        deep += any(kind in found[0].lower() for kind in (b"multipart/", b"message/"))
+    if deep > MAILS.deepest:
+        raise too_deep(origin, MAILS)
+
+
 def _decoded(message: Message) -> str:
-    """The subject as text, in whichever charset it says it is."""
+    """The subject as text, in whichever charset it says it is; as it stands where it is not encoded as it says."""
     parts: list[str] = []
-    for raw, charset in decode_header(str(message.get("Subject", ""))):
+    subject = str(message.get("Subject", ""))[:_LONGEST_SUBJECT]
+    try:
+        words = decode_header(subject)
+    except MessageError:
+        words = [(subject, None)]
+    for raw, charset in words:
         if isinstance(raw, str):
             parts.append(raw)
             continue
         try:
             parts.append(raw.decode(charset or "utf-8", "replace"))
-        except LookupError:
+        except (LookupError, ValueError):  # no such charset, or one that is no charset of texts, such as idna
             parts.append(raw.decode("latin-1"))
     # On one line, and nothing in it that a terminal would obey.
     text = re.sub(r"\s+", " ", "".join(parts)).strip()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kvmharness.oracle import oracles
-from kvmharness.patches.description import described_by, oracle, tables, toml, word
+from kvmharness.patches.description import described_by, oracle, shown, tables, toml, word
 from kvmharness.patches.diff import PatchError
 from kvmharness.patches.gitrange import is_range, patches_between
 from kvmharness.patches.mbox import Mails, Patch, read_patches
@@ -143,9 +143,11 @@ def _described(folder: Path) -> Series:
         claims=tables(data, "claim", path),
         waivers=tables(data, "waive", path),
         claims_path=str(path),
-        without=_load(before, None) if (before := _before(data, path)) else None,
+        without=_before(data, path),
     )
     source = word(data, "claims-of", path)
+    if source.startswith("-"):
+        raise PatchError(f"{path}: claims-of = {shown(source)}: a shipped series or a path is expected")
     return with_claims(series, source, folder=folder) if source else series
 
 
@@ -167,7 +169,7 @@ def with_claims(series: Series, source: str, *, alone: bool = False, folder: Pat
         PatchError: nothing of that name, a key that is not known, or no claims there.
     """
     path = _package_folder() / source / DESCRIPTION if source in shipped() else folder / source
-    path = path / DESCRIPTION if path.is_dir() else path
+    path = path / DESCRIPTION if os.path.isdir(path) else path
     data = described_by(path)
     claims, waivers = tables(data, "claim", path), tables(data, "waive", path)
     if not claims and not waivers:
@@ -186,13 +188,21 @@ def with_claims(series: Series, source: str, *, alone: bool = False, folder: Pat
     )
 
 
-def _before(data: Mapping[str, Any], path: Path) -> str:
+def _before(data: Mapping[str, Any], path: Path) -> "Series | None":
     """The series to take out first; one that takes out another one in turn could go round in a circle."""
     before = word(data, "without", path)
+    if not before:
+        return None
     other = _package_folder() / before if before in shipped() else Path(before)
-    if before and (other / DESCRIPTION).is_file() and "without" in toml(other / DESCRIPTION):
-        raise PatchError(f"{path}: without = {before!r}: that series is itself without another one")
-    return before
+    if before not in shipped() and (before.startswith("-") or not os.path.exists(other)):
+        hint = f"Name a shipped series ({', '.join(shipped())}), or a file or folder."
+        raise PatchError(f"{path}: without = {shown(before)}: no series of that name, and no path", hint)
+    if os.path.isfile(other / DESCRIPTION):
+        if os.path.samefile(other / DESCRIPTION, path):
+            raise PatchError(f"{path}: without = {before!r}: the series names itself")
+        if "without" in toml(other / DESCRIPTION):
+            raise PatchError(f"{path}: without = {before!r}: that series is itself without another one")
+    return _load(before if before in shipped() else os.path.join(".", before), None)
 
 
 def _patch_files(folder: Path) -> list[Path]:

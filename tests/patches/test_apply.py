@@ -43,6 +43,22 @@ def test_a_hunk_that_has_moved_is_found(tree):
     assert [str(note) for note in after.notes] == ["hunk #1 of f.c applied +7 lines away"]
 
 
+@pytest.mark.parametrize("start", [0, 999_999_999_999, 10**18 - 1])
+def test_a_hunk_that_says_to_be_far_away_is_found_or_not_at_once(tree, start):
+    patch = diff(LINES, changed(20, ["twenty\n"])).replace(b"@@ -17,7", b"@@ -%d,7" % start)
+    assert Overlay(tree).applied(parse(patch)).files["f.c"] == "".join(changed(20, ["twenty\n"])).encode()
+    with pytest.raises(PatchError, match=r"hunk #1 of f\.c"):
+        Overlay(tree).applied(parse(patch.replace(b"line 20", b"line 2x")))
+
+
+def test_line_ends_of_another_system_are_said(tree):
+    patch = diff(LINES, changed(20, ["twenty\n"]))
+    whole = patch.replace(b"\n", b"\r\n")
+    assert Overlay(tree).applied(parse(whole)).files["f.c"] == "".join(changed(20, ["twenty\n"])).encode()
+    with pytest.raises(PatchError, match="its lines end in CRLF, and those of the file in LF"):
+        Overlay(tree).applied(parse(b"A letter.\n" + whole))
+
+
 def test_the_nearest_of_two_places_is_taken(tree):
     block = [f"same {n}\n" for n in range(7)]
     old = block + LINES + block

@@ -55,6 +55,14 @@ def test_commits_become_patches_oldest_first(git):
     assert run("status", "--porcelain") == ""
 
 
+@pytest.mark.parametrize("spec", ["--output=x..HEAD", "HEAD..--output=x", "-x..-y", "HEAD\0..HEAD"])
+def test_a_revision_is_never_an_option(git, tmp_path, monkeypatch, spec):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(PatchError, match="names no revisions: none begins with a dash"):
+        patches_between(git[0], spec)
+    assert not (tmp_path / "x").exists()
+
+
 def test_a_merge_is_refused(git):
     tree, run = git
     run("checkout", "-q", "-b", "side", "HEAD~1")

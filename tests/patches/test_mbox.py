@@ -1,6 +1,8 @@
+import contextlib
 import gzip
 import shutil
 import subprocess
+import time
 
 import pytest
 
@@ -147,6 +149,89 @@ def test_a_small_file_that_unpacks_to_anything(monkeypatch):
 def test_a_file_that_was_not_packed_to_its_end():
     with pytest.raises(ReadError, match="cannot unpack it"):
         read_patches([("file", gzip.compress(mail(b"[PATCH] x"))[:-10])])
+
+
+def cost_s(make, size):
+    """What reading something of a size takes, at the best of three."""
+    content, best = make(size), float("inf")
+    for _ in range(3):
+        started = time.perf_counter()
+        with contextlib.suppress(UsageError):
+            read_patches([("file", content)])
+        best = min(best, time.perf_counter() - started)
+    return best
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda n: b"From a " + b"00:00:00 " * n + b"\n" + mail(b"[PATCH] x"),
+        lambda n: b"From a " + b"1:" * n + b"\n" + mail(b"[PATCH] x"),
+        lambda n: b"From a 00:00:00 " + b"1970 " * n + b"x\n" + mail(b"[PATCH] x"),
+        lambda n: b"From a 00:00:00 1970" + b" " * n + b"x\n" + mail(b"[PATCH] x"),
+        lambda n: b"From " + b"a " * n + b"\n" + mail(b"[PATCH] x"),
+        lambda n: b"From a 00:00:00 1970\n\n" * (n // 40),
+        lambda n: b">" * n + b"From \n" + mail(b"[PATCH] x"),
+        lambda n: mail(b" " * n + b"x"),
+        lambda n: mail(b"[PATCH] " * n),
+        lambda n: mail(b"=?utf-8?q?" * n),
+        lambda n: b"a" * n + b": \n",
+        lambda n: b"--- a/x\n+++ b/x\n" * n,
+        lambda n: b'diff --git "' + b'\\"' * n + b"\n",
+        lambda n: b"From: a\nSubject: [PATCH] x\n" + b"Content-Type: a;\n" + b" b=c;\n" * n + b"\n--- a\n",
+    ],
+)
+def test_what_it_takes_grows_with_the_size_and_not_faster(make):
+    """Sixteen times as much may take forty times as long, not 256 times."""
+    small = cost_s(make, 4_000)
+    assert cost_s(make, 64_000) < 40 * small + 0.05
+
+
+@pytest.mark.slow
+def test_a_series_of_1500_patches():
+    one = b"From a 00:00:00 1970\n" + mail(b"[PATCH %d/1500] x%d") + b"\n"
+    started = time.perf_counter()
+    mails = read_patches([("file", b"".join(one % (n, n) for n in range(1, 1501)))])
+    assert [patch.title for patch in mails.patches] == [f"x{n}" for n in range(1, 1501)]
+    assert time.perf_counter() - started < 5
+
+
+@pytest.mark.parametrize("word", [b"1/1000000000", b"999999999999/1", b"1/" + b"9" * 1500, b"v" + b"9" * 1500])
+def test_a_subject_that_counts_too_far(word):
+    with pytest.raises(PatchError, match=r"its subject counts to .*; the limit is 9999"):
+        read_patches([("a", mail(b"[PATCH " + word + b"] x"))])
+
+
+def test_many_missing_patches_are_counted():
+    with pytest.raises(PatchError, match="patch 2, 3, 4 and 9995 more of 9999 is missing"):
+        read_patches([("a", mail(b"[PATCH 1/9999] x"))])
+
+
+@pytest.mark.parametrize("charset", ["idna", "undefined", "punycode", "a\0b", "rot13", "zip", "nonsense", "x" * 3000])
+def test_a_charset_that_is_none(charset):
+    (patch,) = read_patches([("a", mail(f"[PATCH] =?{charset}?q?x?=".encode()))]).patches
+    assert patch.title
+
+
+@pytest.mark.parametrize("text", ["A", "====", "////A", "\xff"])
+def test_a_broken_encoded_word_stays_as_it_is(text):
+    (patch,) = read_patches([("a", mail(f"[PATCH] =?utf-8?b?{text}?=".encode()))]).patches
+    assert patch.title
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"From: a\nSubject: x\nContent-Type: message/rfc822\n\n",
+        b"From: a\nContent-Type:\n multipart/mixed; boundary=b\n\n--b\n",
+        b"From: a\rContent-Type: multipart/mixed; boundary=b\r\r--b\r",
+    ],
+)
+def test_mails_in_mails_without_end(head):
+    assert read_patches([("a", b"From: a\nSubject: x\nContent-Type: message/rfc822\n\n" + mail(b"[PATCH] x"))])
+    with pytest.raises(ReadError, match="nested more than 32 deep, which is the limit"):
+        read_patches([("a", head * 3000 + mail(b"[PATCH] x"))])
 
 
 @pytest.mark.skipif(not shutil.which("git"), reason="git: apt install git")

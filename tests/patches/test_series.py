@@ -146,12 +146,12 @@ def test_a_described_folder(folder):
     ("text", "message"),
     [
         ("titel = 1\n", "unknown key 'titel'"),
-        ("oracle = ['root-cache']\n", r"oracle = \['root-cache'\] is none"),
+        ("oracle = ['root-cache']\n", r"oracle = \['root-cache'\], a list is none"),
         ("oracle = 'p1'\n", "oracle = 'p1' is none"),
         ("title = \n", "it is not TOML"),
         ("claims-of = 'nowhere'\n", "cannot read"),
-        ("without = 'nowhere'\n", "no series 'nowhere'"),
-        ("without = 3\n", "without = 3: a text is expected"),
+        ("without = 'nowhere'\n", "without = 'nowhere': no series of that name, and no path"),
+        ("without = 3\n", "without = 3, an integer: a text is expected"),
         ("name = ['x']\n", "name = .* a text is expected"),
         ("claim = 'x'\n", "no list of tables"),
     ],
@@ -164,7 +164,7 @@ def test_a_wrong_description_is_said(folder, text, message):
 
 def test_a_series_that_takes_itself_out(folder, monkeypatch):
     (folder / "series.toml").write_text(f"without = '{folder}'\n")
-    with pytest.raises(PatchError, match="is itself without another one"):
+    with pytest.raises(PatchError, match="the series names itself"):
         load(str(folder))
 
 
@@ -174,6 +174,65 @@ def test_what_is_not_there(tmp_path):
     assert "fast-cr3-switch" in caught.value.hint
     with pytest.raises(PatchError, match="no patch in"):
         load(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "word", ["-", "--output=x", "--output=x..y", "HEAD~1..HEAD", "/dev/null/x", "x" * 5000, "a\\u0000b"]
+)
+def test_what_is_taken_out_is_a_shipped_series_or_a_path(folder, word, monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)  # a dash would read it
+    (folder / "series.toml").write_text(f'without = "{word}"\n')
+    with pytest.raises(PatchError, match="no series of that name, and no path"):
+        load(str(folder))
+
+
+def test_what_is_taken_out_may_be_another_folder(folder, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "a.patch").write_text(PATCH.format("Other", "a", "b"))
+    (folder / "series.toml").write_text(f'without = "{other}"\n')
+    series = load(str(folder))
+    assert series.without is not None
+    assert series.without.name == "other"
+    (other / "series.toml").write_text('without = "fast-cr3-switch"\n')
+    with pytest.raises(PatchError, match="is itself without another one"):
+        load(str(folder))
+
+
+@pytest.mark.parametrize("word", ["-", "--output=x"])
+def test_claims_are_not_those_of_an_option(folder, word):
+    (folder / "series.toml").write_text(f'claims-of = "{word}"\n')
+    with pytest.raises(PatchError, match="a shipped series or a path is expected"):
+        load(str(folder))
+
+
+DEEP = "a." * 50_000 + "b"
+
+
+@pytest.mark.parametrize("text", [f"{DEEP} = 1", f"x = {{{DEEP} = 1}}", f"[{DEEP}]", "a = " + "[" * 50_000])
+def test_tables_in_tables_without_end(folder, text):
+    (folder / "series.toml").write_text(text)
+    with pytest.raises(ReadError, match="nested more than 32 deep, which is the limit"):
+        load(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name = 1979-05-27", "name = datetime.date.*, a date or a time: a text is expected"),
+        ("title = 1.5", "title = 1.5, a number: a text is expected"),
+        ("oracle = [[]]", r"oracle = \[\[\]\], a list is none"),
+        ("claims-of = {a = 1}", "claims-of = {'a': 1}, a table: a text is expected"),
+        ("claim = true", "claim = True, a truth value: no list of tables"),
+        ("waive = [1]", "waive = 1, an integer: no list of tables"),
+        (f"name = {[0] * 1000}", r"name = \[0, .*\.\.\., a list: a text"),
+        ("name = " + "9" * 5000, "it is not TOML"),
+    ],
+)
+def test_a_wrong_type_is_named_with_what_is_expected(folder, text, message):
+    (folder / "series.toml").write_text(text + "\n")
+    with pytest.raises(UsageError, match=message):
+        load(str(folder))
 
 
 @pytest.mark.parametrize("name", sorted(path.parent.name for path in FAULTS.glob("*/series.toml")))
