@@ -42,11 +42,13 @@ class Overlay:
         tree: the kernel tree; never written to.
         files: new content by path relative to the tree; None: deleted.
         notes: hunks that did not go exactly where they said.
+        originals: what has been read of the tree, shared by the overlays that come from this one.
     """
 
     tree: Path
     files: Mapping[str, bytes | None] = field(default_factory=dict)
     notes: tuple[Placed, ...] = ()
+    originals: dict[str, bytes | None] = field(default_factory=dict, repr=False, compare=False)
 
     def read(self, path: str) -> bytes | None:
         """The content of a file as this overlay has it; None if there is none.
@@ -54,8 +56,14 @@ class Overlay:
         Raises:
             PatchError: the file lies outside the tree, behind a symbolic link, or cannot be read.
         """
-        if path in self.files:
-            return self.files[path]
+        return self.files[path] if path in self.files else self._original(path)
+
+    def _original(self, path: str) -> bytes | None:
+        if path not in self.originals:
+            self.originals[path] = self._read(path)
+        return self.originals[path]
+
+    def _read(self, path: str) -> bytes | None:
         file = self.tree / path
         try:
             if not file.resolve().is_relative_to(self.tree.resolve()) or file.is_symlink():
@@ -78,7 +86,7 @@ class Overlay:
         """
         files, notes = dict(self.files), list(self.notes)
         for change in changes:
-            current = Overlay(self.tree, files)
+            current = Overlay(self.tree, files, originals=self.originals)
             content = current._before(change)
             if change.new_path and change.new_path != change.old_path and current.read(change.new_path) is not None:
                 raise PatchError(f"{change.new_path} exists already, and the patch creates it", path=change.new_path)
@@ -89,7 +97,7 @@ class Overlay:
                 files[change.old_path] = None
             if change.new_path:
                 files[change.new_path] = after
-        return Overlay(self.tree, files, tuple(notes))
+        return Overlay(self.tree, files, tuple(notes), self.originals)
 
     def undone(self, changes: Iterable[FileChange]) -> "Overlay":
         """This overlay with a patch taken back; nothing but its exact lines will do.
@@ -101,8 +109,7 @@ class Overlay:
 
     def changed(self) -> dict[str, bytes | None]:
         """The files that really differ from the tree."""
-        plain = Overlay(self.tree)
-        return {path: content for path, content in sorted(self.files.items()) if plain.read(path) != content}
+        return {path: content for path, content in sorted(self.files.items()) if self._original(path) != content}
 
     def _before(self, change: FileChange) -> bytes:
         if change.old_path is None:

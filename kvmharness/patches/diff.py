@@ -7,6 +7,7 @@ no later step ever sees one that leaves the tree.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from io import BytesIO
 
 from kvmharness.errors import UsageError
 
@@ -111,8 +112,7 @@ def parse(text: bytes, origin: str = "patch") -> tuple[FileChange, ...]:
 
 def lines_of(text: bytes) -> list[bytes]:
     """Lines as diff sees them, ended by LF alone: a lone CR, which ``splitlines`` would cut at, belongs to its line."""
-    parts = text.split(b"\n")
-    return [part + b"\n" for part in parts[:-1]] + ([parts[-1]] if parts[-1] else [])
+    return BytesIO(text).readlines()
 
 
 class _Parser:

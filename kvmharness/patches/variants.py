@@ -5,7 +5,7 @@ variant is the set of files in which it differs.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kvmharness.patches.apply import Overlay
@@ -147,8 +147,9 @@ class _Fitted:
         # The newest kernel's patches first: on a tie, they describe a new tree better.
         for candidate in reversed(series.sets):
             try:
-                self.in_tree, self.base = _without(candidate, start)
+                self.in_tree, self._prefixes = _without(candidate, start)
                 self.set = candidate
+                self.base = self._prefixes[0]
                 return
             except PatchError as e:
                 errors.append((candidate.label, e))
@@ -165,18 +166,18 @@ class _Fitted:
 
     def with_patches(self, members: tuple[int, ...]) -> Overlay:
         """The tree with just these patches, by index."""
-        overlay = Overlay(self.base.tree, self.base.files)
-        for i in members:
+        known = len(members) if members == tuple(range(len(members))) else 0
+        overlay = self._prefixes[known]
+        for i in members[known:]:
             overlay = _apply(overlay, self.set.patches[i])
         return overlay
 
 
-def _without(patch_set: PatchSet, start: Overlay) -> tuple[tuple[bool, ...], Overlay]:
-    """Which patches of the set the tree has, and the tree without them."""
+def _without(patch_set: PatchSet, start: Overlay) -> tuple[tuple[bool, ...], list[Overlay]]:
+    """Which patches of the set the tree has; and the tree without them, and with the first so many of them."""
     forward: PatchError | None = None
     try:
-        _all(patch_set, start)
-        return (False,) * len(patch_set.patches), start
+        return (False,) * len(patch_set.patches), _all(patch_set, start)
     except PatchError as e:
         forward = e
     overlay = start
@@ -189,13 +190,14 @@ def _without(patch_set: PatchSet, start: Overlay) -> tuple[tuple[bool, ...], Ove
             continue
     if not any(present):
         raise forward
-    _all(patch_set, overlay)
-    return tuple(present), overlay
+    return tuple(present), _all(patch_set, overlay)
 
 
-def _all(patch_set: PatchSet, overlay: Overlay) -> None:
+def _all(patch_set: PatchSet, overlay: Overlay) -> list[Overlay]:
+    overlays = [replace(overlay, notes=())]
     for patch in patch_set.patches:
-        overlay = _apply(overlay, patch)
+        overlays.append(_apply(overlays[-1], patch))
+    return overlays
 
 
 def _apply(overlay: Overlay, patch: Patch) -> Overlay:

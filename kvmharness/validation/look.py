@@ -93,7 +93,8 @@ def look(
         for variant in chosen:
             if why := builtin.changes(tree, variant.files):
                 raise not_by_modules(variant, why)
-    changed = [(path, text) for variant in plan.variants for path, text in variant.files.items() if text is not None]
+    # Most texts are those of many variants.
+    changed = {(path, text) for variant in plan.variants for path, text in variant.files.items() if text is not None}
     return Look(
         series,
         source,

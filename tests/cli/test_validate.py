@@ -124,7 +124,7 @@ def test_parameters_that_there_are_are_listed(desk, capsys):
     [
         ("", "claims.toml claims nothing"),
         (CLAIM.replace("[[claim]]", "[[claims]]"), "unknown key 'claims'"),
-        (CLAIM.replace("[[claim]]", "[claim]"), "claim is no list of tables"),
+        (CLAIM.replace("[[claim]]", "[claim]"), "no list of tables, which is expected"),
         (claims(worth="1"), "unknown key 'worth'"),
         (claims(metric='"lodes"'), "unknown metric 'lodes'"),
         (claims(metric='"exits.VMWRTE"'), "exits for VMWRTE, which no host of this run counts"),

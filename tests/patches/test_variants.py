@@ -1,8 +1,11 @@
+import time
+
 import pytest
 
 from kvmharness.patches.apply import Overlay
-from kvmharness.patches.diff import PatchError
-from kvmharness.patches.series import load
+from kvmharness.patches.diff import PatchError, parse
+from kvmharness.patches.mbox import Patch
+from kvmharness.patches.series import PatchSet, Series, load
 from kvmharness.patches.variants import Variant, plan
 from tests.folders import FAULTS
 from tests.lab.kernels.kernel_trees import tree_with
@@ -149,3 +152,24 @@ def test_seeded_faults_apply_where_the_true_series_is(name, tmp_path):
     found = plan(fault, tree)
     assert [variant.name for variant in found.variants] == ["none", "p1", "p2", "both"]
     assert found.in_tree == ((True, True) if name == "compared-but-not-stored" else (False, False))
+
+
+@pytest.mark.slow
+def test_a_long_series_is_planned_in_time(tmp_path):
+    """Of 1,500 patches, each on top of the others: every prefix is made of the one before."""
+    count, per_file = 1500, 300
+    (tmp_path / "arch/x86/kvm").mkdir(parents=True)
+    patches = []
+    for n in range(count):
+        path, line = f"arch/x86/kvm/f{n // per_file}.c", 10 * (n % per_file) + 5
+        text = f"--- a/{path}\n+++ b/{path}\n@@ -{line} +{line} @@\n-line {line}\n+LINE {line}\n"
+        patches.append(Patch(f"x{n}", parse(text.encode()), "a"))
+    for n in range(count // per_file):
+        (tmp_path / f"arch/x86/kvm/f{n}.c").write_text("".join(f"line {k}\n" for k in range(1, 10 * per_file + 1)))
+    started = time.perf_counter()
+    made = plan(Series("s", "s", (PatchSet("", tuple(patches)),)), tmp_path)
+    assert time.perf_counter() - started < 5
+    assert len(made.variants) == 2 * count
+    last = made.variants[-1]
+    assert (last.name, len(last.files), len(last.patches)) == ("all", count // per_file, count)
+    assert sum(text.count(b"LINE") for text in last.files.values()) == count
