@@ -19,10 +19,12 @@ class Hello:
     Attributes:
         python: version of the interpreter that does the job.
         uptime_ns: the host's monotonic clock.
+        nonce: the run's, as the job brought it in.
     """
 
     python: str
     uptime_ns: int
+    nonce: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,13 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Bye:
-    """The last event: it tells a complete job from one that was cut short."""
+    """The last event: it tells a complete job from one that was cut short.
+
+    Attributes:
+        events: how many there were before it: one that was damaged on its way is missed, whatever it said.
+    """
+
+    events: int
 
 
 Event = Hello | Begin | Data | Output | Dmesg | Memory | End | Failed | Bye

@@ -64,6 +64,8 @@ class Job:
         timeout_s: wall seconds for the whole job, the boot included.
         silence_s: seconds without any event, after which it counts as hanging too, once it is up; None for no such
             limit. Where the host is emulated, of the emulator's processor time.
+        nonce: what an emulated host must give back at its beginning, so that nothing that was said in another run, or
+            kept in a saved host, passes for this one; a machine makes one for each run.
 
     Raises:
         UsageError: a step cannot work: it loads a variant that is not among the modules, or names nothing to do.
@@ -74,6 +76,7 @@ class Job:
     modules: Mapping[str, Path] = field(default_factory=dict)
     timeout_s: float = 300.0
     silence_s: float | None = None
+    nonce: str = ""
 
     def __post_init__(self) -> None:
         for number, step in enumerate(self.steps):

@@ -30,6 +30,7 @@ from kvmharness.results.jsonread import (
 
 # All events of a job together. More is a host that does nothing but talk.
 MAX_JOB_BYTES = 1 << 30
+MAX_LOG_BYTES = 1 << 26
 
 Reader = Callable[[object, str], Any]
 
@@ -51,8 +52,8 @@ def _words(value: object, where: str) -> str:
 
 def _exit_code(value: object, where: str) -> ExitCode:
     number = integer(value, where)
-    if number not in list(ExitCode):
-        raise ShapeError(f"{where}: {number} is no exit code")
+    if number not in list(ExitCode) or number == ExitCode.PASS:  # a failure must not end this process with 0
+        raise ShapeError(f"{where}: {number} is no error's exit code")
     return ExitCode(number)
 
 
@@ -70,7 +71,7 @@ def _anything(value: object, where: str) -> object:
 _STEP = _natural(1 << 31)
 # The fields of each kind of event, in the order in which its class takes them.
 _SHAPES: Mapping[str, tuple[Callable[..., Event], Mapping[str, Reader]]] = {
-    "hello": (Hello, {"python": _words, "uptime_ns": _natural(1 << 63)}),
+    "hello": (Hello, {"python": _words, "uptime_ns": _natural(1 << 63), "nonce": text}),
     "begin": (Begin, {"step": _STEP}),
     "data": (Data, {"step": _STEP, "data": an_object}),
     "output": (Output, {"step": _STEP, "text": _words}),
@@ -88,7 +89,7 @@ _SHAPES: Mapping[str, tuple[Callable[..., Event], Mapping[str, Reader]]] = {
             "traceback": _words,
         },
     ),
-    "bye": (Bye, {}),
+    "bye": (Bye, {"events": _natural(1 << 31)}),
 }
 
 
@@ -144,11 +145,11 @@ class JobRun:
     """
 
     def __init__(self, job: Job, on_event: OnEvent) -> None:
-        self._steps, self._on_event = job.steps, on_event
+        self._steps, self._nonce, self._on_event = job.steps, job.nonce, on_event
         self._last: Event | None = None
         self._begun = 0  # how many steps
         self._open = False
-        self._bytes = 0
+        self._taken = self._bytes = self._log_bytes = 0
         self._error: BaseException | None = None
         self.complete = False
 
@@ -182,7 +183,12 @@ class JobRun:
             if self._bytes > MAX_JOB_BYTES:
                 raise ShapeError(f"more than {MAX_JOB_BYTES} bytes of events")
             event = self._in_order(decode(payload))
+            if isinstance(event, Dmesg):  # which are all kept
+                self._log_bytes += len(payload)
+                if self._log_bytes > MAX_LOG_BYTES:
+                    raise ShapeError(f"more than {MAX_LOG_BYTES} bytes of the kernel's log")
             self._last = event
+            self._taken += 1
             self._on_event(event)
         except UsageError as error:
             raise ProtocolError(str(error), self.progress) from error
@@ -198,6 +204,8 @@ class JobRun:
         if isinstance(event, Hello) != (self._last is None):
             raise ShapeError("hello twice" if isinstance(event, Hello) else f"{kind} before hello")
         if isinstance(event, Hello):
+            if event.nonce != self._nonce:
+                raise ShapeError("hello of another run")
             return event
         if isinstance(event, Bye):
             return self._bye(event)
@@ -228,4 +236,6 @@ class JobRun:
             raise ShapeError(f"bye during step {self._begun - 1}")
         if self._begun < len(self._steps):
             raise ShapeError(f"bye, and no result of {len(self._steps) - self._begun} of {len(self._steps)} steps")
+        if event.events != self._taken:
+            raise ShapeError(f"bye after {event.events} events, of which {self._taken} have come")
         return event

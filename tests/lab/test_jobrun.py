@@ -1,6 +1,7 @@
 """What a host says about its job is believed only when it fits: forged streams, and the one error that each gives."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from tests.lab.test_job import plain, words
 JOB = Job((Load("stock"), Call("a:b"), Exec(("/x",)), Unload()), modules={"stock": Path("modules")})
 FAILED = {"event": "failed", "type": "E", "message": "m", "hint": "", "exit_code": 4, "traceback": ""}
 EXITED = {"status": 0, "signal": None, "timed_out": False}
-HELLO = {"event": "hello", "python": "3.11.2", "uptime_ns": 7}
+HELLO = {"event": "hello", "python": "3.11.2", "uptime_ns": 7, "nonce": ""}
 # A whole job, as it comes out of a host; written by hand.
 STREAM = (
     HELLO,
@@ -35,7 +36,7 @@ STREAM = (
     {"event": "begin", "step": 3},
     {"event": "memory", "step": 3, "held": {"pages": 4096}},
     {"event": "end", "step": 3, "result": ["kvm_intel", "kvm"]},
-    {"event": "bye"},
+    {"event": "bye", "events": 14},
 )
 EVENTS = (
     Hello("3.11.2", 7),
@@ -52,7 +53,7 @@ EVENTS = (
     Begin(3),
     Memory(3, {"pages": 4096}),
     End(3, ("kvm_intel", "kvm")),
-    Bye(),
+    Bye(14),
 )
 BIG = 10**30
 
@@ -101,6 +102,7 @@ def failed(**fields):
     return instead(7, {**FAILED, "step": 1, **fields})
 
 
+BYE = STREAM[-1]
 WRONG_SHAPES = {
     "not JSON": instead(4, b"{x"),
     "not UTF-8": instead(4, b'"\xff"'),
@@ -122,6 +124,9 @@ WRONG_SHAPES = {
     "python is a number": changed(0, python=3),
     "an uptime before the start": changed(0, uptime_ns=-1),
     "an absurd uptime": changed(0, uptime_ns=BIG),
+    "no nonce": without(0, "nonce"),
+    "a nonce that is a number": changed(0, nonce=0),
+    "another run's nonce": changed(0, nonce="0123456789abcdef"),
     "no data": without(4, "data"),
     "data that is a list": changed(4, data=[1]),
     "text that is a list": changed(5, text=["x"]),
@@ -137,6 +142,7 @@ WRONG_SHAPES = {
     "no word about the time limit": changed(10, result={"status": 0, "signal": None}),
     "a program's result is none": changed(10, result=None),
     "an exit code that there is not": failed(exit_code=77),
+    "an exit code that is no error's": failed(exit_code=0),
     "an exit code that is text": failed(exit_code="4"),
     "a failure without its text": instead(7, {k: v for k, v in {**FAILED, "step": 1}.items() if k != "message"}),
     "a traceback that is none": failed(traceback=None),
@@ -162,12 +168,15 @@ WRONG_ORDERS = {
     "two ends": at(8, STREAM[7]),
     "an end and a failure": at(8, {**FAILED, "step": 1}),
     "a failure and an end": at(7, {**FAILED, "step": 1}),
+    **{f"without {row['event']}": [*STREAM[:at], *STREAM[at + 1 :]] for at, row in enumerate(STREAM[4:7], 4)},
+    "bye after fewer events": changed(14, events=13),
+    "bye after more events": changed(14, events=15),
     "an end without a beginning": [*STREAM[:3], *STREAM[4:]],
     "an end of another step": changed(7, step=2),
-    "bye at once": [HELLO, {"event": "bye"}],
-    "bye before the last step": [*STREAM[:11], {"event": "bye"}],
-    "bye in a step": [*STREAM[:7], {"event": "bye"}],
-    "bye twice": at(14, {"event": "bye"}),
+    "bye at once": [HELLO, BYE],
+    "bye before the last step": [*STREAM[:11], BYE],
+    "bye in a step": [*STREAM[:7], BYE],
+    "bye twice": at(14, BYE),
     "something after bye": at(14, {"event": "begin", "step": 0}),
 }
 
@@ -180,7 +189,7 @@ def test_what_does_not_belong_to_the_job_is_one_error(name):
         play(stream, on_event=heard.append)
     assert caught.value.exit_code == ExitCode.LOST
     assert len(str(caught.value)) < 400
-    assert Bye() not in heard or "bye" in name
+    assert Bye(14) not in heard or "bye" in name
 
 
 def test_the_error_says_what_and_how_far():
@@ -202,6 +211,20 @@ def test_a_host_that_does_not_stop_talking(monkeypatch):
     talk = {"event": "output", "step": 1, "text": "x" * 900}
     with pytest.raises(ProtocolError, match="more than 4000 bytes"):
         play([*STREAM[:4], *[talk] * 5])
+
+
+def test_a_log_without_end(monkeypatch):
+    monkeypatch.setattr(jobrun, "MAX_LOG_BYTES", 4000)
+    log = {"event": "dmesg", "step": 1, "lines": ["x" * 900]}
+    with pytest.raises(ProtocolError, match="more than 4000 bytes of the kernel's log"):
+        play([*STREAM[:4], *[log] * 5])
+
+
+def test_the_nonce_is_held_against_the_jobs():
+    job = replace(JOB, nonce="00ff")
+    assert play([{**HELLO, "nonce": "00ff"}, *STREAM[1:]], job)[1].complete
+    with pytest.raises(ProtocolError, match="hello of another run"):
+        play(STREAM, job)
 
 
 def test_what_the_listener_cannot_read_is_the_hosts_fault():
@@ -250,8 +273,8 @@ events = st.one_of(
     st.builds(Output, numbers, words),
     st.builds(Dmesg, numbers, st.lists(words, max_size=3).map(tuple)),
     st.builds(End, numbers, results),
-    st.builds(Failed, numbers, words, words, words, st.none() | st.sampled_from(list(ExitCode)), words),
-    st.builds(Bye),
+    st.builds(Failed, numbers, words, words, words, st.none() | st.sampled_from(list(ExitCode)[1:]), words),
+    st.builds(Bye, numbers),
 )
 
 

@@ -52,7 +52,7 @@ class Machine:
 
     def run(self, job, on_event):
         self.did.append("boot")
-        on_event(Bye())
+        on_event(Bye(0))
 
     def run_restored(self, state, job, on_event):
         self.did.append("restore")
@@ -64,7 +64,7 @@ class Machine:
             raise NoSnapshotError("a job of 50 MB is too large for a restored host")
         if self.loses:
             raise LostMachineError("the kernel panicked")
-        on_event(Bye())
+        on_event(Bye(0))
 
 
 def another_process(monkeypatch):
@@ -91,7 +91,7 @@ def run(monkeypatch, tmp_path, said):
         monkeypatch.setattr(snapshots, "difference", difference)
         events = []
         Snapshotted(machine, Path("modules"), said.append).run(JOB, events.append)
-        assert events == [Bye()]
+        assert events == [Bye(0)]
         return machine.did
 
     return job

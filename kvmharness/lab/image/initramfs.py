@@ -35,6 +35,7 @@ PYTHONUTF8=1 PYTHONNOUSERSITE=1 {PYTHON} -S -P -c 'from kvmharness.lab.inside.ag
 echo "{AGENT_ENDED} with status $?"
 $b poweroff -f
 """
+_NONCE = "job/nonce"
 _FOLDERS = ("proc", "sys", "dev", "tmp", "root", "job", "run", "etc")
 
 # tsc_early_khz: the TSC counts emulated instructions, so that the kernel's delays are as short as the emulator is slow.
@@ -92,7 +93,13 @@ def base_archive(parts: ImageParts) -> Path:
 
 
 def job_archive(job: Job) -> bytes:
-    """A job as an archive: ``/job/job.json``, its modules and its files."""
+    """A job as an archive: ``/job/nonce``, ``/job/job.json``, its modules and its files."""
+    archive = _job(job)
+    archive.add_file(_NONCE, job.nonce.encode())
+    return archive.to_bytes()
+
+
+def _job(job: Job) -> Archive:
     archive = Archive()
     archive.add_file("job/job.json", encode(job.steps))
     for name, folder in sorted(job.modules.items()):
@@ -103,14 +110,20 @@ def job_archive(job: Job) -> bytes:
     for place, source in sorted(job.files.items()):
         data = _read(source)
         archive.add_file(place, data, executable=_is_program(data))
-    return archive.to_bytes()
+    return archive
 
 
 def write_initramfs(target: Path, parts: ImageParts, job: Job) -> None:
-    """The complete initramfs for one boot."""
+    """The complete initramfs for one boot.
+
+    The nonce is an archive of its own, and not compressed: two boots with the same job then take the same instructions.
+    It comes first, for the kernel finds no plain archive behind one in LZ4.
+    """
     base = base_archive(parts).read_bytes()
+    nonce = Archive()
+    nonce.add_file(_NONCE, job.nonce.encode())
     with disk_errors(target):
-        target.write_bytes(base + compress(job_archive(job), level=1))
+        target.write_bytes(nonce.to_bytes() + base + compress(_job(job).to_bytes(), level=1))
 
 
 def write_waiting_initramfs(target: Path, parts: ImageParts, told: bytes) -> None:

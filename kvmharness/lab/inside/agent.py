@@ -9,14 +9,14 @@ from kvmharness.lab.inside.modules import BusyboxLoader
 from kvmharness.lab.inside.port import Port
 from kvmharness.lab.inside.waiting import WAITING_PATH, wait
 
-JOB_PATH = "/job/job.json"
+JOB_PATH, NONCE_PATH = "/job/job.json", "/job/nonce"
 
 
 def main() -> None:
-    """Does the job at :data:`JOB_PATH` and sends its events over the port."""
+    """Does the job at :data:`JOB_PATH`, tells the nonce at :data:`NONCE_PATH`, and sends its events over the port."""
     port = Port()
     if os.path.exists(WAITING_PATH):
         wait(port)
     executor = Executor(BusyboxLoader(), lambda event: port.write(frame(event)), KernelLog(), BaseException)
-    with open(JOB_PATH, "rb") as file:
-        executor.run(file.read())
+    with open(JOB_PATH, "rb") as file, open(NONCE_PATH, "rb") as nonce:
+        executor.run(file.read(), nonce.read().decode())

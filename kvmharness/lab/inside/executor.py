@@ -41,15 +41,21 @@ class Executor:
         self._loader, self._receiver, self._log, self._survives = loader, send, log, survives
         self._receiver_error: BaseException | None = None
         self._streams = sys.stdout, sys.stderr
+        self._sent = 0
         self._lock = RLock()  # a called function may have threads that print
 
-    def run(self, job: bytes) -> None:
-        """Does the steps that *job* holds (see :func:`kvmharness.lab.steps.encode`)."""
-        self._send(Hello(sys.version.partition(" ")[0], time.monotonic_ns()))
+    def run(self, job: bytes, nonce: str = "") -> None:
+        """Does the steps that *job* holds (see :func:`kvmharness.lab.steps.encode`).
+
+        Args:
+            job: the steps.
+            nonce: to be given back first.
+        """
+        self._send(Hello(sys.version.partition(" ")[0], time.monotonic_ns(), nonce))
         for number, step in enumerate(decode(job)):
             if not self._step(number, step) and step.required:
                 return
-        self._send(Bye())
+        self._send(Bye(self._sent))
 
     def _step(self, number: int, step: Step) -> bool:
         """Does one step; False when it failed."""
@@ -111,6 +117,7 @@ class Executor:
             sys.stdout, sys.stderr = self._streams
             try:
                 self._receiver(payload)
+                self._sent += 1
             except BaseException as error:
                 self._receiver_error = error
                 raise

@@ -4,6 +4,7 @@ An emulator is a class of the form of :class:`EmulatedMachine` in a file of its 
 :mod:`kvmharness.hosts.catalogue`, which name it.
 """
 
+import secrets
 import subprocess
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -119,6 +120,7 @@ class EmulatedMachine(ABC):
     def run(self, job: Job, on_event: OnEvent) -> None:
         """See :meth:`kvmharness.lab.job.Machine.run`."""
         find(self.executable)
+        job = _of_one_run(job)
         with self._folder() as folder:
             write_initramfs(folder / INITRAMFS, self.parts, job)
             self._supervise(self.command(folder), self.environment(), job, on_event, folder)
@@ -177,6 +179,7 @@ class EmulatedMachine(ABC):
             DamagedError: they are not what was kept; nothing has been run.
             NoSnapshotError: the job does not fit, or there is no room for the files; nothing has been run.
         """
+        job = _of_one_run(job)
         with self._folder() as folder:
             try:
                 take(state, folder / STATE)
@@ -205,6 +208,10 @@ class EmulatedMachine(ABC):
         """Writes an :data:`INITRAMFS` whose agent waits, and has the host saved by this OUT."""
         told = waiting_agent(port, byte, own_modules(), self.parts.imports)
         write_waiting_initramfs(folder / INITRAMFS, self.parts, told)
+
+
+def _of_one_run(job: Job) -> Job:
+    return replace(job, nonce=secrets.token_hex(16))
 
 
 @cache_results

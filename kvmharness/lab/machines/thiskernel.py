@@ -49,7 +49,7 @@ def do_here(job: Job, on_event: OnEvent, loader: Loader) -> None:
         log = _kernel_log()
         if log is not None:
             stack.callback(log.close)
-        Executor(loader, run.take, log).run(encode(job.steps))
+        Executor(loader, run.take, log).run(encode(job.steps), job.nonce)
 
 
 def _kernel_log() -> KernelLog | None:

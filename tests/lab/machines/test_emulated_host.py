@@ -96,7 +96,7 @@ def text(events, step):
 def test_every_step_began_and_ended(events, job):
     assert isinstance(events[0], Hello)
     assert [event.step for event in events if isinstance(event, End)] == list(range(len(job.steps)))
-    assert events[-1] == Bye()
+    assert events[-1] == Bye(len(events) - 1)
 
 
 def test_the_modules_are_loaded_with_nesting_and_the_parameters_asked_for(events):

@@ -65,7 +65,7 @@ def thrown(monkeypatch, tmp_path):
     """The catalogue with one row more, and a kernel for it."""
     monkeypatch.setattr(catalogue, "HOSTS", (*catalogue.HOSTS, throwaway.ROW))
     # Base image and modules are no part of what is tried here.
-    monkeypatch.setattr(emulator, "write_initramfs", lambda target, parts, job: target.write_text("an image"))
+    monkeypatch.setattr(emulator, "write_initramfs", lambda target, parts, job: target.write_text(job.nonce))
     image = bytearray(0x300)
     image[0x202:0x206] = b"HdrS"  # Documentation/x86/boot.rst: the header's magic and where the version stands
     image[0x20E:0x210] = (0x90).to_bytes(2, "little")
@@ -79,8 +79,18 @@ def test_an_emulator_is_a_class_and_a_row(thrown, capsys):
     assert main(["lab", "boot", "--host", "vmx:throwaway", "--json", "-q"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert said["cmdline"] == [*emulator.COMMAND_LINE.split(), "kvmharness.lab=vmx:throwaway", "its=own", "row=1"]
-    assert (said["kernel"], said["image"]) == (str(thrown), "an image")
+    assert said["kernel"] == str(thrown)
+    assert len(bytes.fromhex(said["image"])) == 16
     assert said["emulator"] == f"Pretender {platform.python_version()} a486"
+
+
+def test_what_another_run_said_is_not_of_this_one(thrown, capsys, monkeypatch):
+    row = replace(throwaway.ROW, command_line="stale")
+    monkeypatch.setattr(catalogue, "HOSTS", (*catalogue.HOSTS[:-1], row))
+    assert main(["lab", "boot", "--host", "vmx:throwaway", "-q"]) == 5
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "hello of another run; the agent had not started" in err
 
 
 def test_its_end_is_told_under_its_name(thrown, capsys, monkeypatch):

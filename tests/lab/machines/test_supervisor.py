@@ -17,7 +17,7 @@ from kvmharness.lab.machines.supervisor import supervise
 from kvmharness.lab.steps import Call
 
 DATA = Path(__file__).parent / "data"
-HELLO, BEGIN, END, BYE = (frame(encode(event)) for event in (Hello("3.11", 1), Begin(0), End(0, None), Bye()))
+HELLO, BEGIN, END, BYE = (frame(encode(event)) for event in (Hello("3.11", 1), Begin(0), End(0, None), Bye(3)))
 
 
 def emulate(folder, body, timeout_s=20.0, silence_s=None, on_event=None):
@@ -44,7 +44,7 @@ def emulate(folder, body, timeout_s=20.0, silence_s=None, on_event=None):
 
 def test_events_arrive_in_order_and_bye_ends_the_machine(tmp_path):
     events = emulate(tmp_path, f"say(b'noise' + {HELLO + BEGIN + END + BYE!r}); time.sleep(60)")
-    assert events == [Hello("3.11", 1), Begin(0), End(0, None), Bye()]
+    assert events == [Hello("3.11", 1), Begin(0), End(0, None), Bye(3)]
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def runs(pid):
 
 def test_a_result_that_was_written_before_the_end_counts(tmp_path):
     body = f"say({HELLO + BEGIN + END + BYE!r})\nif os.fork() == 0: time.sleep(60)\nos._exit(0)"
-    assert emulate(tmp_path, body)[-1] == Bye()
+    assert emulate(tmp_path, body)[-1] == Bye(3)
 
 
 def test_a_console_that_does_not_end_is_a_lost_machine(tmp_path):

@@ -16,7 +16,8 @@ def say(event, **more):
     frame = b"KVMH" + len(payload).to_bytes(4, "little") + crc32(payload).to_bytes(4, "little") + payload
     sys.stdout.buffer.write(frame)
 given = {{"cmdline": sys.argv[1].split(), "kernel": sys.argv[2], "image": Path({INITRAMFS!r}).read_text()}}
-say("hello", python="3.11.2", uptime_ns=1000)
+nonce = "another" if "stale" in given["cmdline"] else given["image"]
+say("hello", python="3.11.2", uptime_ns=1000, nonce=nonce)
 say("begin", step=0)
 say("end", step=0, result=["kvm"])
 say("begin", step=1)
@@ -25,7 +26,7 @@ if "die" in given["cmdline"]:
     sys.exit(1)
 say("data", step=1, data=given)
 say("end", step=1, result=None)
-say("bye")
+say("bye", events=6)
 """
 
 
