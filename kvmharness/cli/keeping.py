@@ -11,7 +11,7 @@ from kvmharness.cli.output import Output
 from kvmharness.cli.reports import Reports
 from kvmharness.errors import UsageError
 from kvmharness.results.document import load_all
-from kvmharness.results.journal import Journal
+from kvmharness.results.journal import CONSOLE_SUFFIX, SUFFIX, Journal
 from kvmharness.results.record import Record
 from kvmharness.system import cache
 from kvmharness.validation.campaign import Keeping
@@ -75,7 +75,9 @@ def _beside(name: str | None, host: str) -> Path:
     if path.is_file() or not path.exists():  # what is a device holds no record
         return path.with_name(f"{path.name}.{host.replace(':', '-')}") if host else path
     folder = cache.root() / "runs"
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in sorted(folder.iterdir(), key=lambda path: path.name)[:-_KEPT]:
-        old.unlink(missing_ok=True)
-    return folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}{f'.{host}' if host else ''}.json"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    cache.keep_newest("runs", _KEPT)
+    path = folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}{f'.{host}' if host else ''}.json"
+    for suffix in (SUFFIX, CONSOLE_SUFFIX):
+        cache.in_use("runs", path.name + suffix)
+    return path

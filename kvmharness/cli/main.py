@@ -5,13 +5,14 @@ import sys
 from collections.abc import Sequence
 
 from kvmharness import __version__
-from kvmharness.cli import asm, bisect, compare, doctor, lab, litmus, run, suite, validate
+from kvmharness.cli import asm, bisect, cache, compare, doctor, lab, litmus, run, suite, validate
 from kvmharness.cli.errors import answer, for_bisect, hold_streams, settle_streams
 from kvmharness.cli.options import Parser
 from kvmharness.cli.output import Output
-from kvmharness.system import cache, scratch
+from kvmharness.system import scratch
+from kvmharness.system.cache import remove_leftovers
 
-VERBS = (doctor, run, litmus, suite, compare, validate, bisect, lab, asm)
+VERBS = (doctor, run, litmus, suite, compare, validate, bisect, lab, cache, asm)
 
 _EPILOG = """\
 exit codes: 0 pass, 1 fail, 2 usage, 3 inconclusive, 4 skipped, 5 the machine was lost or another error outside the
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return end.code if isinstance(end.code, int) else 2
         options.command = ("kvmharness", *given)
         scratch.remove_leftovers()
-        cache.remove_leftovers()
+        remove_leftovers()
         code: int = options.handler(options, Output(options.verbosity))
         judged = True
         return code

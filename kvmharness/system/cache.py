@@ -14,10 +14,11 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from kvmharness.errors import UsageError
-from kvmharness.system import locks
+from kvmharness.system import inuse, locks
 from kvmharness.system.programs import Progress, disk_errors, silent
 
 _SCRATCH_PREFIX = ".making-"  # then the key, a dot and something random
@@ -103,6 +104,8 @@ def _entry(kind: str, key: str, make: Callable[[Path], Path], progress: Progress
             with _scratch(place) as scratch:
                 make(scratch).rename(place)
         os.utime(place)
+        # While its lock is held: whoever removes entries takes that first.
+        inuse.note(place.parent.parent, f"{kind}/{key}")
     return place
 
 
@@ -115,6 +118,7 @@ def remove_leftovers() -> None:
     place = _place()
     if not place.is_dir() or _shared(place):
         return
+    inuse.by_others(place)
     for folder in (path for path in place.iterdir() if path.is_dir()):
         with suppress(OSError):  # somebody else removes it at the same time
             _remove_half_made(folder)
@@ -154,23 +158,94 @@ def _discard(folder: Path) -> None:
         os.posix_spawn(remover, ["rm", "-rf", str(folder)], os.environ, setsid=True)
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An entry as it is on the disk.
+
+    Attributes:
+        key: its name.
+        size_bytes: that it takes on the disk.
+        used_s: when it was last used, in seconds since the epoch.
+    """
+
+    key: str
+    size_bytes: int
+    used_s: float
+
+
+def kinds() -> tuple[str, ...]:
+    """The kinds of which there are entries, or were."""
+    return tuple(sorted(path.name for path in root().iterdir() if path.is_dir()))
+
+
+def entries(kind: str) -> tuple[Stored, ...]:
+    """The entries of a kind, the one that was used last first; those that others remove meanwhile may be left out."""
+    found = [Stored(path.name, _size(path), _last_use(path)) for path in _entries(kind)]
+    return tuple(sorted(found, key=lambda entry: entry.used_s, reverse=True))
+
+
 def keep_newest(kind: str, count: int, unused_s: float = math.inf) -> None:
-    """Deletes all but the *count* entries of *kind* that were used last, and those not used for so many seconds."""
+    """Deletes all but the *count* entries of *kind* that were used last, and those not used for so many seconds.
+
+    What a living process uses stays, this one included.
+    """
     oldest = time.time() - unused_s
-    entries = [path for path in (root() / kind).iterdir() if not path.name.startswith((_SCRATCH_PREFIX, _LOCK_PREFIX))]
-    for number, path in enumerate(sorted(entries, key=_last_use, reverse=True)):
-        if number >= count or _last_use(path) < oldest:
+    ours = inuse.by_us(root())
+    for number, path in enumerate(sorted(_entries(kind), key=_last_use, reverse=True)):
+        if (number >= count or _last_use(path) < oldest) and f"{kind}/{path.name}" not in ours:
             remove(kind, path.name)
 
 
-def remove(kind: str, key: str) -> None:
-    """Deletes the entry ``kind/key`` if it is there, and nobody is making it."""
+def in_use(kind: str, key: str) -> None:
+    """Keeps the entry ``kind/key``, which is made by other means than these here, for as long as this process lives."""
+    inuse.note(root(), f"{kind}/{key}")
+
+
+def found(kind: str, key: str) -> Path | None:
+    """The entry ``kind/key`` where it is made already, to be used."""
+    if not (root() / kind / key).exists():
+        return None
+    with suppress(FileNotFoundError):
+        return _entry(kind, key, _never, silent)
+    return None
+
+
+def _never(scratch: Path) -> Path:
+    raise FileNotFoundError(scratch)  # the entry was removed at this very moment
+
+
+def remove(kind: str, key: str) -> bool:
+    """Deletes the entry ``kind/key``, whole or in part, and says whether it is gone.
+
+    It stays when somebody is making it, or another living process uses it.
+    """
     place = root() / kind / key
+    if not place.parent.is_dir():
+        return True
     with locks.if_free(_lock(place.parent, key)) as free:
-        if free and place.exists():
-            # Out of its place at once: half of it must not be taken for an entry.
-            with _scratch(place) as scratch:
-                place.rename(scratch / "old")
+        if not free or f"{kind}/{key}" in inuse.by_others(root()):
+            return False
+        # Out of its place at once: half of it must not be taken for an entry.
+        with suppress(FileNotFoundError), _scratch(place) as scratch:
+            place.rename(scratch / "old")
+    return True
+
+
+def _entries(kind: str) -> list[Path]:
+    folder = root() / kind
+    if not folder.is_dir():
+        return []
+    return [path for path in folder.iterdir() if not path.name.startswith((_SCRATCH_PREFIX, _LOCK_PREFIX))]
+
+
+def _size(path: Path) -> int:
+    """In bytes on the disk, of a file or a folder; what vanishes meanwhile is not counted."""
+    inside = (os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names)
+    total = 0
+    for each in (str(path), *inside):
+        with suppress(FileNotFoundError):
+            total += os.lstat(each).st_blocks * 512
+    return total
 
 
 def _last_use(path: Path) -> float:

@@ -19,13 +19,16 @@ _ours: set[Path] = set()
 
 
 @contextmanager
-def locked(path: Path, waiting: Callable[[float], None]) -> Iterator[None]:
+def locked(path: Path, waiting: Callable[[float], None]) -> Iterator[int]:
     """Holds the lock of *path*, once nobody else does; the file is there as long as somebody holds it.
 
     Args:
         path: of the lock file, whose content does not matter; its folder exists.
         waiting: told at first and then about once a second how long this has waited, in seconds. A signal's handler
             may end the wait by an exception, as Ctrl-C does.
+
+    Yields:
+        the file's fd, to be written to and not to be closed.
 
     Raises:
         OSError: the file cannot be made or locked.
@@ -38,7 +41,7 @@ def locked(path: Path, waiting: Callable[[float], None]) -> Iterator[None]:
             waiting(waited)
         time.sleep(_POLL_S)
     try:
-        yield
+        yield number
     finally:
         _give_back(path, number)
 

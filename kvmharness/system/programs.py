@@ -64,7 +64,7 @@ def run(
     Raises:
         MissingToolError, ToolError, DiskFullError.
     """
-    command = [find(argv[0]), *argv[1:]]
+    command = [*die_with_parent(), find(argv[0]), *argv[1:]]
     environment = {**os.environ, "LC_ALL": "C", **(env or {})}
     done = subprocess.run(command, cwd=cwd, env=environment, input=stdin, capture_output=True, check=False)
     if done.returncode != 0:

@@ -29,13 +29,16 @@ def prefix(writable: Sequence[Path], readable: Sequence[Path] = ()) -> list[str]
     return die_with_parent() if why_not() else [*die_with_parent(), *_enclosing(writable, readable)]
 
 
-@cache
 def why_not() -> str:
     """Why this machine has no sandbox for us, in the words of what failed; empty where it has one. Tried once."""
-    if shutil.which("unshare") is None:
-        return "unshare (package util-linux) is not installed"
+    program = shutil.which("unshare")
+    return _tried(program) if program else "unshare (package util-linux) is not installed"
+
+
+@cache
+def _tried(program: str) -> str:
     try:
-        command = [*_enclosing((), ()), "true"]
+        command = [program, *_enclosing((), ())[1:], "/bin/true"]
         tried = subprocess.run(command, capture_output=True, timeout=_TRY_TIMEOUT_S, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)

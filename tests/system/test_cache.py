@@ -13,7 +13,7 @@ import pytest
 
 from kvmharness.cli.main import main
 from kvmharness.errors import ExitCode, UsageError
-from kvmharness.system import cache
+from kvmharness.system import cache, inuse
 from kvmharness.system.programs import DiskFullError
 from tests.leftovers import is_empty_soon
 
@@ -180,7 +180,13 @@ def test_digests_tell_contents_apart():
     assert cache.digest({"x": 1, "y": 2}) == cache.digest({"y": 2, "x": 1})
 
 
-def test_the_newest_entries_are_kept(folder):
+@pytest.fixture
+def elsewhere(monkeypatch):
+    """As if other processes, by now dead, had used what this one uses."""
+    monkeypatch.setattr(inuse, "by_us", lambda cache: frozenset())
+
+
+def test_the_newest_entries_are_kept(folder, elsewhere):
     for number in range(4):
         place = cache.folder_entry("things", str(number), write("x"))
         os.utime(place, (number, number))
@@ -189,7 +195,7 @@ def test_the_newest_entries_are_kept(folder):
     assert sorted(path.name for path in (folder / "things").iterdir()) == ["0", "3"]
 
 
-def test_the_newest_files_are_kept(folder):
+def test_the_newest_files_are_kept(folder, elsewhere):
     for number in range(3):
         os.utime(cache.file_entry("things", str(number), lambda place: place.write_text("x")), (number, number))
     cache.keep_newest("things", 1)
@@ -249,3 +255,45 @@ def test_another_users_cache_is_refused_and_nothing_in_it_is_removed(folder, mon
         cache.root()
     cache.remove_leftovers()
     assert (folder / "things/.making-other.abc").exists()
+
+
+def test_what_this_process_uses_itself_is_not_removed_for_being_old(folder):
+    for number in range(3):
+        cache.folder_entry("things", str(number), write("x"))
+    cache.keep_newest("things", 1)
+    assert [entry.key for entry in cache.entries("things")] == ["2", "1", "0"]
+
+
+USING = """
+    cache.folder_entry("things", "key", lambda place: None)
+    print("made", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.slow
+def test_what_a_living_process_uses_is_not_removed(folder):
+    with another_process(USING):
+        assert not cache.remove("things", "key")
+        cache.keep_newest("things", 0)
+        assert (folder / "things/key").is_dir()
+    assert list(folder.glob(".used-*"))
+    assert cache.remove("things", "key")
+    assert not list(folder.glob(".used-*"))
+    assert not (folder / "things/key").exists()
+    assert cache.remove("things", "key")
+
+
+def test_an_entry_that_is_there_can_be_found(folder):
+    assert cache.found("things", "key") is None
+    assert cache.folder_entry("things", "key", write("x")) == cache.found("things", "key")
+
+
+def test_what_vanishes_under_the_eyes_is_no_error(folder, monkeypatch):
+    """Another process prunes between the listing and the look."""
+    for name in "ab":
+        cache.folder_entry("things", name, write("x"))
+    paths = [folder / "things/a", folder / "things/b", folder / "things/gone"]
+    monkeypatch.setattr(cache, "_entries", lambda kind: paths)
+    assert {entry.key for entry in cache.entries("things") if entry.size_bytes} == {"a", "b"}
+    cache.keep_newest("things", 0)

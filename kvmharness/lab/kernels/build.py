@@ -132,8 +132,8 @@ def kernel(
 
 def at_hand(source: Source) -> Kernel | None:
     """What :func:`kernel` would give, if it were there at once."""
-    folder = cache.root() / "kernels" / _key(source, {}, MINIMAL)
-    return _kernel(source, folder, MINIMAL) if folder.is_dir() else None
+    folder = cache.found("kernels", _key(source, {}, MINIMAL))
+    return _kernel(source, folder, MINIMAL) if folder else None
 
 
 def _key(source: Source, overlay: Overlay, recipe: Recipe) -> str:

@@ -21,6 +21,7 @@ from kvmharness.system.packages import KERNEL_TOOLS, missing
 from kvmharness.system.programs import DiskFullError, MissingToolError, Progress, disk_errors, find, run
 
 _REPORT_S = 1.0
+_GONE_S = 5.0
 _KEPT_LINES = 20_000
 _SHOWN_LINES = 16
 _TELLING = re.compile(
@@ -225,4 +226,10 @@ def _follow(
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        # The first process of a sandbox is in the group, and is gone after all the others in there.
+        deadline = time.monotonic() + _GONE_S
+        while time.monotonic() < deadline:
+            os.killpg(process.pid, 0)
+            time.sleep(0.01)
     process.wait()

@@ -28,6 +28,7 @@ _SOURCE = Path(__file__).with_name("bochs.c")
 # way round, while the state lists timers by the number that they were given. Number when restored -> when saved.
 _TIMERS = {18: 21, 19: 18, 20: 19, 21: 20}
 _TIMER = re.compile(r"^    (\d+) = \{\n(.*?)^    \}\n", re.MULTILINE | re.DOTALL)
+_KEPT = 4
 _CDROM = re.compile(r'path="boot\.iso", status=inserted')
 
 
@@ -40,7 +41,9 @@ def shared_object() -> Path | None:
     def compile_it(target: Path) -> None:
         run(["gcc", "-O2", "-Wall", "-shared", "-fPIC", "-o", str(target), str(_SOURCE), "-ldl"], writes=target)
 
-    return cache.file_entry("preload", cache.digest(source, os.uname().machine), compile_it)
+    place = cache.file_entry("preload", cache.digest(source, os.uname().machine), compile_it)
+    cache.keep_newest("preload", _KEPT)
+    return place
 
 
 def can_save(program: Path) -> bool:
