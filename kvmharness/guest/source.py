@@ -6,8 +6,9 @@ them. What Keystone would read wrongly without a word is refused here, with the 
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from kvmharness.errors import UsageError
@@ -27,7 +28,7 @@ _INCLUDE = re.compile(r'\s*\.include\s+"([^"]+)"\s*$')
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 # Some of them end a line for one reader and not for another; NUL ends the source for Keystone.
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029]")
-_LINE_CHARACTERS = 4096
+_LINE_CHARACTERS, _LINES = 4096, 100_000
 # A single digit is the same in either base; numeric labels (`1:`, `1b`) are refused with the rest.
 _BARE_NUMBER = re.compile(r"(?<![\w.])(?!0x[0-9a-fA-F])\d(?:\w+|(?=:))")
 
@@ -93,7 +94,7 @@ def parse_text(
     """
     contract = _header(text) if header is None else header
     _check_header(contract, path)
-    return Program(name, path, contract, tuple(_statements(text, path, read_include, depth=0)))
+    return Program(name, path, contract, tuple(_statements(text, path, read_include, 0, count(1))))
 
 
 def _read(path: Path) -> str:
@@ -131,7 +132,9 @@ def _check_header(header: dict[str, str], path: str) -> None:
         raise AssembleError(f"unknown mode {mode!r}", path, hint=f"The mode starts with one of: {', '.join(MODES)}.")
 
 
-def _statements(text: str, path: str, read_include: Callable[[str], str], depth: int) -> list[Statement]:
+def _statements(
+    text: str, path: str, read_include: Callable[[str], str], depth: int, lines: Iterator[int]
+) -> list[Statement]:
     if depth > 8:
         raise AssembleError("includes itself", path)
     if match := _CONTROL.search(text):
@@ -141,13 +144,15 @@ def _statements(text: str, path: str, read_include: Callable[[str], str], depth:
     for number, source in enumerate(text.splitlines(), start=1):
         if len(source) > _LINE_CHARACTERS:
             raise AssembleError(f"is longer than {_LINE_CHARACTERS} characters", path, number, source[:80])
+        if next(lines) > _LINES:  # a file may include another one as often as it likes, and that one the next
+            raise AssembleError(f"more than {_LINES} lines, with what is included", path, number, source)
         if match := _INCLUDE.fullmatch(_without_comment(source)):
             inner = str(Path(path).parent / match[1])
             try:
                 included = read_include(match[1])
             except AssembleError as e:
                 raise AssembleError(f"include: {e}", path, number, source, e.hint) from e
-            found += _statements(included, inner, read_include, depth + 1)
+            found += _statements(included, inner, read_include, depth + 1, lines)
             continue
         label, code = _split_label(_without_comment(source).strip())
         _refuse_misread(code, path, number, source)

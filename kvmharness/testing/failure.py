@@ -43,7 +43,7 @@ def add_sections(report: pytest.TestReport, watched: Watched, *, emulated: bool)
     for number, (vm, images) in enumerate(watched.vms):
         if lines := list(_vm(vm, images)):
             name = "KVM guest" if len(watched.vms) == 1 else f"KVM guest {number}"
-            text = "\n".join([*lines, *_doorbells(watched)])
+            text = shown("\n".join([*lines, *_doorbells(watched)]))
             report.sections.append((name, text if emulated else render(text)))
     if gained := watched.kernel_log():
         report.sections.append(("Kernel log", shown("\n".join(gained))))

@@ -26,6 +26,7 @@ from kvmharness.lab.machines.snapshot.state import DamagedError, NoSnapshotError
 from kvmharness.lab.steps import Call, Load, Unload
 from kvmharness.results.record import CellResult
 from kvmharness.system.programs import Progress, silent
+from kvmharness.system.shown import shown
 from kvmharness.validation.campaign import EMULATED_PLAN
 from kvmharness.validation.probing import Run, ask
 
@@ -44,7 +45,7 @@ _given_up: dict[str, NoSnapshotError] = {}
 
 def say(line: str) -> None:
     """Tells what is being done about snapshots, on standard error unless the program has other plans for its log."""
-    logging.getLogger(__name__).warning("%s", line)
+    logging.getLogger(__name__).warning("%s", shown(line))
 
 
 def emulated_host(

@@ -69,5 +69,18 @@ def test_what_keystone_would_misread_does_not_get_there(text, line, why):
     assert caught.value.line == line
 
 
+def test_includes_do_not_multiply_without_end():
+    def include(name):
+        return '.include "next"\n' * 200
+
+    began = time.monotonic()
+    with pytest.raises(AssembleError, match="includes itself"):
+        parse_text('.include "a"\n', "some.asm", name="some", read_include=include, header=CONTRACT)
+    files = {str(n): f'.include "{n + 1}"\n' * 20 for n in range(7)} | {"7": "# nothing\n"}
+    with pytest.raises(AssembleError, match="more than 100000 lines"):
+        parse_text(files["0"], "some.asm", name="some", read_include=files.__getitem__, header=CONTRACT)
+    assert time.monotonic() - began < 10
+
+
 def test_other_letters_may_stand_in_comments():
     assert len(program("nop # \u00e4\r\nnop\r\n").statements) == 2

@@ -15,6 +15,7 @@ from kvmharness.lab.job import Job
 from kvmharness.lab.kernels import build
 from kvmharness.lab.machines.own import OwnEmulator, chosen_emulator
 from kvmharness.lab.steps import Call, Load, Step, Unload
+from kvmharness.system.shown import shown
 from kvmharness.testing.emulated.replay import Replay
 from kvmharness.testing.emulated.suite import ROOT, Suite, suite
 from kvmharness.testing.names import INI
@@ -75,7 +76,7 @@ def _own_emulator(config: pytest.Config, places: Mapping[pytest.Item, Place]) ->
     try:
         return chosen_emulator(str(config.getoption("kvm_emulator")), map(catalogue.named, hosts))
     except KvmHarnessError as error:
-        raise pytest.UsageError(f"{error} {error.hint}") from error
+        raise pytest.UsageError(shown(f"{error} {error.hint}")) from error
 
 
 class _EmulatedHost:
@@ -101,7 +102,7 @@ class _EmulatedHost:
             own = self._own and self._own.for_host(catalogue.named(self._host))
             machine = emulated_host(self._host, kernel, parts=parts, say=self._say, snapshot=snapshot, own=own)
         except KvmHarnessError as error:
-            raise pytest.UsageError(f"{error} {error.hint}".strip()) from error
+            raise pytest.UsageError(shown(f"{error} {error.hint}".strip())) from error
         left = list(self._params)
         self._say(f"booting {self._host}")
         while left:
@@ -161,7 +162,7 @@ class _EmulatedHost:
         reporter = self._config.pluginmanager.get_plugin("terminalreporter")
         if reporter is not None and self._config.get_verbosity() >= 0:
             reporter.ensure_newline()
-            reporter.write_line(f"kvm: {line}")
+            reporter.write_line(f"kvm: {shown(line)}")
 
 
 def _pytest_arguments(config: pytest.Config) -> list[str]:
