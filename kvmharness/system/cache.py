@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import cache as cache_results
 from pathlib import Path
 
 from kvmharness.errors import UsageError
@@ -94,6 +95,7 @@ def file_entry(kind: str, key: str, make: Callable[[Path], None], progress: Prog
 
 def _entry(kind: str, key: str, make: Callable[[Path], Path], progress: Progress) -> Path:
     place = _ours(root() / kind) / key
+    _remove_leftovers_once(place.parent.parent)
 
     def waiting(seconds: float) -> None:
         progress(f"waiting for another process that makes the same ({kind}/{key}), {seconds:.0f} s")
@@ -125,6 +127,12 @@ def remove_leftovers() -> None:
             for lock in folder.glob(f"{_LOCK_PREFIX}*"):
                 with locks.if_free(lock):  # which deletes it
                     pass
+
+
+@cache_results
+def _remove_leftovers_once(_root: Path) -> None:
+    """For those that use the cache without being a command, as tests do."""
+    remove_leftovers()
 
 
 def _remove_half_made(folder: Path, held: str = "") -> None:

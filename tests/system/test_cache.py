@@ -202,16 +202,18 @@ def test_the_newest_files_are_kept(folder, elsewhere):
     assert [path.name for path in (folder / "things").iterdir()] == ["2"]
 
 
-def leave_half_made(kind="things"):
-    with another_process(MAKING.format(seconds=60).replace('"things"', f'"{kind}"')):
-        pass
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("start", [cache.remove_leftovers, lambda: main(["asm", "/nowhere"])], ids=["call", "command"])
+@pytest.mark.parametrize(
+    "start",
+    [cache.remove_leftovers, lambda: main(["asm", "/nowhere"]), lambda: cache.folder_entry("new", "key", write("x"))],
+    ids=["call", "command", "entry"],
+)
 def test_what_a_killed_maker_left_is_gone_after_the_next_start_of_anything(folder, start):
-    leave_half_made("things")
-    leave_half_made("others")
+    with (
+        another_process(MAKING.format(seconds=60)),
+        another_process(MAKING.format(seconds=60).replace("things", "others")),
+    ):
+        pass
     assert len(list(folder.glob("*/.making-*"))) == 2
     with another_process(MAKING.format(seconds=60).replace('"key"', '"living"')):
         start()
