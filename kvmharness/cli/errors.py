@@ -13,6 +13,7 @@ from typing import TextIO
 from kvmharness.errors import ExitCode, KvmHarnessError
 from kvmharness.system.shown import shown
 
+_LONGEST = 2000  # characters of a message
 BISECT_SKIP = 125  # git bisect run: this revision cannot be judged
 _SIGNAL_BASE = 128  # the shell's convention for a death by signal
 
@@ -68,7 +69,8 @@ def _flush_results() -> None:
 
 
 def _tell(message: str, hint: str = "", console: tuple[str, ...] = ()) -> None:
-    lines = [f"kvmharness: {message}"]
+    # The message may show what somebody else wrote, which has any length.
+    lines = [f"kvmharness: {message if len(message) <= _LONGEST else message[:_LONGEST] + '...'}"]
     if console:
         lines += ["the machine's last lines:", *(f"  | {line}" for line in console)]
     if hint:

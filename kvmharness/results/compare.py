@@ -212,7 +212,8 @@ def _times(sides: _Sides, unit: str, sessions: bool, tolerance: float) -> dict[_
     if not sessions or not judged:
         return judged
     steady = [judged[names].change for names in timed if not _counts(*sides[names])[0]]
-    shift = median(steady) if len(steady) >= CONTROLS else None
+    # Never quite all of the time, whatever a record says: it is divided by what is left.
+    shift = max(median(steady), -0.999999) if len(steady) >= CONTROLS else None
     level = {
         names: (left, [tuple(value / (1 + (shift or 0.0)) for value in run) for run in right])
         for names, (left, right) in timed.items()

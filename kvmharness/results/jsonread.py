@@ -1,12 +1,14 @@
 """Strict reading of JSON: a reader takes a value and the place it stands at, and returns it with its type or raises."""
 
 import json
+import re
 from collections.abc import Callable
 from typing import Self, TypeVar
 
 from kvmharness.errors import UsageError
 
 T = TypeVar("T")
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 class ShapeError(UsageError):
@@ -25,7 +27,18 @@ def parse(text: bytes) -> object:
         raise ShapeError("nested too deeply") from None
     except ValueError as error:  # JSONDecodeError, UnicodeDecodeError, an integer of thousands of digits
         raise ShapeError(f"not JSON, or cut off: {error}") from None
+    if _SURROGATE.search(text) and not _is_text(value):
+        raise ShapeError("half a surrogate pair, which is no text and could not be printed")
     return value
+
+
+def _is_text(value: object) -> bool:
+    """Whether all strings of a JSON value have an encoding."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _refuse_constant(name: str) -> object:

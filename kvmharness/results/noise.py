@@ -11,6 +11,7 @@ Pure Python, and deterministic: resampling starts from a fixed seed, so the same
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import lru_cache
 from itertools import combinations
 from math import atan, comb, cos, inf, isinf, pi, sin, sqrt
 from random import Random
@@ -294,15 +295,17 @@ def student_t_cdf(t: float, freedom: int) -> float:
     Source: Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.3 and 26.7.4.
     """
     angle = atan(t / sqrt(freedom))
+    square = cos(angle) ** 2
     term = cos(angle) if freedom % 2 else 1.0
     total = term if freedom > 1 else 0.0
     for k in range(3 if freedom % 2 else 2, freedom - 1, 2):
-        term *= (k - 1) / k * cos(angle) ** 2
+        term *= (k - 1) / k * square
         total += term
     inside = 2 / pi * (angle + sin(angle) * total) if freedom % 2 else sin(angle) * total
     return (1 + inside) / 2
 
 
+@lru_cache  # a session has one noise, and many cells ask for it
 def student_t(probability: float, freedom: int) -> float:
     """The value that t stays below with this probability, between 0.5 and 1."""
     low, high = 0.0, 1e6

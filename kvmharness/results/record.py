@@ -13,6 +13,7 @@ Schema history:
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from typing import get_args
 
@@ -262,9 +263,9 @@ class Record:
         """
         if self.unit not in UNITS:
             raise RecordError(f"unit: {self.unit!r} is none of {', '.join(map(repr, UNITS))}")
-        names = [variant.name for variant in self.variants]
-        for name in names:
-            if names.count(name) > 1:
+        names = Counter(variant.name for variant in self.variants)
+        for name, count in names.items():
+            if count > 1:
                 raise RecordError(f"variants: {name!r} is there twice")
         for index, result in enumerate(self.results):
             where = f"results[{index}] ({result.id})"
@@ -272,6 +273,12 @@ class Record:
                 raise RecordError(f"{where}: variant {result.variant!r} is not among the record's variants")
             if result.round_trips < 0 or result.batch_round_trips < 0:
                 raise RecordError(f"{where}: a negative number of round trips")
+            if (result.exits or result.counts) and not result.round_trips:
+                raise RecordError(f"{where}: counts without round_trips")
+            if min((*result.exits.values(), *result.counts.values()), default=0) < 0:
+                raise RecordError(f"{where}: a negative count")
+            if min(result.samples, default=1) <= 0:
+                raise RecordError(f"{where}: a sample of {min(result.samples)}; a time is longer than nothing")
             if result.samples and not result.batch_round_trips:
                 raise RecordError(f"{where}: samples without batch_round_trips")
 

@@ -61,7 +61,6 @@ RECORD = Kind(
     "record",
     512 * _MIB,
     "give a file that `run --json` or `validate --json` wrote; if it was cut off or edited, run again",
-    deepest=64,
 )
 LITMUS = Kind(
     "litmus test",

@@ -61,14 +61,14 @@ def records(draw):
         variant=st.sampled_from([variant.name for variant in known]),
         turn=counts,
         params=st.dictionaries(names, names, max_size=2),
-        round_trips=counts,
+        round_trips=st.integers(1, 2**63),
         exits=st.dictionaries(names, counts, max_size=2),
         counts=st.dictionaries(names, counts, max_size=2),
         missing=st.dictionaries(names, names, max_size=2),
         stats=st.dictionaries(names, st.integers(-(2**63), 2**63), max_size=2),
         predicted=st.none() | st.builds(Prediction, counts, counts),
         batch_round_trips=st.integers(1, 1000),
-        samples=st.lists(counts, max_size=4).map(tuple),
+        samples=st.lists(st.integers(1, 2**63), max_size=4).map(tuple),
         probes=st.builds(Probes, counts, counts),
         skipped=st.none() | names,
         error=st.none() | st.builds(CellError, names, names),
@@ -203,6 +203,28 @@ def test_dropping_any_field_is_noticed(record, data):
     del document[data.draw(st.sampled_from(sorted(document)))]
     with pytest.raises(RecordError):
         Record.from_json(document)
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"samples": [0, 5]}, "a sample of 0; a time is longer than nothing"),
+        ({"samples": [5, -5]}, "a sample of -5"),
+        ({"round_trips": 0}, "counts without round_trips"),
+        ({"exits": {"VMCALL": -1}}, "a negative count"),
+        ({"counts": {"kvm_mmu_load": -1}}, "a negative count"),
+        ({"samples": [1 << 64]}, "expected 64 bits"),
+        ({"id": "a:\ud800"}, "half a surrogate pair"),
+        ({"exits": {"\udfff": 1}}, "half a surrogate pair"),
+        ({"samples": [float("nan")]}, "NaN is not JSON"),
+    ],
+)
+def test_figures_that_no_run_gives(tmp_path, changes, why):
+    document = builders.record([Cell(Setup.NO_EPT, 3, 3)]).to_json()
+    document["results"][0] |= changes
+    (tmp_path / "run.json").write_text(json.dumps(document))
+    with pytest.raises(ReadError, match=why):
+        load(tmp_path / "run.json")
 
 
 def test_a_missing_file_says_so(tmp_path):

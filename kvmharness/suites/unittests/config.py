@@ -87,13 +87,14 @@ def _pairs(text: str) -> Iterator[tuple[int, str, str]]:
 
 def _several(first: str, lines: Iterable[tuple[int, str]]) -> str:
     """A value between three quotes, which may go over several lines."""
-    taken = first
-    while _TRIPLE not in taken:
+    taken = [first]
+    while _TRIPLE not in taken[-1]:
         following = next(iter(lines), None)
         if following is None:
             break
-        taken = f"{taken.removesuffix(chr(92))}\n{following[1]}"
-    return taken.partition(_TRIPLE)[0]
+        taken[-1] = taken[-1].removesuffix("\\")
+        taken.append(following[1])
+    return "\n".join(taken).partition(_TRIPLE)[0]
 
 
 def _take(entry: Entry, key: str, value: str) -> None:

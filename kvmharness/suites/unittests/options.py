@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from kvmharness.suites.unittests import processor
 from kvmharness.suites.unittests.processor import Processor
 
+_DIGITS = 12  # of a size of memory; more of them is none that there is
 _MEMORY_MB = 128  # QEMU's own default
 _MB = {"k": 1 / 1024, "m": 1, "g": 1024, "t": 1024 * 1024}
 # Of these all is here, or nothing that a test could see.
@@ -83,7 +84,7 @@ def _with_value(wanted: Wanted, name: str, rest: Iterator[str]) -> None:
 def _memory(wanted: Wanted, value: str) -> None:
     size = value.partition(",")[0].removeprefix("size=").lower()
     number, unit = (size[:-1], size[-1]) if size[-1:] in _MB else (size, "m")
-    if not number.isdecimal() or int(number) * _MB[unit] < 1:
+    if not number.isdecimal() or len(number) > _DIGITS or int(number) * _MB[unit] < 1:
         wanted.lacks(f"memory of the size {value!r}, which cannot be read")
     else:
         wanted.memory_mb = int(int(number) * _MB[unit])
