@@ -39,7 +39,8 @@ def why_not() -> str:
 def _tried(program: str) -> str:
     try:
         command = [program, *_enclosing((), ())[1:], "/bin/true"]
-        tried = subprocess.run(command, capture_output=True, timeout=_TRY_TIMEOUT_S, check=False)
+        # From a folder that is there inside, too: we may stand in one for temporary files.
+        tried = subprocess.run(command, cwd="/", capture_output=True, timeout=_TRY_TIMEOUT_S, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
     said = tried.stderr.decode(errors="replace").strip()
