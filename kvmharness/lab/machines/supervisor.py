@@ -176,7 +176,7 @@ def _raise_lost(name: str, status: int | None, console: Console, said: bytes) ->
     if console.panic():
         raise KernelPanicError(f"{name}: the kernel panicked: {console.panic()}", "", console.whole)
     how = (
-        f"was killed by {signal.Signals(-status).name}"
+        f"was killed by {next((known.name for known in signal.Signals if known == -status), f'signal {-status}')}"
         if status is not None and status < 0
         else f"ended (status {status})"
     )

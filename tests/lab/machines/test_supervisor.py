@@ -108,7 +108,11 @@ def test_one_that_waits_for_the_processor_has_more_time_and_not_for_ever(tmp_pat
 
 @pytest.mark.parametrize(
     ("end", "how"),
-    [("sys.exit(3)", r"ended \(status 3\)"), ("os.kill(os.getpid(), signal.SIGSEGV)", "killed by SIGSEGV")],
+    [
+        ("sys.exit(3)", r"ended \(status 3\)"),
+        ("os.kill(os.getpid(), signal.SIGSEGV)", "killed by SIGSEGV"),
+        ("os.kill(os.getpid(), 40)", "killed by signal 40"),
+    ],
 )
 def test_an_emulator_that_ends_early_is_a_lost_machine(tmp_path, end, how):
     with pytest.raises(LostMachineError, match=how) as caught:
