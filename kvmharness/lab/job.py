@@ -64,8 +64,8 @@ class Job:
         timeout_s: wall seconds for the whole job, the boot included.
         silence_s: seconds without any event, after which it counts as hanging too, once it is up; None for no such
             limit. Where the host is emulated, of the emulator's processor time.
-        nonce: what an emulated host must give back at its beginning, so that nothing that was said in another run, or
-            kept in a saved host, passes for this one; a machine makes one for each run.
+        nonce: what an emulated host must give back at its beginning, so that nothing that was said about another job,
+            or kept in a saved host, passes for this one; a machine makes it of the job.
 
     Raises:
         UsageError: a step cannot work: it loads a variant that is not among the modules, or names nothing to do.

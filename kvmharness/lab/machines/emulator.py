@@ -4,7 +4,6 @@ An emulator is a class of the form of :class:`EmulatedMachine` in a file of its 
 :mod:`kvmharness.hosts.catalogue`, which name it.
 """
 
-import secrets
 import subprocess
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -38,6 +37,7 @@ from kvmharness.lab.machines.snapshot.state import (
     waiting_agent,
 )
 from kvmharness.lab.machines.supervisor import supervise
+from kvmharness.lab.steps import encode
 from kvmharness.system import cache
 from kvmharness.system.programs import DiskFullError, Progress, find, silent
 from kvmharness.system.scratch import temporary_folder
@@ -120,7 +120,7 @@ class EmulatedMachine(ABC):
     def run(self, job: Job, on_event: OnEvent) -> None:
         """See :meth:`kvmharness.lab.job.Machine.run`."""
         find(self.executable)
-        job = _of_one_run(job)
+        job = _marked(job)
         with self._folder() as folder:
             write_initramfs(folder / INITRAMFS, self.parts, job)
             self._supervise(self.command(folder), self.environment(), job, on_event, folder)
@@ -179,7 +179,7 @@ class EmulatedMachine(ABC):
             DamagedError: they are not what was kept; nothing has been run.
             NoSnapshotError: the job does not fit, or there is no room for the files; nothing has been run.
         """
-        job = _of_one_run(job)
+        job = _marked(job)
         with self._folder() as folder:
             try:
                 take(state, folder / STATE)
@@ -210,8 +210,13 @@ class EmulatedMachine(ABC):
         write_waiting_initramfs(folder / INITRAMFS, self.parts, told)
 
 
-def _of_one_run(job: Job) -> Job:
-    return replace(job, nonce=secrets.token_hex(16))
+def _marked(job: Job) -> Job:
+    """The job with the nonce that is its own.
+
+    The same job has the same one each time: what a host is given takes part in its random numbers and, by the length
+    of what it does with it, in its times, and the same job is to give the same to the byte.
+    """
+    return replace(job, nonce=cache.digest(encode(job.steps), sorted(job.files), sorted(job.modules)))
 
 
 @cache_results

@@ -137,9 +137,7 @@ def test_tracing_and_debugfs_are_there(events):
 
 def test_two_boots_are_the_same_to_the_nanosecond(identity, events, kernel, job):
     assert PythonParts().identity() == identity, "the package was edited between the two boots"
-    again = boot(emulated_host(kernel=kernel), job)
-    assert again[0].nonce != events[0].nonce
-    assert (again[0].uptime_ns, again[1:]) == (events[0].uptime_ns, events[1:])
+    assert boot(emulated_host(kernel=kernel), job) == events
 
 
 def test_the_agent_answers_within_five_seconds_of_the_guests_own_clock(events):

