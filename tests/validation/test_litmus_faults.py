@@ -16,7 +16,9 @@ from kvmharness.patches.series import load
 from kvmharness.results.tests import SKIP
 from kvmharness.results.verdict import Outcome
 from kvmharness.system.programs import MissingToolError
+from kvmharness.validation.battery import litmus_tests
 from kvmharness.validation.campaign import EMULATED_PLAN
+from kvmharness.validation.litmus import settings
 from kvmharness.validation.prepare import prepare
 from kvmharness.validation.snapshots import emulated_host
 from kvmharness.validation.together import Part, validate_on
@@ -67,9 +69,13 @@ def test_a_validation_names_the_test_that_fails(tmp_path):
     fault = FAULTS["invept-of-the-current-root-only"]
     (tmp_path / "0001.patch").write_text(fault.patch(build.kernel(debian()).tree))
     built = prepare(load(str(tmp_path)), debian())
-    part = Part(
-        "vmx", lambda kernel: emulated_host("vmx:skylake", kernel, at_once=2), built, cells(("a:1x1",)), EMULATED_PLAN
-    )
+
+    def machine_for(kernel):
+        return emulated_host("vmx:skylake", kernel, at_once=2)
+
+    chosen = settings("kvm_intel", frozenset({"kvm.tdp_mmu", "kvm_intel.ept"}))
+    batteries = (litmus_tests(built, machine_for, chosen),)
+    part = Part("vmx", machine_for, built, cells(("a:1x1",)), EMULATED_PLAN, batteries=batteries)
     seen = []
     found = validate_on(
         [part], turns=1, command=(), on_result=lambda *result: None, on_test=lambda *test: seen.append(test)
