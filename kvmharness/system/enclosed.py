@@ -98,7 +98,8 @@ def main(arguments: list[str]) -> None:
     here = os.getcwd()
     _close_files(arguments[:middle], arguments[middle + 1 : end])
     _give_up_privileges()
-    os.chdir(here)  # by its name: what was opened before is the read-only one
+    # By its name, since what was opened before is the read-only one; a folder for temporary files may not be there.
+    os.chdir(here if os.path.isdir(here) else "/")
     os.execvp(arguments[end + 1], arguments[end + 1 :])
 
 

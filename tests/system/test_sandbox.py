@@ -162,9 +162,11 @@ def test_without_namespaces_there_is_no_sandbox_and_it_says_why(tmp_path, monkey
     assert sandbox.why_not() == "unshare (package util-linux) is not installed"
 
 
-def test_it_does_not_matter_where_it_is_tried(tmp_path, monkeypatch):
+def test_it_does_not_matter_where_one_stands(tmp_path, monkeypatch):
     """Not even in a folder that is not there inside, as those for temporary files are."""
     before = sandbox.why_not()
     monkeypatch.chdir(tmp_path)
     sandbox._tried.cache_clear()
     assert sandbox.why_not() == before
+    if not before:
+        assert sh("pwd").stdout == "/\n"
