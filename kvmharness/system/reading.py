@@ -16,6 +16,7 @@ from typing import BinaryIO
 
 from kvmharness.errors import UsageError
 
+_PIECE = 1 << 20
 STANDARD_INPUT = "standard input"
 _MIB = 1 << 20
 
@@ -129,13 +130,17 @@ def listed(folder: Path) -> list[Path]:
 
 def limited(name: str, read_bytes: Callable[[int], bytes], kind: Kind) -> bytes:
     """All that *read_bytes* gives, asked for so many bytes. Raises: ReadError, it is more than the kind may have."""
+    content = bytearray()
     try:
-        content = read_bytes(kind.most_bytes + 1)
+        # In pieces: who is asked for as much as there may be makes room for all of that first.
+        while piece := read_bytes(min(_PIECE, kind.most_bytes + 1 - len(content))):
+            content += piece
+        found = bytes(content)
     except MemoryError:
         raise fault(name, kind, "it does not fit into this machine's memory") from None
-    if len(content) > kind.most_bytes:
+    if len(found) > kind.most_bytes:
         raise fault(name, kind, f"it is larger than {kind.most}, which is the limit")
-    return content
+    return found
 
 
 def decoded(name: str, content: bytes, kind: Kind) -> str:

@@ -26,8 +26,13 @@ def unxz(name: str, data: bytes, kind: Kind) -> bytes:
     import lzma
 
     unpacker = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY_BYTES)
+    given = [data]
+
+    def more(most: int) -> bytes:
+        return b"" if unpacker.eof else unpacker.decompress(given.pop() if given else b"", most)
+
     try:
-        content = limited(name, lambda most: unpacker.decompress(data, most), kind)
+        content = limited(name, more, kind)
     except lzma.LZMAError as error:
         raise fault(name, kind, f"cannot unpack it: {error}") from None
     if not unpacker.eof:
