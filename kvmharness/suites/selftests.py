@@ -13,8 +13,7 @@ from kvmharness.lab.inside.modules import BUSYBOX
 from kvmharness.lab.kernels.selftests import Selftests
 from kvmharness.lab.steps import Exec, Exited
 from kvmharness.results.tests import FAIL, HANG, PASS, SELFTESTS, SKIP
-from kvmharness.suites.test import Line, Ran
-from kvmharness.suites.unittests.judge import steady
+from kvmharness.suites.test import Line, Ran, steady
 
 TIMEOUT_S = 6.0
 _SKIP_STATUS = 4  # KSFT_SKIP

@@ -1,5 +1,6 @@
 """One program of a suite that others wrote: what runs it, and what is made of what came of it."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -11,6 +12,9 @@ from kvmharness.errors import UsageError
 from kvmharness.lab.steps import Call, Exec, Exited
 from kvmharness.results.tests import PASS
 
+# What changes from run to run: times, of five digits or more or by their unit, and 64-bit words.
+_CHANGING = re.compile(r"\b0x[0-9a-fA-F]{9,}\b|\b\d{5,}(?:\.\d+)?\b|\b\d+(?= (?:cycles|ticks|ns|us|ms)\b)")
+
 
 @dataclass(slots=True)
 class Ran:
@@ -21,8 +25,7 @@ class Ran:
         data: what a called function emitted, in order.
         ended: how an executed program ended; None for a call, and for one that did not end.
         failed: why it could not be started, or broke off; empty when it did not.
-        lost: HANG or PANIC when the host was lost meanwhile, FAIL when it was lost in another way; empty when it was
-            not.
+        lost: HANG or PANIC when the host was lost meanwhile; empty when it was not.
         why: in a line, what the host said as it was lost.
         table: likewise, the report.
     """
@@ -43,7 +46,7 @@ class Line:
     Attributes:
         name: unique within the suite: the program's, and what comes behind it for one of several.
         outcome: see :class:`kvmharness.results.tests.TestResult`.
-        why: in a line, unless it passed: the same for the same failure, so without addresses and times.
+        why: in a line, unless it passed: the same for the same failure, see :func:`steady`.
         output: the lines by which it was judged; of one that did not pass.
     """
 
@@ -51,6 +54,11 @@ class Line:
     outcome: str = PASS
     why: str = ""
     output: tuple[str, ...] = ()
+
+
+def steady(text: str) -> str:
+    """A text without the numbers that change from run to run."""
+    return _CHANGING.sub("N", text.strip())
 
 
 class SuiteTest(Protocol):
@@ -83,7 +91,7 @@ class SuiteTest(Protocol):
 
     @property
     def timeout_s(self) -> float:
-        """Its limit by the clock of the host that it runs in, which sees to it; None of them may take longer."""
+        """Its limit, by the clock of the host that it runs in, which sees to it."""
         ...
 
     @property

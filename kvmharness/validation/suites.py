@@ -1,14 +1,15 @@
 """Suites that others wrote, on a machine: every variant, under every setting, test by test."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from kvmharness.cells.params import Params
 from kvmharness.cells.surroundings import surroundings
+from kvmharness.hosts.facts import normal
 from kvmharness.lab.job import Machine
 from kvmharness.lab.machines.snapshot.state import JOB_BYTES
 from kvmharness.lab.machines.thiskernel import ThisKernel
-from kvmharness.results.tests import SKIP, TestResult
+from kvmharness.results.tests import SKIP, TestResult, program_of
 from kvmharness.suites.test import SuiteTest
 from kvmharness.validation.campaign import Variant
 from kvmharness.validation.litmus import OnTest, Tested
@@ -73,11 +74,12 @@ def run_suites_here(
         DeviceError: there is no /dev/kvm.
     """
     book = Book(on_test, _by_test(known), "host")
-    has = surroundings().facts.module_parameters
+    facts = surroundings().facts
     left = []
     for test in tests:
         key = key_of("host", (), test)
-        wrong = [f"{name}={value}" for name, value in sorted(dict(test.params).items()) if not _is(has, name, value)]
+        asked = sorted(dict(test.params).items())
+        wrong = [f"{name}={value}" for name, value in asked if facts.parameter(name) != normal(value)]
         if key in book.results:
             continue
         if test.missing or wrong:
@@ -89,11 +91,6 @@ def run_suites_here(
     return _tested(book, [key_of("host", (), test) for test in tests])
 
 
-def _is(has: Mapping[str, str], name: str, value: str) -> bool:
-    truth = {"Y": "1", "N": "0", "y": "1", "n": "0"}
-    return name in has and truth.get(has[name], has[name]) == truth.get(value, value)
-
-
 def _tested(book: Book, order: Iterable[Key]) -> Tested:
     return Tested(tuple(result for key in order for result in book.results.get(key, ())), tuple(book.logs))
 
@@ -102,7 +99,7 @@ def _by_test(known: Iterable[TestResult]) -> dict[Key, list[TestResult]]:
     """Results by their test. That of a whole test comes behind its lines: without it, it was not done."""
     found: dict[Key, list[TestResult]] = {}
     for result in known:
-        key = Key(result.variant, sorted_params(result.params), result.battery, result.name.partition(":")[0])
+        key = Key(result.variant, sorted_params(result.params), result.battery, program_of(result))
         found.setdefault(key, []).append(result)
     return {key: results for key, results in found.items() if any(each.name == key.test for each in results)}
 

@@ -7,14 +7,12 @@ import re
 from collections.abc import Mapping, Sequence
 
 from kvmharness.results.tests import FAIL, HANG, PASS, SKIP
-from kvmharness.suites.test import Line, Ran
+from kvmharness.suites.test import Line, Ran, steady
 
 _REPORT = re.compile(r"(PASS|FAIL|SKIP|XPASS|XFAIL|KFAIL): (.*)$")
 _OUTCOMES = {"PASS": PASS, "FAIL": FAIL, "SKIP": SKIP, "XPASS": FAIL, "XFAIL": PASS, "KFAIL": PASS}
 _SUMMARY = re.compile(r"SUMMARY: (.*)$")
 _LAST_WORDS = re.compile(r"(ABORT: |Unhandled |.*Assert failed|.*assert failed|ASSERT)")
-# What changes from run to run: times, of five digits or more or by their unit, and 64-bit words.
-_CHANGING = re.compile(r"\b0x[0-9a-fA-F]{9,}\b|\b\d{5,}(?:\.\d+)?\b|\b\d+(?= (?:cycles|ticks|ns|us|ms)\b)")
 _DETAIL_LINES = 12
 _NO_END = "it did not come to its end in its time"
 _LAST_LINES = 20
@@ -66,11 +64,6 @@ def _details(lines: Sequence[str]) -> list[str]:
             break
         details.append(line)
     return details
-
-
-def steady(text: str) -> str:
-    """A text without the numbers that change from run to run."""
-    return _CHANGING.sub("N", text.strip())
 
 
 def _whole(name: str, lines: Sequence[str], end: Mapping[str, object] | None, ran: Ran) -> Line:
