@@ -13,20 +13,7 @@ entry:              push    rbx
                     mov     rbx, rdi
                     mov     rbp, [rbx + LOOP_KVM_RUN]
                     mov     r12, [rbx + LOOP_TICKS_LEFT]
-again:              mov     edi, [rbx + LOOP_FD]
-                    mov     esi, IOCTL_KVM_RUN
-                    xor     edx, edx
-                    mov     eax, SYSCALL_IOCTL
-                    syscall
-                    mov     r14, rax
-                    test    r14, r14
-                    js      leave_loop
-                    mov     r14d, [rbp + RUN_EXIT_REASON]
-                    cmp     r14d, LOOP_REASONS
-                    jae     leave_loop                  # newer than the table of counts: for Python to see
-                    inc     qword ptr [rbx + r14*8 + LOOP_COUNTS]
-                    cmp     r14d, REASON_IO
-                    jne     leave_loop
+                    .include "run_and_count.inc"
                     cmp     word ptr [rbp + RUN_IO_PORT], PORT_TICK
                     jne     leave_loop
                     dec     r12

@@ -11,20 +11,7 @@ entry:              push    rbx
                     push    r14
                     mov     rbx, rdi
                     mov     rbp, [rbx + LOOP_KVM_RUN]
-again:              mov     edi, [rbx + LOOP_FD]
-                    mov     esi, IOCTL_KVM_RUN
-                    xor     edx, edx
-                    mov     eax, SYSCALL_IOCTL
-                    syscall
-                    mov     r14, rax
-                    test    r14, r14
-                    js      leave_loop
-                    mov     r14d, [rbp + RUN_EXIT_REASON]
-                    cmp     r14d, LOOP_REASONS
-                    jae     leave_loop                  # newer than the table of counts: for Python to see
-                    inc     qword ptr [rbx + r14*8 + LOOP_COUNTS]
-                    cmp     r14d, REASON_IO
-                    jne     leave_loop
+                    .include "run_and_count.inc"
                     mov     rax, [rbp + RUN_IO]         # direction, size, port and count in one word
                     mov     rcx, [rbp + RUN_IO_DATA_OFFSET]
                     cmp     rax, [rbx + LOOP_SERIAL_STATUS_IN]

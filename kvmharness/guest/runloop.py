@@ -17,7 +17,7 @@ from kvmharness.guest.loopcontext import KVM_RUN, REASONS, Context
 from kvmharness.kvm.exits import Exit, decode
 from kvmharness.kvm.vcpu import Vcpu
 
-WORD_BYTES = 8
+_WORD_BYTES = 8
 _NO_LIMIT = (1 << 64) - 1
 
 
@@ -38,7 +38,7 @@ class RunLoop:
         self.on_interrupted: Callable[[], None] | None = None  # called after EINTR; may raise
         self.on_exit: Callable[[Exit], None] | None = None  # sees every exit that run() answers
         self.fallback_reason = ""
-        self._words = ffi.new("uint64_t[]", Context.COUNTS // WORD_BYTES + REASONS)
+        self._words = ffi.new("uint64_t[]", Context.COUNTS // _WORD_BYTES + REASONS)
         self._set(Context.FD, vcpu.fd)
         self._set(Context.KVM_RUN, vcpu.kvm_run_address)
         self._code: Any = None
@@ -58,7 +58,7 @@ class RunLoop:
     @property
     def counts(self) -> dict[ExitReason, int]:
         """Exits to user space by reason since the loop was made, those on the tick port included."""
-        first = Context.COUNTS // WORD_BYTES
+        first = Context.COUNTS // _WORD_BYTES
         return {reason: count for reason in ExitReason if (count := self._words[first + reason])}
 
     def run(self, *, max_ticks: int = _NO_LIMIT) -> Exit:
@@ -89,26 +89,30 @@ class RunLoop:
                 self.on_interrupted()
 
     def _run_in_python(self) -> int:
-        """The statements of ``run_loop.asm``, one for one."""
+        """The statements of ``run_and_count.inc``, one for one, around those of the loop."""
         run, fd, words = self.vcpu.kvm_run, self.vcpu.fd, self._words
         while True:
             if ioctl_value(fd, KVM_RUN.number, 0) < 0:
                 return -int(ffi.errno)
-            reason = run.exit_reason
+            reason = int(run.exit_reason)
             if reason >= REASONS:
-                return int(reason)
-            words[Context.COUNTS // WORD_BYTES + reason] += 1
-            if reason != ExitReason.IO or run.io.port != Port.TICK:
-                return int(reason)
-            words[Context.TICKS_LEFT // WORD_BYTES] -= 1
-            if not words[Context.TICKS_LEFT // WORD_BYTES]:
-                return int(reason)
+                return reason
+            words[Context.COUNTS // _WORD_BYTES + reason] += 1
+            if reason != ExitReason.IO or self._leaves(run):
+                return reason
+
+    def _leaves(self, run: Any) -> bool:
+        """What ``run_loop.asm`` does with an access to a port, one for one; whether that is for Python to see."""
+        if run.io.port != Port.TICK:
+            return True
+        self._words[Context.TICKS_LEFT // _WORD_BYTES] -= 1
+        return not self._words[Context.TICKS_LEFT // _WORD_BYTES]
 
     def _get(self, word: Context) -> int:
-        return int(self._words[word // WORD_BYTES])
+        return int(self._words[word // _WORD_BYTES])
 
     def _set(self, word: Context, value: int) -> None:
-        self._words[word // WORD_BYTES] = value
+        self._words[word // _WORD_BYTES] = value
 
 
 @cache

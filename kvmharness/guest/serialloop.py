@@ -6,10 +6,10 @@ and every other exit, is for Python to see.
 
 from typing import Any
 
-from kvmharness.abi.binding import address_of, ffi, ioctl_value
-from kvmharness.abi.constants import Cap, ExitReason, IoDirection
-from kvmharness.guest.loopcontext import KVM_RUN, REASONS, SERIAL_READY, Context
-from kvmharness.guest.runloop import WORD_BYTES, RunLoop
+from kvmharness.abi.binding import address_of, ffi
+from kvmharness.abi.constants import Cap, IoDirection
+from kvmharness.guest.loopcontext import SERIAL_READY, Context
+from kvmharness.guest.runloop import RunLoop
 from kvmharness.kvm.exits import Exit, IoExit
 from kvmharness.kvm.vcpu import Vcpu
 from kvmharness.kvm.vm import Vm
@@ -49,32 +49,19 @@ class SerialLoop(RunLoop):
         self._set(Context.SERIAL_NEXT, self._start)
         return kept + bytes(ffi.buffer(self._buffer, used))
 
-    def _run_in_python(self) -> int:
-        """The statements of ``serial_loop.asm``, one for one."""
-        run, fd = self.vcpu.kvm_run, self.vcpu.fd
-        first = Context.COUNTS // WORD_BYTES
-        data_out, status_in = self._get(Context.SERIAL_DATA_OUT), self._get(Context.SERIAL_STATUS_IN)
-        while True:
-            if ioctl_value(fd, KVM_RUN.number, 0) < 0:
-                return -int(ffi.errno)
-            reason = int(run.exit_reason)
-            if reason >= REASONS:
-                return reason
-            self._words[first + reason] += 1
-            if reason != ExitReason.IO:
-                return reason
-            access = ffi.cast("uint64_t *", ffi.addressof(run, "io"))[0]
-            data = ffi.cast("char *", run) + run.io.data_offset
-            if access == status_in:
-                data[0] = bytes((SERIAL_READY,))
-                continue
-            if access != data_out:
-                return reason
-            following = self._get(Context.SERIAL_NEXT)
-            self._buffer[following - self._start] = data[0]
-            self._set(Context.SERIAL_NEXT, following + 1)
-            if ord(data[0]) == _LINE_END or following + 1 == self._get(Context.SERIAL_END):
-                return reason
+    def _leaves(self, run: Any) -> bool:
+        """What ``serial_loop.asm`` does with an access to a port, one for one."""
+        access = ffi.cast("uint64_t *", ffi.addressof(run, "io"))[0]
+        data = ffi.cast("char *", run) + run.io.data_offset
+        if access == self._get(Context.SERIAL_STATUS_IN):
+            data[0] = bytes((SERIAL_READY,))
+            return False
+        if access != self._get(Context.SERIAL_DATA_OUT):
+            return True
+        following = self._get(Context.SERIAL_NEXT)
+        self._buffer[following - self._start] = data[0]
+        self._set(Context.SERIAL_NEXT, following + 1)
+        return ord(data[0]) == _LINE_END or following + 1 == self._get(Context.SERIAL_END)
 
 
 def printing(exit_: Exit) -> bool:
