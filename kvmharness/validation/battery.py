@@ -18,7 +18,7 @@ from kvmharness.system.programs import Progress
 from kvmharness.validation.builds import build_checks
 from kvmharness.validation.campaign import Variant
 from kvmharness.validation.debugkernel import DebugPass
-from kvmharness.validation.litmus import OnTest, Tested, run_litmus
+from kvmharness.validation.litmus import OnTest, Tested, joined, run_litmus
 from kvmharness.validation.look import Look
 from kvmharness.validation.prepare import Built
 from kvmharness.validation.probing import surroundings_of
@@ -182,13 +182,6 @@ def groups(record: Record, built: Built) -> list[Sequence[Variant]]:
     if built.one_boot:
         return [judged] if judged else []
     return [[variant] for variant in judged]
-
-
-def joined(found: Iterable[Tested]) -> Tested:
-    """All of it."""
-    batches = list(found)
-    tests = tuple(test for batch in batches for test in batch.tests)
-    return Tested(tests, tuple(log for batch in batches for log in batch.logs))
 
 
 def _litmus(

@@ -7,7 +7,7 @@ of KVM_WERROR, which it fails.
 Source: Documentation/process/maintainer-kvm-x86.rst, "Testing" (W=1, KVM_WERROR); arch/x86/kvm/Kconfig.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,8 +28,6 @@ _SWITCHED = ("KVM_SMM", "KVM_XEN", "KVM_HYPERV")
 _COMPILED = (*KVM_FOLDERS, "include/", "arch/x86/include/")
 _SHOWN_LINES = 40
 
-Tell = Callable[[str], None]
-
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
@@ -46,7 +44,7 @@ class _Asked:
     checks: tuple[tuple[tuple[str, ...], Check], ...]
 
 
-def build_checks(seen: Look, progress: Progress, tell: Tell) -> tuple[TestResult, ...]:
+def build_checks(seen: Look, progress: Progress, tell: Progress) -> tuple[TestResult, ...]:
     """Compiles the kernel without the series and each prefix of it, in every way that is asked for.
 
     Args:

@@ -28,6 +28,7 @@ from kvmharness.results.tests import DEBUG_KERNEL, FAIL, PASS, SKIP, TestResult
 from kvmharness.system.programs import Progress
 from kvmharness.validation.campaign import Variant
 from kvmharness.validation.exercises import Exercise, a_few, exercises, settings
+from kvmharness.validation.litmus import OnTest
 from kvmharness.validation.look import Look
 from kvmharness.validation.places import Place
 from kvmharness.validation.prepare import Broken, Built, make
@@ -43,9 +44,6 @@ _LEAK = "unreferenced object"
 _OF_KVM = re.compile(r"\S+ \[kvm\w*\]")
 
 _LOST = LostMachineError, StepFailedError
-
-Tell = Callable[[str], None]
-OnTest = Callable[[TestResult], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +65,7 @@ class DebugPass:
     leaks: bool = False
 
     def run(
-        self, tell: Tell, on_test: OnTest = lambda test: None, known: Iterable[TestResult] = ()
+        self, tell: Progress, on_test: OnTest = lambda test: None, known: Iterable[TestResult] = ()
     ) -> tuple[TestResult, ...]:
         """Runs the variants, several at the same time if that can be.
 

@@ -18,7 +18,7 @@ from kvmharness.litmus.needs import offers
 from kvmharness.litmus.program import Program
 from kvmharness.litmus.table import lines, why
 from kvmharness.results.tests import FAIL
-from kvmharness.validation.litmus import Tested
+from kvmharness.validation.litmus import Tested, joined
 from kvmharness.vendors.known import by_asid
 
 BATCH = 40  # programs a job: what a restored host costs is then a tenth of it
@@ -93,7 +93,7 @@ def hunt(
                 short = shortest(program, outcome, partial(run, params=params), say, rows, svm=svm)
                 shrunk.append(short[0])
                 tested = _told(tested, *short)
-        found = Tested((*found.tests, *tested.tests), (*found.logs, *tested.logs), {})
+        found = joined((found, tested))
         number += 1
     return Hunted(found, tuple(shrunk), rows)
 

@@ -55,6 +55,13 @@ class Tested:
     outcomes: Mapping[str, Outcome] = field(default_factory=dict)
 
 
+def joined(found: Iterable[Tested]) -> Tested:
+    """The tests and logs of all of them."""
+    batches = list(found)
+    tests = tuple(test for batch in batches for test in batch.tests)
+    return Tested(tests, tuple(log for batch in batches for log in batch.logs))
+
+
 def run_litmus(
     machine: Machine,
     variants: Sequence[Variant],

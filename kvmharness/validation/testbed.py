@@ -13,7 +13,7 @@ from kvmharness.suites.test import SuiteTest
 from kvmharness.validation.campaign import Variant, header_of
 from kvmharness.validation.collector import Clock
 from kvmharness.validation.hunt import Random, hunt
-from kvmharness.validation.litmus import OnTest, Tested, run_litmus, run_litmus_here
+from kvmharness.validation.litmus import OnTest, Tested, joined, run_litmus, run_litmus_here
 from kvmharness.validation.probing import surroundings_of
 from kvmharness.validation.suites import run_suites, run_suites_here
 
@@ -61,8 +61,7 @@ class Testbed:
         shrunk: tuple[Program, ...] = ()
         if random is not None:
             hunted = hunt(random, self._some, self.there, on_rows)
-            more, shrunk = hunted.tested, hunted.shrunk
-            found = Tested((*found.tests, *more.tests), (*found.logs, *more.logs))
+            found, shrunk = joined((found, hunted.tested)), hunted.shrunk
         return self._record(found, clock, command), shrunk
 
     def _some(self, some: Sequence[Program], params: Params) -> Tested:
