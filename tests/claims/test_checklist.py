@@ -85,3 +85,14 @@ def test_where_everything_ran_nothing_is_said_of_it():
     every = (LITMUS, SELFTESTS, UNIT_TESTS)
     run = replace(builders.record([], ("none",)), tests=tuple(TestResult(each, "x", "none") for each in every))
     assert not [line for line in untested([run], {}) if "tests" in line]
+
+
+@pytest.mark.parametrize("claim", ["no-more-switches", "loads-as-predicted", "a-claim-of-the-series"])
+def test_whatever_fails_of_the_cells_their_row_says_so(claim):
+    row = rows([answer("results-present", Outcome.PASS, "1 cell"), answer(claim, Outcome.FAIL, "line")])
+    assert row["VMs run: measured cells"].result == "FAIL"
+
+
+def test_a_claim_about_something_else_is_none_about_the_cells():
+    found = rows([answer("results-present", Outcome.PASS, "1 cell"), answer("selftests-hold", Outcome.FAIL, "line")])
+    assert (found["VMs run: measured cells"].result, found[SELF].result) == ("PASS", "FAIL")
