@@ -16,7 +16,6 @@ from typing import BinaryIO
 
 from kvmharness.errors import UsageError
 
-_PIECE = 1 << 20
 STANDARD_INPUT = "standard input"
 _MIB = 1 << 20
 
@@ -74,7 +73,6 @@ UNIT_TEST_IMAGE = Kind("image", 64 * _MIB, "In the tree of kvm-unit-tests, run m
 MODULE = Kind("kernel module", 1024 * _MIB, "Name the folder of a built kernel's modules.")
 KERNEL = Kind("kernel", 1024 * _MIB, "Name a bzImage.")
 PROGRAM = Kind("program", 1024 * _MIB, "Name a statically linked program.")
-TARBALL = Kind("tarball", 16384 * _MIB, "Name a tarball of a Linux source tree.")
 SOURCE = Kind("", 64 * _MIB, "Is this a kernel's source tree?")
 
 
@@ -133,7 +131,7 @@ def limited(name: str, read_bytes: Callable[[int], bytes], kind: Kind) -> bytes:
     content = bytearray()
     try:
         # In pieces: who is asked for as much as there may be makes room for all of that first.
-        while piece := read_bytes(min(_PIECE, kind.most_bytes + 1 - len(content))):
+        while piece := read_bytes(min(_MIB, kind.most_bytes + 1 - len(content))):
             content += piece
         found = bytes(content)
     except MemoryError:
