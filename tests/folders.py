@@ -1,4 +1,4 @@
-"""Where the data of tests lies."""
+"""Where the data of tests lies, and folders that tests write."""
 
 from pathlib import Path
 
@@ -29,3 +29,11 @@ LITMUS_FAULTS = _DATA / "litmus-faults"
 
 SUITE_FAULTS = _DATA / "suite-faults"
 """Series with a fault each that a suite alone sees, for Linux 6.1, a folder each."""
+
+
+def written(folder, files):
+    """The folder, with these files in it: texts by path."""
+    for path, text in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
+    return folder

@@ -18,6 +18,13 @@ from tests import builders
 from tests.surroundings import skylake
 
 
+def events(machine, job):
+    """All that a machine says as it does a job."""
+    found = []
+    machine.run(job, found.append)
+    return found
+
+
 class FakeLog:
     """A kernel log that gains the lines it is given, once."""
 

@@ -14,7 +14,7 @@ from kvmharness.validation.host import resolve
 from kvmharness.validation.places import Place
 from kvmharness.validation.together import Together
 from tests import builders
-from tests.folders import MAILS
+from tests.folders import MAILS, written
 from tests.suites.unittests import images
 
 DEMO = """\
@@ -63,9 +63,7 @@ def desk(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     files = {"arch/x86/kvm/demo.c": DEMO, "arch/x86/kvm/vmx/vmx.c": "module_param_named(ept, enable_ept, bool, 0);\n"}
     files["arch/x86/kvm/svm/svm.c"] = "module_param_named(npt, npt_enabled, bool, 0);\n"
-    for path, text in {**files, "virt/kvm/kvm_main.c": "", "Kconfig": ""}.items():
-        (tmp_path / "linux" / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "linux" / path).write_text(text)
+    written(tmp_path / "linux", {**files, "virt/kvm/kvm_main.c": "", "Kconfig": ""})
     (tmp_path / "fix.patch").write_text(PATCH)
     (tmp_path / "claims.toml").write_text(CLAIM)
     return tmp_path

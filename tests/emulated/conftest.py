@@ -22,6 +22,7 @@ from kvmharness.validation.campaign import Variant, run_in
 from kvmharness.validation.litmus import run_litmus, settings
 from kvmharness.validation.probing import surroundings_of
 from kvmharness.validation.snapshots import emulated_host
+from tests.emulated.hosts import ready
 from tests.emulated.scenarios import LENGTHS, outcome, planned
 
 USUAL = oracles.told(oracles.DEFAULT, None)  # the lab's kernel is 6.1 as released: it has the series
@@ -64,12 +65,7 @@ class Done:
 
 def boot(host, cells, *, scenarios=False):
     """Runs cells in one boot, and the scenarios in another one."""
-    try:
-        kernel = build.kernel()
-        machine = emulated_host(host, kernel)
-        machine.description  # noqa: B018 - asks the emulator, which may be missing
-    except MissingToolError as e:
-        pytest.skip(f"{e}: {e.hint}")
+    kernel, machine = ready(host)
     stock = Variant(VariantId("stock", kernel.source, oracle=USUAL), kernel.modules)
     record = run_in(machine, (stock,), ("stock",), cells, command=("a", "test"), on_result=lambda *progress: None)
     return Done(record, run_scenarios(machine, kernel) if scenarios else {})

@@ -9,11 +9,10 @@ from kvmharness.litmus.export.selftest import selftest
 from kvmharness.litmus.named.all import select
 from kvmharness.results.record import VariantId
 from kvmharness.suites.selftests import SelfTest
-from kvmharness.system.programs import MissingToolError
 from kvmharness.validation.campaign import Variant
-from kvmharness.validation.snapshots import emulated_host
 from kvmharness.validation.suites import run_suites
 from kvmharness.vendors.vmx.vmx import VMX
+from tests.emulated.hosts import or_skip, ready
 
 NO_EPT = {"kvm_intel.ept": "0"}
 # What is taken out of KVM: a root is synchronized when the guest moves to it; INVEPT; a page is protected again when
@@ -52,14 +51,10 @@ def path_of(name):
 @pytest.fixture(scope="module")
 def exported():
     """Runs the tests under modules: name -> how it ended."""
-    try:
-        kernel = build.kernel()
-        machine = emulated_host("vmx:skylake", kernel)
-        machine.description  # noqa: B018 - asks the emulator, which may be missing
-        added = {path_of(test.name): selftest(test, VMX) for test in select(tuple(TESTS))}
+    kernel, machine = ready("vmx:skylake")
+    added = {path_of(test.name): selftest(test, VMX) for test in select(tuple(TESTS))}
+    with or_skip():
         binaries = selftests.build(kernel.tree, _with(kernel.tree, added)).binaries
-    except MissingToolError as e:
-        pytest.skip(f"{e}: {e.hint}")
 
     def under(modules):
         variant, ended = Variant(VariantId("tried", ""), modules), {}

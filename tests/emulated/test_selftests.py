@@ -6,15 +6,13 @@ them, run by hand.
 
 import pytest
 
-from kvmharness.lab.kernels import build
 from kvmharness.lab.kernels.selftests import build as build_selftests
 from kvmharness.results.record import VariantId
 from kvmharness.suites.selftests import selftests
 from kvmharness.suites.test import chosen
-from kvmharness.system.programs import MissingToolError
 from kvmharness.validation.campaign import Variant
-from kvmharness.validation.snapshots import emulated_host
 from kvmharness.validation.suites import run_suites
+from tests.emulated.hosts import or_skip, ready
 
 BOTH = ("state_test", "set_sregs_test", "sync_regs_test", "smm_test")
 VMX = ("vmx_close_while_nested_test", "vmx_set_nested_state_test", "vmx_dirty_log_test")
@@ -25,13 +23,11 @@ pytestmark = pytest.mark.slow
 
 
 def outcomes(host, names):
-    try:
-        kernel = build.kernel()
+    kernel, machine = ready(host)
+    with or_skip():
         tests = chosen(selftests(build_selftests(kernel.tree)), [f"x86_64/{name}" for name in names])
-    except MissingToolError as e:
-        pytest.skip(f"{e}: {e.hint}")
     variant = Variant(VariantId("stock", kernel.source), kernel.modules)
-    found = run_suites(emulated_host(host, kernel), [variant], [()], lambda variant: tests)
+    found = run_suites(machine, [variant], [()], lambda variant: tests)
     return {test.name.removeprefix("x86_64/"): (test.outcome, test.why) for test in found.tests}
 
 

@@ -6,13 +6,11 @@ import pytest
 
 from kvmharness.lab.events import Data
 from kvmharness.lab.job import Job
-from kvmharness.lab.kernels import build
 from kvmharness.lab.steps import Load
 from kvmharness.results.tests import FAIL, HANG, PASS, SKIP
 from kvmharness.suites.test import Ran
 from kvmharness.suites.unittests.tree import read_tree
-from kvmharness.system.programs import MissingToolError
-from kvmharness.validation.snapshots import emulated_host
+from tests.emulated.hosts import ready
 from tests.suites.unittests import images
 from tests.suites.unittests.trees import tree
 
@@ -40,12 +38,7 @@ SECTIONS = {"hangs": "timeout = 2", "another": "smp = 2"}
 @cache
 def run(host, folder):
     """All images on a host: the lines of each by its name, and the last thing that it emitted."""
-    try:
-        kernel = build.kernel()
-        machine = emulated_host(host, kernel)
-        machine.description  # noqa: B018 - asks the emulator, which may be missing
-    except MissingToolError as e:
-        pytest.skip(f"{e}: {e.hint}")
+    kernel, machine = ready(host)
     config = "".join(f"[{name}]\nfile = {name}.flat\n{SECTIONS.get(name, '')}\n" for name in IMAGES)
     tests = read_tree(tree(folder, {f"{name}.flat": image for name, image in IMAGES.items()}, config))
     steps = (Load("stock"), *(test.step(inside=True) for test in tests))

@@ -9,6 +9,7 @@ from kvmharness.lab.job import Job
 from kvmharness.lab.kernels import build
 from kvmharness.lab.steps import Exec
 from kvmharness.validation.snapshots import emulated_host
+from tests.machines import events
 
 RESTORES = 50
 # Random numbers of the kernel, and what its clocks and counters say.
@@ -35,12 +36,6 @@ def never(line):
 def restored(host, kernel):
     emulated_host(host, kernel).run(Job((), timeout_s=120), lambda event: None)  # made here, if there is none
     return emulated_host(host, kernel, say=never)
-
-
-def events(machine, job):
-    found = []
-    machine.run(job, found.append)
-    return found
 
 
 @pytest.mark.parametrize("host", HOSTS)

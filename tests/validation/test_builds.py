@@ -13,6 +13,7 @@ from kvmharness.patches.series import load
 from kvmharness.results.tests import BUILDS, FAIL, PASS, SKIP
 from kvmharness.validation.builds import build_checks
 from kvmharness.validation.look import Look, look
+from tests.folders import written
 
 KVM = "arch/x86/kvm"
 FILES = {
@@ -45,14 +46,11 @@ WORDS = {
 def tree(tmp_path, monkeypatch):
     """A built tree, and a compiler that looks for words."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    for path, text in FILES.items():
-        (tmp_path / "linux" / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "linux" / path).write_text(text)
     monkeypatch.setattr(checks, "check_tools", lambda: None)
     monkeypatch.setattr(checks, "outcome", compiler)
     monkeypatch.setattr(build, "_compiler", lambda: "it")
     runs.clear()
-    return tmp_path / "linux"
+    return written(tmp_path / "linux", FILES)
 
 
 runs = []

@@ -17,6 +17,7 @@ from kvmharness.lab.steps import Exec
 from kvmharness.results.record import VariantId
 from kvmharness.validation.campaign import Variant, run_in
 from kvmharness.validation.snapshots import difference, emulated_host
+from tests.machines import events
 
 pytestmark = pytest.mark.slow
 HOSTS = [
@@ -61,12 +62,6 @@ def figures(machine, kernel):
         )
         for one in record.results
     ]
-
-
-def events(machine, job):
-    found = []
-    machine.run(job, found.append)
-    return found
 
 
 @pytest.mark.parametrize("host", HOSTS)

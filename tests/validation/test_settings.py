@@ -12,6 +12,7 @@ from kvmharness.patches.variants import plan
 from kvmharness.system import packages
 from kvmharness.validation.look import look
 from kvmharness.validation.settings import following
+from tests.folders import written
 
 KVM = "arch/x86/kvm"
 FILES = {
@@ -86,10 +87,7 @@ DEFAULT = "default: KVM as it is loaded by default"
 
 @pytest.fixture
 def tree(tmp_path):
-    for path, text in FILES.items():
-        (tmp_path / "linux" / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "linux" / path).write_text(text)
-    return tmp_path / "linux"
+    return written(tmp_path / "linux", FILES)
 
 
 def follow(tree, *edits, **how):

@@ -5,6 +5,7 @@ import pytest
 from kvmharness.lab.kernels import build, checks
 from kvmharness.lab.kernels.checks import Check
 from kvmharness.lab.kernels.make import Said
+from tests.folders import written
 
 KVM = "arch/x86/kvm"
 CONFIG, HEADER, MARK = "include/config/auto.conf", "include/generated/autoconf.h", "include/config/{}"
@@ -28,13 +29,10 @@ FILES = {
 def tree(tmp_path, monkeypatch):
     """A built tree; trees that are compiled give what is in them for the compiler's words."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    for path, text in FILES.items():
-        (tmp_path / "linux" / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "linux" / path).write_text(text)
     monkeypatch.setattr(checks, "check_tools", lambda: None)
     monkeypatch.setattr(build, "_compiler", lambda: "gcc")
     monkeypatch.setattr(checks, "outcome", seen)
-    return tmp_path / "linux"
+    return written(tmp_path / "linux", FILES)
 
 
 def seen(farm, *targets, **how):
