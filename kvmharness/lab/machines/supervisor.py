@@ -106,6 +106,7 @@ def _watch(process: subprocess.Popen[bytes], console: Console, name: str, run: J
     assert process.stdout is not None
     decoder = Decoder()
     panic_deadline = 0.0
+    agent_ended = False
     left = _REST_BYTES
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
@@ -141,8 +142,9 @@ def _watch(process: subprocess.Popen[bytes], console: Console, name: str, run: J
                     "the console's last lines say what",
                     console.whole,
                 )
-            if any(AGENT_ENDED in line for line in console.last):
+            if agent_ended and not chunk:  # all that it said before is read: whoever takes the events may be slow
                 raise LostMachineError(f"{name}: the agent inside ended early; {run.progress}", "", console.whole)
+            agent_ended = any(AGENT_ENDED in line for line in console.last)
             if why := limits.exceeded():
                 raise HangError(
                     f"{name}: {why}, stopped; {run.progress}",

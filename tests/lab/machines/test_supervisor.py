@@ -196,3 +196,17 @@ def test_the_time_of_a_job_is_over_while_a_flood_of_events_is_read(tmp_path):
             on_event=lambda event: time.sleep(0.01),  # a listener that is slower than what it hears
         )
     assert time.monotonic() - began < 3
+
+
+def test_what_was_said_before_the_agent_ended_is_heard_though_its_end_is_seen_first(tmp_path):
+    """As when whoever takes an event has long to do with it, while the host goes on to its end."""
+    heard = []
+
+    def slow(event):
+        heard.append(event)
+        if isinstance(event, Begin):
+            time.sleep(0.5)
+
+    say = f"say({HELLO + BEGIN!r}); time.sleep(0.1); say({END + BYE!r})"
+    emulate(tmp_path, f"{say}; console({AGENT_ENDED!r} + chr(10)); time.sleep(9)", on_event=slow)
+    assert isinstance(heard[-1], Bye)
