@@ -1,4 +1,4 @@
-"""Measures the harness: its run loop side by side with C on this machine, and what emulated hosts cost.
+"""Measures the harness: its run loop side by side with C on this machine, and what sandboxes and emulated hosts cost.
 
 Needs /dev/kvm and a C compiler for the first, the emulators for the second, and leaves out what is not there. Ends with
 0 when every target is met, with 1 otherwise, and with 4 when nothing could be measured.
@@ -9,6 +9,7 @@ import json
 import sys
 from dataclasses import asdict
 
+from bench_builds import builds
 from bench_emulated import emulated
 from bench_figures import Result, table
 from bench_local import fixtures, local
@@ -39,6 +40,7 @@ def main() -> int:
     except HostRequirementError as e:
         results.append(Result("run loop and VM lifecycle", None, "", None, note=f"skipped: {e}; {e.hint}"))
     if boots:
+        results += builds(boots)
         results += emulated(boots, quick=options.quick)
     if options.json:
         print(json.dumps([asdict(result) for result in results], indent=2))

@@ -1,4 +1,4 @@
-"""The inside of a sandbox: closes the doors of the namespaces that it was started in, then becomes the command.
+"""The inside of a sandbox: closes the doors of the namespaces that it was started in, then runs the command, watched.
 
 A script that needs nothing but Python: ``python3 enclosed.py WRITABLE... -- READABLE... -- COMMAND...``, as process 1
 of new user, PID, network, IPC and mount namespaces. The file system is read-only but for the writable folders;
@@ -9,9 +9,11 @@ Source: mount(2), mount_setattr(2), prctl(2), capabilities(7), mount_namespaces(
 """
 
 import ctypes
+import importlib
 import os
 import resource
 import sys
+from collections.abc import Callable
 
 _MS_NOSUID, _MS_NODEV, _MS_BIND, _MS_REC = 2, 4, 4096, 16384
 _SYS_MOUNT_SETATTR, _AT_FDCWD, _AT_RECURSIVE, _MOUNT_ATTR_RDONLY = 442, -100, 0x8000, 1
@@ -19,19 +21,16 @@ _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 24, 38
 
 _DEVICES = ("full", "null", "random", "urandom", "zero")
 _STREAMS = {"fd": "fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2"}
-FRESH = ("/tmp", "/run", "/dev")
-"""What is not as it is outside."""
-
-_FRESH_OPTIONS = b"mode=755,size=4g"
+FRESH = {"/tmp": "4g", "/run": "16m", "/dev": "16m"}
+"""What is not as it is outside, and how much room there is."""
 
 # Several times what the largest kernel build takes.
 LIMITS = {
     resource.RLIMIT_AS: 32 << 30,
     resource.RLIMIT_FSIZE: 8 << 30,
-    resource.RLIMIT_NPROC: 4096,
     resource.RLIMIT_CORE: 0,
 }
-"""Of each process, in bytes; RLIMIT_NPROC of all together, which the kernel does not hold root to."""
+"""Of each process, in bytes; what they may take together is not the kernel's to say."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -62,7 +61,7 @@ def _close_files(writable: list[str], readable: list[str]) -> None:
     devices = {name: os.open(f"/dev/{name}", os.O_PATH | os.O_CLOEXEC) for name in _DEVICES}
     _set_attributes("/", _AT_RECURSIVE, on=_MOUNT_ATTR_RDONLY)
     for place in filter(os.path.isdir, FRESH):
-        _mount("kvmharness", place, "tmpfs", _MS_NOSUID | _MS_NODEV, _FRESH_OPTIONS)
+        _mount("kvmharness", place, "tmpfs", _MS_NOSUID | _MS_NODEV, f"mode=755,size={FRESH[place]}".encode())
     for name, device in devices.items():
         os.close(os.open(f"/dev/{name}", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC))  # what is mounted on
         _mount(f"/proc/self/fd/{device}", f"/dev/{name}", None, _MS_BIND)
@@ -87,11 +86,12 @@ def _give_up_privileges() -> None:
         resource.setrlimit(limit, (most, most))
 
 
-def main(arguments: list[str]) -> None:
-    """Becomes the command.
+def main(arguments: list[str], watch: Callable[[list[str]], int]) -> None:
+    """Runs the command, and ends as it does.
 
     Args:
         arguments: folders to write to, ``--``, folders to read, ``--``, the command's own.
+        watch: runs these and returns an exit status.
     """
     middle = arguments.index("--")
     end = arguments.index("--", middle + 1)
@@ -100,11 +100,13 @@ def main(arguments: list[str]) -> None:
     _give_up_privileges()
     # By its name, since what was opened before is the read-only one; a folder for temporary files may not be there.
     os.chdir(here if os.path.isdir(here) else "/")
-    os.execvp(arguments[end + 1], arguments[end + 1 :])
+    sys.exit(watch(arguments[end + 1 :]))
 
 
 if __name__ == "__main__":
     try:
-        main(sys.argv[1:])
+        # Read now: the folder may be one that is not there inside.
+        sys.path.append(os.path.dirname(__file__))
+        main(sys.argv[1:], importlib.import_module("watched").main)
     except OSError as error:
         sys.exit(f"sandbox: {error}")

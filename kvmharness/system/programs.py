@@ -76,10 +76,14 @@ def run(
     return done.stdout
 
 
-def die_with_parent() -> list[str]:
-    """A prefix for a long command: the kernel ends it when we are killed without a chance to do so ourselves."""
+def die_with_parent(told: str = "KILL") -> list[str]:
+    """A prefix for a long command: the kernel ends it when we are killed without a chance to do so ourselves.
+
+    Args:
+        told: the signal that it gets then.
+    """
     setpriv = shutil.which("setpriv")
-    return [setpriv, "--pdeathsig", "KILL"] if setpriv else []
+    return [setpriv, "--pdeathsig", told] if setpriv else []
 
 
 @contextmanager

@@ -12,7 +12,9 @@ import sys
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 
+from kvmharness.system import enclosed, watched
 from kvmharness.system.programs import die_with_parent
 
 _NAMESPACES = ("--user", "--map-root-user", "--net", "--ipc", "--mount", "--pid", "--fork", "--kill-child")
@@ -20,13 +22,15 @@ _TRY_TIMEOUT_S = 20.0
 
 
 def prefix(writable: Sequence[Path], readable: Sequence[Path] = ()) -> list[str]:
-    """What a command begins with to run in a sandbox, and to end when we do; without one where there can be none.
+    """What a command begins with to run in a sandbox, or in none where there can be none; it ends when we do.
 
     Args:
         writable: the folders that it may write to; they exist.
         readable: folders that it needs, though they may be where temporary files are, which it does not see.
     """
-    return die_with_parent() if why_not() else [*die_with_parent(), *_enclosing(writable, readable)]
+    if why_not():
+        return [*die_with_parent("TERM"), *_script(watched)]
+    return [*die_with_parent(), *_enclosing(writable, readable)]
 
 
 def why_not() -> str:
@@ -48,9 +52,11 @@ def _tried(program: str) -> str:
 
 
 def _enclosing(writable: Sequence[Path], readable: Sequence[Path]) -> list[str]:
-    from kvmharness.system import enclosed
-
-    inside = [sys.executable, "-I", "-S", "-B", enclosed.__file__]
     writes, reads = ([os.path.realpath(folder) for folder in folders] for folders in (writable, readable))
     hidden = [folder for folder in reads if folder.startswith(tuple(f"{fresh}/" for fresh in enclosed.FRESH))]
-    return ["unshare", *_NAMESPACES, "--mount-proc", "--", *inside, *writes, "--", *hidden, "--"]
+    return ["unshare", *_NAMESPACES, "--mount-proc", "--", *_script(enclosed), *writes, "--", *hidden, "--"]
+
+
+def _script(module: ModuleType) -> list[str]:
+    assert module.__file__ is not None
+    return [sys.executable, "-I", "-S", "-B", module.__file__]
