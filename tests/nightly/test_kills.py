@@ -18,13 +18,15 @@ pytestmark = pytest.mark.needs("emulated_vmx")
 
 HOST = catalogue.first().spec
 RUN = ("run", "a:3x3", "a:4x4", "--host", HOST)
+EXAMPLES = Path(__file__).parents[1] / "examples"
 # With how long it takes about, in seconds.
 COMMANDS = {
-    "validate": (("validate", "fast-cr3-switch", "a:3x3", "--host", HOST, "--turns", "1"), 20.0),
-    "run": (RUN, 8.0),
-    "kernel": (("lab", "build"), 30.0),
+    "validate": (("kvmharness", "validate", "fast-cr3-switch", "a:3x3", "--host", HOST, "--turns", "1"), 20.0),
+    "run": (("kvmharness", *RUN), 8.0),
+    "kernel": (("kvmharness", "lab", "build"), 30.0),
+    "pytest": (("pytest", "-p", "no:cacheprovider", "--kvm-host", HOST, str(EXAMPLES)), 10.0),
 }
-KILLS = 10  # of each
+KILLS = 25  # of each
 _GONE_S = 5.0
 
 
@@ -43,8 +45,17 @@ def places(tmp_path, monkeypatch):
     return tmp_path
 
 
-def command(*words):
-    return [sys.executable, "-m", "kvmharness", *words]
+def python(*words):
+    return [sys.executable, "-m", *words]
+
+
+def of_the_kernel():
+    """What a command may have left in this machine's kernel: mounts, and what is traced."""
+    traced = [
+        Path("/sys/kernel/tracing", name) for name in ("kprobe_events", "uprobe_events", "set_event", "tracing_on")
+    ]
+    state = [path.read_text() for path in (Path("/proc/self/mountinfo"), *traced) if os.access(path, os.R_OK)]
+    return [*state, sorted(Path("/sys/kernel/tracing/instances").glob("*"))]
 
 
 def marked(mark):
@@ -71,11 +82,11 @@ def test_a_killed_command_leaves_nothing_and_the_next_one_is_right(places, name)
     environment = dict(os.environ)
     if name == "kernel":
         environment["XDG_CACHE_HOME"] = str(places / "bare")
-    before = Path("/proc/self/mountinfo").read_text()
+    before = of_the_kernel()
     for number in range(KILLS):
         mark = f"kill-{name}-{number}-{os.getpid()}"
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        with subprocess.Popen(command(*words), env={**environment, "KILLED_AS": mark}, **quiet) as process:
+        with subprocess.Popen(python(*words), env={**environment, "KILLED_AS": mark}, **quiet) as process:
             try:
                 process.wait(chance.uniform(0.1, takes_s))
             except subprocess.TimeoutExpired:
@@ -85,10 +96,12 @@ def test_a_killed_command_leaves_nothing_and_the_next_one_is_right(places, name)
             time.sleep(0.05)
         assert not found
         # Any command that starts at all will do.
-        subprocess.run(command("asm", "/nowhere"), env=environment, check=False, **quiet)
+        subprocess.run(python("kvmharness", "asm", "/nowhere"), env=environment, check=False, **quiet)
         assert not left(places)
-    assert Path("/proc/self/mountinfo").read_text() == before
-    done = subprocess.run(command(*RUN, "--json", "record.json"), cwd=places, capture_output=True, check=False)
+    assert of_the_kernel() == before
+    done = subprocess.run(
+        python("kvmharness", *RUN, "--json", "record.json"), cwd=places, capture_output=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     results = json.loads((places / "record.json").read_text())["results"]
     assert len(results) == 2
