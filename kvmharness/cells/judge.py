@@ -9,7 +9,7 @@ from kvmharness.guest.failures import StaleTranslation, explain
 from kvmharness.guest.stops import GuestFailedError
 from kvmharness.lean.dataclasses import dataclass, field, replace
 from kvmharness.measure.perf import exits_by_reason
-from kvmharness.results.jsonread import Fields, hexadecimal, integer, integer_map, list_of, text_map
+from kvmharness.results.jsonread import Fields, hexadecimal, integer, integer_map, integers, text_map
 from kvmharness.results.record import CellError, CellResult, Prediction, Probes, cell_error
 
 # KVM's own figures of work that a steady state does not have. Root loads are not among them.
@@ -75,7 +75,7 @@ class Raw:
                 counts=taken.take("counts", integer_map),
                 missing=taken.take("missing", text_map),
                 stats=taken.take("stats", integer_map),
-                samples=taken.take("samples", list_of(integer)),
+                samples=taken.take("samples", integers),
                 round_trips=taken.take("round_trips", integer),
             )
 

@@ -31,6 +31,7 @@ ASYNCHRONOUS = frozenset(
     }
 )
 TOTALS = frozenset({"kvm_exit"})  # contains the asynchronous ones
+_UNSHARED = ASYNCHRONOUS | TOTALS
 WORK = frozenset(
     {"kvm_mmu_new_pgd", "kvm_nested_vmexit"}
 )  # what the guest asked for: another count is another workload
@@ -187,8 +188,10 @@ def _compare(
         raise CompareError("the two have no cell in common", "run the same workloads, with the same module parameters")
     if unpaired:
         warnings = (*warnings, f"only on one side, not compared: {', '.join(sorted(unpaired))}")
-    times = _times(sides, a.unit, sessions, tolerance) if with_time else {}
-    cells = tuple(_cell(*names, *pair, times.get(names)) for names, pair in sides.items())
+    counts = {names: _counts(*pair) for names, pair in sides.items()}
+    steady = [names for names, (changed, _) in counts.items() if not changed]
+    times = _times(sides, steady, a.unit, sessions, tolerance) if with_time else {}
+    cells = tuple(_cell(*names, *pair, counts[names], times.get(names)) for names, pair in sides.items())
     shown = {name for cell in cells for name in (cell.variant_a, cell.variant_b)}
     titles = {name: title for name, title in (b.titles | a.titles).items() if name in shown}
     return RecordComparison(cells, warnings, a.unit, titles)
@@ -196,11 +199,18 @@ def _compare(
 
 _Names = tuple[CellKey, str, str]
 _Sides = Mapping[_Names, tuple[list[CellResult], list[CellResult]]]
-_Runs = list[tuple[float, ...]]
+_Runs = list[list[float]]
+_Counts = tuple[tuple[CountChange, ...], tuple[str, ...]]
 
 
-def _times(sides: _Sides, unit: str, sessions: bool, tolerance: float) -> dict[_Names, stats.Comparison]:
-    """Time of each pair. In an emulated host the figures repeat exactly, so there is nothing to estimate."""
+def _times(
+    sides: _Sides, steady: Sequence[_Names], unit: str, sessions: bool, tolerance: float
+) -> dict[_Names, stats.Comparison]:
+    """Time of each pair. In an emulated host the figures repeat exactly, so there is nothing to estimate.
+
+    Args:
+        steady: the pairs with equal counts.
+    """
     timed = {
         names: (_runs(left), _runs(right))
         for names, (left, right) in sides.items()
@@ -211,12 +221,12 @@ def _times(sides: _Sides, unit: str, sessions: bool, tolerance: float) -> dict[_
     judged = stats.judge_all(timed, tolerance=tolerance)
     if not sessions or not judged:
         return judged
-    steady = [judged[names].change for names in timed if not _counts(*sides[names])[0]]
+    changes = [judged[names].change for names in steady if names in judged]
     # Never quite all of the time, whatever a record says: it is divided by what is left.
-    shift = max(median(steady), -0.999999) if len(steady) >= CONTROLS else None
+    shift = max(median(changes), -0.999999) if len(changes) >= CONTROLS else None
+    scale = 1 + (shift or 0.0)
     level = {
-        names: (left, [tuple(value / (1 + (shift or 0.0)) for value in run) for run in right])
-        for names, (left, right) in timed.items()
+        names: (left, [[value / scale for value in run] for run in right]) for names, (left, right) in timed.items()
     }
     beside = stats.judge_all(level, tolerance=tolerance)
     return {names: _of_a_session(judged[names], beside[names], shift, *timed[names]) for names in timed}
@@ -253,6 +263,7 @@ def _cell(
     variant_b: str,
     left: list[CellResult],
     right: list[CellResult],
+    counts: _Counts,
     time: stats.Comparison | None,
 ) -> CellComparison:
     def answer(
@@ -270,7 +281,7 @@ def _cell(
     for turn in left:
         if turn.error:
             return answer(Outcome.INCONCLUSIVE, f"error in A: {turn.error.type}: {turn.error.message}")
-    changed, unknown = _counts(left, right)
+    changed, unknown = counts
     fewer = "; ".join(f"{change.name} {_figure(change.a)} -> {_figure(change.b)} per RT" for change in changed)
     if any(change.name == STALE or change.b > change.a for change in changed if change.name not in WORK):
         return answer(Outcome.FAIL, fewer, changed, unknown)
@@ -284,7 +295,7 @@ def _cell(
     return answer(outcomes.get(time.outcome, Outcome.PASS), why, changed, unknown)
 
 
-def _counts(left: list[CellResult], right: list[CellResult]) -> tuple[tuple[CountChange, ...], tuple[str, ...]]:
+def _counts(left: list[CellResult], right: list[CellResult]) -> _Counts:
     """The counts per round trip that differ, and the names of those that one side does not have."""
     counts_a, counts_b = _summed(left), _summed(right)
     trips_a, trips_b = sum(turn.round_trips for turn in left), sum(turn.round_trips for turn in right)
@@ -295,9 +306,9 @@ def _counts(left: list[CellResult], right: list[CellResult]) -> tuple[tuple[Coun
             counts_b.setdefault(name, 0)
     changed = []
     for name in sorted(counts_a.keys() & counts_b.keys()):
-        change = CountChange(name, Fraction(counts_a[name], trips_a), Fraction(counts_b[name], trips_b))
-        if change.a != change.b:
-            changed.append(change)
+        a, b = counts_a[name], counts_b[name]
+        if a * trips_b != b * trips_a:
+            changed.append(CountChange(name, Fraction(a, trips_a), Fraction(b, trips_b)))
     stale = [sum(turn.probes.failures for turn in turns) for turns in (left, right)]
     if stale[1]:
         changed.insert(0, CountChange(STALE, Fraction(stale[0]), Fraction(stale[1])))
@@ -307,12 +318,14 @@ def _counts(left: list[CellResult], right: list[CellResult]) -> tuple[tuple[Coun
 def _summed(turns: list[CellResult]) -> dict[str, int]:
     """The counts over all turns, without those that no two runs share."""
     counted = [turn for turn in turns if turn.round_trips]
+    everywhere = set.intersection(*(set(turn.counts) for turn in counted)) if counted else set()
     sums: dict[str, int] = {}
     for turn in counted:
-        for name, count in (*turn.exits.items(), *turn.counts.items()):
-            if name in turn.exits or all(name in other.counts for other in counted):
-                sums[name] = sums.get(name, 0) + count
-    return {name: count for name, count in sums.items() if name not in ASYNCHRONOUS | TOTALS}
+        for counts in (turn.exits, turn.counts):
+            for name, count in counts.items():
+                if name not in _UNSHARED and (name in everywhere or name in turn.exits):
+                    sums[name] = sums.get(name, 0) + count
+    return sums
 
 
 def _turns(record: Record, variant: str) -> dict[CellKey, list[CellResult]]:
@@ -324,7 +337,8 @@ def _turns(record: Record, variant: str) -> dict[CellKey, list[CellResult]]:
 
 
 def _runs(turns: Iterable[CellResult]) -> _Runs:
-    return [turn.ticks_per_round_trip for turn in turns if turn.samples]
+    # In order: whoever asks for a median later sorts them once more, which costs nothing then.
+    return [sorted(turn.ticks_per_round_trip) for turn in turns if turn.samples]
 
 
 def _figure(value: Fraction) -> str:

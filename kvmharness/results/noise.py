@@ -1,21 +1,22 @@
-"""What is noise and what is not: medians, resampling, and a verdict that can also be "inconclusive".
+"""What is noise and what is not: medians, ranks, and a verdict that can also be "inconclusive".
 
 Samples of one run (one VM, one turn of the interleaving) share the VM's memory layout and the host's mood of that
 minute, so they are less different from each other than from those of another run of *the same thing*. A change counts
 only when it is larger than both: than what shuffling the samples explains, and than what repeated runs of the same
 thing differ by. The second is the A/A noise floor, taken from the very session that is being judged.
 
-Pure Python, and deterministic: resampling starts from a fixed seed, so the same samples give the same verdict.
+Pure Python, and nothing is drawn at random: the same samples give the same verdict, and a record of 10,000 results is
+judged in the time that it takes to sort its samples.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
-from itertools import combinations
-from math import atan, comb, cos, inf, isinf, pi, sin, sqrt
-from random import Random
-from statistics import median, stdev
+from itertools import chain
+from math import atan, cos, fsum, hypot, inf, isinf, pi, sin, sqrt
+from statistics import NormalDist, median
 from typing import Final, NamedTuple, TypeVar
 
 _Key = TypeVar("_Key")
@@ -23,15 +24,13 @@ _Key = TypeVar("_Key")
 Runs = Sequence[Sequence[float]]
 """The samples of one variant, run by run."""
 
-SEED: Final = 20200228
-RESAMPLES: Final = 4000
 ALPHA: Final = 0.05
 POWER: Final = 0.8
 TOLERANCE: Final = 0.02
 """The largest relative change that still counts as none."""
 
-_EXACT_MAX = 20_000  # arrangements that are all tried instead of some drawn
-_ENOUGH_EXTREMES = 50  # a sequential test stops here (Besag and Clifford, 1991): the p-value is large anyway
+_NORMAL: Final = NormalDist()
+_MANY = 300  # degrees of freedom
 
 
 class Interval(NamedTuple):
@@ -91,26 +90,40 @@ class Comparison:
     samples: tuple[int, int]
 
 
-def permutation_p(a: Sequence[float], b: Sequence[float], *, seed: int = SEED) -> float:
-    """Two-sided permutation test of equal medians; exact when there are few arrangements, otherwise drawn.
+def median_test_p(a: Sequence[float], b: Sequence[float]) -> float:
+    """Two-sided test of equal medians: a permutation test whose arrangements need not be tried, as they can be counted.
+
+    What is compared is how many of A's samples lie above the median of all. Where many are equal to that median, these
+    count as above it or as below it, whichever divides the samples more evenly.
 
     Returns:
-        the probability of a difference of medians at least as large when the labels A and B mean nothing.
+        the probability of a number at least as unlikely when the labels A and B mean nothing.
+
+    Source: Mood, Introduction to the Theory of Statistics (1950), pages 394 to 399; with Fisher's exact probabilities.
     """
-    pool = [*a, *b]
-    observed = abs(median(b) - median(a))
+    a, b = sorted(a), sorted(b)
+    centre, total = median([*a, *b]), len(a) + len(b)
+    above, not_below = (
+        len(a) - bisect(a, centre) + len(b) - bisect(b, centre) for bisect in (bisect_right, bisect_left)
+    )
+    bisect = bisect_right if abs(2 * above - total) <= abs(2 * not_below - total) else bisect_left
+    of_a, of_b = len(a) - bisect(a, centre), len(b) - bisect(b, centre)
+    return _exact_p(of_a, len(a), of_a + of_b, total)
 
-    def extreme(chosen: Sequence[int]) -> bool:
-        picked = set(chosen)
-        left = [pool[i] for i in chosen]
-        right = [value for i, value in enumerate(pool) if i not in picked]
-        return abs(median(right) - median(left)) >= observed
 
-    if comb(len(pool), len(a)) <= _EXACT_MAX:
-        outcomes = [extreme(chosen) for chosen in combinations(range(len(pool)), len(a))]
-        return sum(outcomes) / len(outcomes)
-    random, indices = Random(seed), range(len(pool))
-    return _sequential_p(extreme(random.sample(indices, len(a))) for _ in range(RESAMPLES))
+@lru_cache(maxsize=1 << 14)  # cells of one session have as many samples each, so the same numbers come again
+def _exact_p(marked: int, drawn: int, all_marked: int, total: int) -> float:
+    """Fisher's exact test: how likely it is to find *marked*, or a less likely number, among *drawn* of *total*."""
+    low, high = max(0, drawn + all_marked - total), min(drawn, all_marked)
+    mode = (drawn + 1) * (all_marked + 1) // (total + 2)
+    # Each relative to the most likely number; what becomes too small for a float counts for nothing.
+    likely = {mode: 1.0}
+    for k in range(mode, high):
+        likely[k + 1] = likely[k] * (drawn - k) * (all_marked - k) / ((k + 1) * (total - drawn - all_marked + k + 1))
+    for k in range(mode, low, -1):
+        likely[k - 1] = likely[k] * k * (total - drawn - all_marked + k) / ((drawn - k + 1) * (all_marked - k + 1))
+    seen = likely[marked] * (1 + 1e-7)  # equally likely ones differ by rounding
+    return min(1.0, sum(each for each in likely.values() if each <= seen) / sum(likely.values()))
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
@@ -136,7 +149,8 @@ def run_noise(groups: Iterable[Runs]) -> Noise:
     for runs in groups:
         medians = [median(run) for run in runs]
         if len(medians) > 1 and (centre := median(medians)):
-            squares += (stdev(medians) / centre) ** 2 * (len(medians) - 1)
+            mean = fsum(medians) / len(medians)
+            squares += fsum((each - mean) ** 2 for each in medians) / centre**2
             freedom += len(medians) - 1
     return Noise(sqrt(squares / freedom) if freedom else 0.0, freedom)
 
@@ -201,7 +215,7 @@ def judge_exact(a: Runs, b: Runs, *, tolerance: float = 0.0) -> Comparison:
 def _measure(a: Runs, b: Runs, noise: Noise | None, tolerance: float, alpha: float) -> Comparison:
     """All figures, and no verdict yet."""
     a, b = [run for run in a if run], [run for run in b if run]
-    flat_a, flat_b = [v for run in a for v in run], [v for run in b for v in run]
+    flat_a, flat_b = (sorted(chain.from_iterable(side)) for side in (a, b))
     if not flat_a or not flat_b:
         raise ValueError(f"cannot compare {len(flat_a)} samples with {len(flat_b)}")
     median_a, median_b = median(flat_a), median(flat_b)
@@ -214,9 +228,8 @@ def _measure(a: Runs, b: Runs, noise: Noise | None, tolerance: float, alpha: flo
     session = noise or own
     freedom = max(own.freedom, session.freedom)
     run_error = max(own.deviation, session.deviation) * spread
-    changes = _bootstrap_changes(a, b)
-    within = _percentiles(changes, 1 - alpha)
-    error = max(run_error, stdev(changes))
+    within = _change_interval(flat_a, flat_b, z := _NORMAL.inv_cdf(1 - alpha / 2))
+    error = max(run_error, (within.high - within.low) / (2 * z))
     floor = student_t(1 - alpha / 2, freedom) * run_error if freedom else inf
     detectable = max(
         tolerance, (student_t(1 - alpha / 2, freedom) + student_t(POWER, freedom)) * error if freedom else inf
@@ -232,7 +245,7 @@ def _measure(a: Runs, b: Runs, noise: Noise | None, tolerance: float, alpha: flo
         median_b=median_b,
         change=change,
         interval=Interval(min(within.low, change - floor), max(within.high, change + floor)),
-        p_value=max(p_runs, permutation_p(flat_a, flat_b)),
+        p_value=max(p_runs, median_test_p(flat_a, flat_b)),
         noise=floor,
         detectable=detectable,
         samples=(len(flat_a), len(flat_b)),
@@ -258,42 +271,38 @@ def _direction(change: float) -> Outcome:
     return Outcome.LOWER if change < 0 else Outcome.HIGHER
 
 
-def _bootstrap_changes(a: Runs, b: Runs) -> list[float]:
-    """Relative changes of the medians when every run's samples are drawn again, sorted."""
-    random = Random(SEED)
-    changes = []
-    for _ in range(RESAMPLES // 4):
-        centre_a, centre_b = (median(v for run in runs for v in _drawn(run, random)) for runs in (a, b))
-        if centre_a > 0:
-            changes.append((centre_b - centre_a) / centre_a)
-    return sorted(changes)
+def _change_interval(a: Sequence[float], b: Sequence[float], z: float) -> Interval:
+    """Confidence interval of the relative change of the median, from sorted samples.
+
+    Source: Zou and Donner, Construction of confidence limits about effect measures (2008): the distances of two
+    limits from their estimates add up by their squares.
+    """
+    (low_a, high_a), (low_b, high_b) = _median_interval(a, z), _median_interval(b, z)
+    centre_a, centre_b = median(a), median(b)
+    ratio = centre_b / centre_a
+    down = hypot(centre_b - low_b, ratio * (high_a - centre_a)) / centre_a
+    up = hypot(high_b - centre_b, ratio * (centre_a - low_a)) / centre_a
+    return Interval(ratio - 1 - down, ratio - 1 + up)
 
 
-def _drawn(values: Sequence[float], random: Random) -> list[float]:
-    return random.choices(values, k=len(values))
+def _median_interval(ordered: Sequence[float], z: float) -> Interval:
+    """Confidence interval of the median of sorted samples: two of them, by their ranks.
 
-
-def _percentiles(ordered: Sequence[float], confidence: float) -> Interval:
-    outside = int((1 - confidence) / 2 * len(ordered))
+    Source: Conover, Practical Nonparametric Statistics, "The Quantile Test and the Estimation of x_p": the number of
+    samples below the median is binomial, here by its normal approximation.
+    """
+    outside = max(0, int((len(ordered) - z * sqrt(len(ordered))) / 2))
     return Interval(ordered[outside], ordered[-1 - outside])
 
 
-def _sequential_p(extremes: Iterable[bool]) -> float:
-    """The p-value of drawn arrangements; the observed one counts as drawn, so it is never 0."""
-    drawn, found = 0, 0
-    for is_extreme in extremes:
-        drawn += 1
-        found += is_extreme
-        if found == _ENOUGH_EXTREMES:
-            return found / drawn
-    return (found + 1) / (drawn + 1)
-
-
 def student_t_cdf(t: float, freedom: int) -> float:
-    """Student's t distribution for whole degrees of freedom.
+    """Student's t distribution for whole degrees of freedom; of many, to within 1e-6.
 
-    Source: Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.3 and 26.7.4.
+    Source: Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.3 and 26.7.4; of many 26.7.8.
     """
+    if freedom > _MANY:  # a session of many cells, and each of them asks
+        scale = sqrt(1 + t * t / (2 * freedom))
+        return _NORMAL.cdf(t * (1 - 1 / (4 * freedom)) / scale if scale < inf else inf)
     angle = atan(t / sqrt(freedom))
     square = cos(angle) ** 2
     term = cos(angle) if freedom % 2 else 1.0

@@ -27,6 +27,7 @@ from kvmharness.results.jsonread import (
     an_object,
     integer,
     integer_map,
+    integers,
     list_of,
     number,
     or_none,
@@ -39,6 +40,9 @@ from kvmharness.results.tests import TestResult, read_test
 SCHEMA = 4
 
 UNITS = (UNIT_TSC, UNIT_EMULATED)
+
+MOST_SAMPLES = 1 << 16
+"""Of one result: as many as a guest has room for."""
 
 CellKey = tuple[str, tuple[tuple[str, str], ...]]
 
@@ -141,7 +145,8 @@ class CellResult:
     @property
     def ticks_per_round_trip(self) -> tuple[float, ...]:
         """The timing samples, each for one round trip, in the record's unit."""
-        return tuple(sample / self.batch_round_trips for sample in self.samples)
+        batch = self.batch_round_trips
+        return tuple([sample / batch for sample in self.samples])  # a million of them in one record
 
     def per_round_trip(self, total: int) -> float:
         """*total* of the counting pass, for one round trip."""
@@ -277,6 +282,10 @@ class Record:
                 raise RecordError(f"{where}: counts without round_trips")
             if min((*result.exits.values(), *result.counts.values()), default=0) < 0:
                 raise RecordError(f"{where}: a negative count")
+            if len(result.samples) > MOST_SAMPLES:
+                raise RecordError(
+                    f"{where}: {len(result.samples)} samples, and {MOST_SAMPLES} is the limit for one result"
+                )
             if min(result.samples, default=1) <= 0:
                 raise RecordError(f"{where}: a sample of {min(result.samples)}; a time is longer than nothing")
             if result.samples and not result.batch_round_trips:
@@ -376,7 +385,7 @@ def _result(value: object, where: str) -> CellResult:
             stats=taken.take("stats", integer_map),
             predicted=taken.take("predicted", or_none(_prediction)),
             batch_round_trips=taken.take("batch_round_trips", integer),
-            samples=taken.take("samples", list_of(integer)),
+            samples=taken.take("samples", integers),
             probes=taken.take("probes", _probes),
             skipped=taken.take("skipped", or_none(text)),
             error=taken.take("error", or_none(cell_error)),

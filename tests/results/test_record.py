@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from kvmharness.cells.cell import Cell, Setup
 from kvmharness.errors import ExitCode
+from kvmharness.guest.layout import SAMPLES_MAX
 from kvmharness.results.incidents import Leftover
 from kvmharness.results.record import (
+    MOST_SAMPLES,
     SCHEMA,
     UNITS,
     CellError,
@@ -213,7 +215,10 @@ def test_dropping_any_field_is_noticed(record, data):
         ({"round_trips": 0}, "counts without round_trips"),
         ({"exits": {"VMCALL": -1}}, "a negative count"),
         ({"counts": {"kvm_mmu_load": -1}}, "a negative count"),
-        ({"samples": [1 << 64]}, "expected 64 bits"),
+        ({"samples": [1 << 64]}, r"results\[0\].samples\[0\]: expected 64 bits"),
+        ({"samples": [1, -(1 << 63) - 1]}, r"results\[0\].samples\[1\]: expected 64 bits"),
+        ({"exits": {"VMCALL": 1 << 64}}, r"results\[0\].exits.VMCALL: expected 64 bits"),
+        ({"samples": [1] * 65_537}, "65537 samples, and 65536 is the limit for one result"),
         ({"id": "a:\ud800"}, "half a surrogate pair"),
         ({"exits": {"\udfff": 1}}, "half a surrogate pair"),
         ({"samples": [float("nan")]}, "NaN is not JSON"),
@@ -225,6 +230,10 @@ def test_figures_that_no_run_gives(tmp_path, changes, why):
     (tmp_path / "run.json").write_text(json.dumps(document))
     with pytest.raises(ReadError, match=why):
         load(tmp_path / "run.json")
+
+
+def test_a_result_may_have_as_many_samples_as_a_guest_can_take():
+    assert MOST_SAMPLES >= SAMPLES_MAX
 
 
 def test_a_missing_file_says_so(tmp_path):
