@@ -5,14 +5,15 @@ import sys
 from collections.abc import Sequence
 
 from kvmharness import __version__
-from kvmharness.cli import asm, bisect, cache, compare, doctor, lab, litmus, run, suite, validate
+from kvmharness.cli import asm, bisect, cache, compare, doctor, lab, litmus, report, run, suite, validate
 from kvmharness.cli.errors import answer, for_bisect, hold_streams, settle_streams
 from kvmharness.cli.options import Parser
 from kvmharness.cli.output import Output
+from kvmharness.cli.reports import to_reproduce
 from kvmharness.system import scratch
 from kvmharness.system.cache import remove_leftovers
 
-VERBS = (doctor, run, litmus, suite, compare, validate, bisect, lab, cache, asm)
+VERBS = (doctor, run, litmus, suite, compare, report, validate, bisect, lab, cache, asm)
 
 _EPILOG = """\
 exit codes: 0 pass, 1 fail, 2 usage, 3 inconclusive, 4 skipped, 5 the machine was lost or another error outside the
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options = parser().parse_args(given)
         except SystemExit as end:  # argparse has said why; --help and --version end here too
             return end.code if isinstance(end.code, int) else 2
-        options.command = ("kvmharness", *given)
+        options.command = to_reproduce(given, options)
         scratch.remove_leftovers()
         remove_leftovers()
         code: int = options.handler(options, Output(options.verbosity))

@@ -1,7 +1,6 @@
 """What a verb writes beside what it prints: the record, HTML, KTAP, JUnit, the table for a commit message."""
 
 import argparse
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,6 @@ from kvmharness.cli.output import Output
 from kvmharness.errors import HostRequirementError, UsageError
 from kvmharness.results.document import written
 from kvmharness.results.record import Record
-from kvmharness.results.store import save
 from kvmharness.results.verdict import Verdict
 from kvmharness.system.files import WriteError, check_writable, write_whole
 from kvmharness.system.shown import shown
@@ -26,12 +24,42 @@ _KINDS = {
 }
 
 
-def add_report_options(parser: argparse.ArgumentParser) -> None:
-    """One option for each file that can be written."""
+_FILES = ("json", *_KINDS, "resume")  # options that name a file of this machine, and say nothing of what is run
+
+
+def add_report_options(parser: argparse.ArgumentParser, *, record: bool = True) -> None:
+    """One option for each file that can be written; the record among them unless the verb takes one."""
     group = parser.add_argument_group("files to write")
-    group.add_argument("--json", metavar="FILE", help="the record; - prints it instead of the tables")
+    if record:
+        group.add_argument("--json", metavar="FILE", help="the record; - prints it instead of the tables")
     for kind, what in _KINDS.items():
         group.add_argument(f"--{kind}", metavar="FILE", help=what)
+
+
+def to_reproduce(words: Sequence[str], options: argparse.Namespace) -> tuple[str, ...]:
+    """The command line that does the same again: without the files that it writes or goes on with.
+
+    The series comes first, which no option can then be taken for.
+
+    Args:
+        words: the command line, without the program's name, as it was taken.
+        options: what was read of it.
+    """
+    kept: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        name, has_value, _ = word.partition("=")
+        # An abbreviation was taken, so it is one of this option's alone.
+        written = [each for each in _FILES if name[2:] and f"--{each}".startswith(name)]
+        if not any(isinstance(getattr(options, each, None), str | list) for each in written):
+            kept.append(word)
+        elif not has_value:
+            next(rest, None)
+    series = getattr(options, "series", None)
+    if kept[:1] == ["validate"] and series in kept:
+        kept.remove(series)
+        kept.insert(1, series)
+    return ("kvmharness", *kept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +88,10 @@ class Reports:
             UsageError: a name cannot be written, or is said twice, or that of an input; or what a report is made with
                 is not installed.
         """
-        printed = options.json == _STANDARD_OUTPUT
+        record = getattr(options, "json", None)
+        printed = record == _STANDARD_OUTPUT
         found = cls(
-            None if printed else options.json,
+            None if printed else record,
             {kind: name for kind in _KINDS if (name := getattr(options, kind)) is not None},
             printed,
         )
@@ -100,10 +129,9 @@ class Reports:
             HostRequirementError: what a report is made with is not installed.
         """
         if self.json is not None:
-            if len(records) == 1:
-                save(records[0], self.json)
-            else:
-                write_whole(self.json, f"{written(records, verdict)}\n".encode())
+            for record in records:
+                record.check()
+            write_whole(self.json, f"{document(records, verdict)}\n".encode())
             output.say(f"json: {self.json}")
         for kind, name in self.others.items():
             write_whole(name, _text(kind, tuple(records), verdict).encode())
@@ -111,12 +139,8 @@ class Reports:
 
 
 def document(records: Sequence[Record], verdict: Verdict | None = None) -> str:
-    """What --json prints: the record as it stands in a file; with a verdict, one JSON object that holds both."""
-    if verdict is None and len(records) == 1:
-        return records[0].text().rstrip()
-    if verdict is None or len(records) > 1:
-        return written(records, verdict)
-    return json.dumps({"verdict": verdict.to_json(), "record": records[0].to_json() if records else None})
+    """What --json writes and prints: the record of a run by itself; with a verdict, an object that holds both."""
+    return records[0].text().rstrip() if verdict is None and len(records) == 1 else written(records, verdict)
 
 
 def _text(kind: str, records: tuple[Record, ...], verdict: Verdict | None) -> str:
@@ -134,7 +158,7 @@ def _text(kind: str, records: tuple[Record, ...], verdict: Verdict | None) -> st
 
         lines = run_ktap(records) if verdict is None else verdict_ktap(verdict)
     else:
-        from kvmharness.report.commit import commit_lines
+        from kvmharness.report.commit import answered_lines, commit_lines
 
-        lines = commit_lines(records, verdict) if records else ["No figures: a variant took the host down."]
+        lines = answered_lines(records, verdict) if verdict else commit_lines(records)
     return shown("\n".join(lines)) + "\n"

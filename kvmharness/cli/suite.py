@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 from kvmharness.cells.params import Params
 from kvmharness.cli import options as shared
 from kvmharness.cli.options import Verbs, verb
-from kvmharness.cli.output import VERBOSE, Output, Task
+from kvmharness.cli.output import Output, Task
+from kvmharness.cli.printing import print_tests
 from kvmharness.cli.reports import Reports, add_report_options, document
 from kvmharness.errors import ExitCode, UsageError
 from kvmharness.hosts import catalogue
 from kvmharness.lab.kernels.choice import KernelChoice
-from kvmharness.report.tests import failure_lines, overall, skip_lines
+from kvmharness.report.tests import overall
 from kvmharness.results.record import Record
-from kvmharness.results.tests import BAD, PASS, SELFTESTS, UNIT_TESTS, TestResult, tally
+from kvmharness.results.tests import SELFTESTS, UNIT_TESTS, TestResult
 from kvmharness.validation.host import HERE
 from kvmharness.validation.hostbase import Host
 
@@ -121,7 +122,7 @@ def act(request: Request, output: Output) -> int:
     if request.reports.printed:
         output.document(document((record,)))
     else:
-        _show(record, output)
+        print_tests(record, output)
     request.reports.write(output, (record,))
     return overall(record.tests).exit_code
 
@@ -159,17 +160,3 @@ def _run(request: Request, tests: "Sequence[SuiteTest]", task: Task) -> Record:
 
     bed = request.host.testbed(request.kernel, (request.params,), task)
     return bed.suite(tests, request.command, on_test)
-
-
-def _show(record: Record, output: Output) -> None:
-    """Failures with the end of what they printed, skips by their reason, how many there were of each kind."""
-    every = output.verbosity >= VERBOSE
-    for test in record.tests:
-        if test.outcome in BAD:
-            first, *lines = failure_lines(test, every=every)
-            output.result("\n".join([output.paint(first, "red"), *(f"  {line}" for line in lines)]))
-        elif test.outcome == PASS and every:
-            output.result(f"PASS {test.label}")
-    for line in skip_lines(record.tests):
-        output.result(line)
-    output.result(tally(record.tests))

@@ -11,7 +11,8 @@ from kvmharness.cells.matrix import select
 from kvmharness.cli import options as shared
 from kvmharness.cli.keeping import add_resume_option, earlier, kept
 from kvmharness.cli.options import Verbs, verb
-from kvmharness.cli.output import VERBOSE, Output
+from kvmharness.cli.output import Output
+from kvmharness.cli.printing import print_answer
 from kvmharness.cli.reports import Reports, add_report_options, document
 from kvmharness.errors import UsageError
 from kvmharness.hosts import catalogue
@@ -217,22 +218,9 @@ def _kept(request: Request, output: Output, journals: ExitStack, host: str) -> "
 
 
 def _show(found: "Together", reports: Reports, output: Output) -> None:
-    from kvmharness.report.checklist import checklist_lines, cover_lines
-    from kvmharness.report.commit import commit_lines
-    from kvmharness.report.text import print_run, verdict_lines
-    from kvmharness.report.words import kernel_reports
-
     records = tuple(found.records.values())
     if reports.printed:
         output.document(document(records, found.verdict))
     else:
-        for record in records if output.verbosity >= VERBOSE else ():
-            print_run(record)
-            output.result("")
-        complaints = [line for record in records for line in kernel_reports(record)]
-        output.result("\n".join([*verdict_lines(found.verdict), "", *complaints, *([""] if complaints else [])]))
-        output.result("\n".join(commit_lines(records, found.verdict)))
-        if found.verdict.checklist:
-            lines = [*checklist_lines(found.verdict.checklist), "", "For the cover letter:", ""]
-            output.result("\n".join(["", *lines, *cover_lines(records, found.verdict)]))
+        print_answer(records, found.verdict, output)
     reports.write(output, records, found.verdict)

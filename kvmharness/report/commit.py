@@ -13,6 +13,7 @@ from kvmharness.results.verdict import Verdict
 
 COLUMNS = 72
 GAP = 2
+_LEAST_SHARE = 0.01  # of a time: less moves by itself
 
 Cells = dict[str, Row]  # one cell's rows by variant
 
@@ -23,8 +24,7 @@ def commit_lines(records: Sequence[Record], verdict: Verdict | None = None, cell
     Args:
         records: the runs, at least one.
         verdict: when given, its outcome and its command end the text.
-        cells: ids of the cells to show, in this order; without them the telling ones: for each set-up the cell
-            that the variants change most, and the smallest cell as its control.
+        cells: ids of the cells to show, in this order; the telling ones without.
     """
     units = " / ".join(dict.fromkeys(record.unit for record in records))
     lines = wrap(f"Root loads (kvm_mmu_load) and time, in {units}, per round trip L1 -> L2 -> L1.", COLUMNS)
@@ -47,10 +47,16 @@ def commit_lines(records: Sequence[Record], verdict: Verdict | None = None, cell
     return [*lines, "", "Reproduce with:", *_command(verdict.command if verdict else records[0].command)]
 
 
-def telling(all_rows: Iterable[Row], names: Sequence[str]) -> list[Cells]:
-    """Of each set-up the cell with the most to say and, where variants differ, its control.
+def answered_lines(records: Sequence[Record], verdict: Verdict) -> list[str]:
+    """The same for a verdict, which may be all that there is."""
+    return commit_lines(records, verdict) if records else ["No figures: a variant took the host down."]
 
-    Cells with special marks count only where there are no others.
+
+def telling(all_rows: Iterable[Row], names: Sequence[str]) -> list[Cells]:
+    """Of each set-up the cell that the variants change most, the largest effect first; then the controls.
+
+    These are the smallest cell of each such set-up, and a cell of each set-up where nothing changes. Cells with special
+    marks count only where there are no others.
     """
     everywhere = [cells for cells in by_cell(all_rows).values() if set(names) <= set(cells)]
     families: dict[str, list[Cells]] = {}
@@ -59,13 +65,15 @@ def telling(all_rows: Iterable[Row], names: Sequence[str]) -> list[Cells]:
     for members in [members for family, members in families.items() if "/" in family]:
         if not (first := _first(members[0])).cell.nested:
             families.pop(first.letter, None)  # where L0 has EPT, MOV-CR3 does not even exit
-    chosen = []
+    changed, controls = [], []
     for members in families.values():
-        best = max(members, key=lambda cells: _interest(cells, names))
-        if _interest(best, names)[0] > 0 and best is not members[0]:
-            chosen.append(members[0])
-        chosen.append(best)
-    return chosen
+        best = max(members, key=lambda cells: (_effect(cells, names), _interest(cells, names)))
+        moves = _effect(best, names) > (0.0, 0.0)
+        if moves:
+            changed.append(best)
+        if not moves or best is not members[0]:
+            controls.append(members[0] if moves else best)
+    return sorted(changed, key=lambda cells: _effect(cells, names), reverse=True) + controls
 
 
 def _is_plain(cells: Cells) -> bool:
@@ -79,10 +87,18 @@ def _first(cells: Cells) -> Row:
     return next(iter(cells.values()))
 
 
-def _interest(cells: Cells, names: Sequence[str]) -> tuple[float, float, bool]:
-    """How far the variants lie apart in root loads; between equals, how many there are, and if there could be any."""
+def _effect(cells: Cells, names: Sequence[str]) -> tuple[float, float]:
+    """How far the variants lie apart in root loads; between equals, in time, as a share of it."""
     loads = [cells[name].per_round_trip(cells[name].loads) or 0.0 for name in names]
-    return max(loads) - min(loads), max(loads), cells[names[0]].roots > CACHED_ROOTS
+    times = [ticks for name in names if (ticks := cells[name].ticks)]
+    share = round(max(times) / min(times) - 1, 3) if times else 0.0  # as far as it is shown
+    return max(loads) - min(loads), share if share >= _LEAST_SHARE else 0.0
+
+
+def _interest(cells: Cells, names: Sequence[str]) -> tuple[float, bool]:
+    """Where nothing changes: how many root loads there are, and if there could be any."""
+    loads = [cells[name].per_round_trip(cells[name].loads) or 0.0 for name in names]
+    return max(loads), cells[names[0]].roots > CACHED_ROOTS
 
 
 def _chosen(record: Record, ids: Sequence[str], names: Sequence[str]) -> list[Cells]:

@@ -13,7 +13,7 @@ from kvmharness.report.checklist import cover_lines
 from kvmharness.report.commit import commit_lines, telling
 from kvmharness.report.plots import MARKERS, Panel, panels
 from kvmharness.report.rows import Row, rows
-from kvmharness.report.tests import Group, groups, outcome_of
+from kvmharness.report.tests import Group, groups, outcome_of_runs
 from kvmharness.results import noise as stats
 from kvmharness.results.compare import compare_variants
 from kvmharness.results.record import CellKey, Record
@@ -92,7 +92,7 @@ def page(records: Sequence[Record], verdict: Verdict | None = None) -> str:
     names = list(dict.fromkeys(name for section in sections for name in section.variants))
     return environment.from_string(source).render(
         verdict=verdict,
-        outcome=(verdict.outcome if verdict else _outcome(sections)).value,
+        outcome=(verdict.outcome if verdict else outcome_of_runs(records)).value,
         title=verdict.series if verdict else "KVM run",
         sections=sections,
         variants=names,
@@ -111,11 +111,6 @@ def _finalized(value: object) -> object:
     if not isinstance(value, str) or (text := shown(value)) is value:
         return value
     return type(value)(text)
-
-
-def _outcome(sections: Iterable[_Section]) -> Outcome:
-    cells = [row.outcome for section in sections for row in section.rows]
-    return Outcome.overall([*cells, *(outcome_of(test) for section in sections for test in section.record.tests)])
 
 
 def _section(record: Record, prefix: str) -> _Section:

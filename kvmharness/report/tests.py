@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
+from kvmharness.report.rows import rows
+from kvmharness.results.record import Record
 from kvmharness.results.tests import BAD, PASS, SKIP, TestResult, tally
 from kvmharness.results.verdict import Outcome, listed
 
@@ -19,6 +21,14 @@ def outcome_of(test: TestResult) -> Outcome:
 def overall(tests: Iterable[TestResult]) -> Outcome:
     """What all of them say."""
     return Outcome.overall([outcome_of(test) for test in tests])
+
+
+def outcome_of_runs(records: Sequence[Record]) -> Outcome:
+    """What the cells and tests of several runs say by themselves; a run that was cut short has passed nothing."""
+    outcomes = [Outcome.INCONCLUSIVE for record in records if record.partial]
+    for record in records:
+        outcomes += [*(row.outcome for row in rows(record)), *map(outcome_of, record.tests)]
+    return Outcome.overall(outcomes)
 
 
 def failure_lines(test: TestResult, *, every: bool = False) -> list[str]:

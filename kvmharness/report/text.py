@@ -1,7 +1,8 @@
 """The run as a table for a terminal, a file or a mail: one row a cell and variant."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from textwrap import wrap
 from typing import TYPE_CHECKING, TextIO
@@ -10,7 +11,7 @@ from kvmharness.cells.cell import Cell
 from kvmharness.report import words
 from kvmharness.report.rows import LOADS, Row, rows
 from kvmharness.results.record import Record
-from kvmharness.results.verdict import Outcome, Verdict, listed
+from kvmharness.results.verdict import ClaimResult, Outcome, Verdict, listed
 from kvmharness.system.shown import shown
 
 if TYPE_CHECKING:
@@ -68,13 +69,15 @@ def remarks(record: Record, all_rows: Sequence[Row]) -> list[str]:
     lines = []
     for outcome in (Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.SKIPPED):
         judged = [row for row in all_rows if row.outcome is outcome]
-        for why, group in groupby(sorted(judged, key=lambda row: row.why), key=lambda row: row.why):
+        for why, group in groupby(sorted(judged, key=_why), key=_why):
             lines.append(f"{outcome.value}: {why}: {_listing(group)}")
-    missing: dict[str, list[str]] = {}
-    for name, why in {(name, why): None for row in all_rows for name, why in row.missing.items() if name != LOADS}:
-        missing.setdefault(why, []).append(name)
+    missing: dict[str, dict[str, None]] = {}
+    for row in all_rows:
+        for name, why in row.missing.items():
+            missing.setdefault(why, {})[name] = None
     lines += [f"not counted: {', '.join(names)}: {why}" for why, names in missing.items()]
-    lines += [f"dmesg: {line}" for line in words.kernel_said(record)]
+    said = Counter(words.kernel_said(record))
+    lines += [f"dmesg: {line}{f' ({count} times)' if count > 1 else ''}" for line, count in said.items()]
     lines += words.kernel_reports(record)
     lines += [f"{PARTIAL}: {record.partial}"] if record.partial else []
     lines += [f"note: {line}" for line in words.notes(record)]
@@ -85,15 +88,35 @@ def remarks(record: Record, all_rows: Sequence[Row]) -> list[str]:
     return [*lines, f"{len(all_rows)} rows: {', '.join(tally) or 'nothing was run'}"]
 
 
+def _why(row: Row) -> str:
+    """As the row says it; why something was not counted is said for all rows at once."""
+    uncounted = row.outcome is Outcome.INCONCLUSIVE and LOADS in row.missing
+    return f"root loads not judged: {LOADS} was not counted" if uncounted else row.why
+
+
 def verdict_lines(verdict: Verdict) -> list[str]:
-    """The headline, then the claims, with one figure of each that holds and all of each that does not."""
+    """The headline, then the claims: one figure of each that holds, all of each that does not; a reason only once."""
     width = max((len(claim.outcome.value) for claim in verdict.claims), default=0)
     lines = [verdict.headline, ""]
-    for claim in verdict.claims:
+    for claim, figures in with_figures(verdict.claims):
         lines.append(f"{claim.outcome.value:{width}}  {claim.name}: {claim.text}")
-        shown = claim.figures[:1] if claim.outcome is Outcome.PASS else claim.figures
-        lines += [f"{'':{width}}    {line}" for figure in shown for line in figure.splitlines()]
+        lines += [f"{'':{width}}    {line}" for figure in figures for line in figure.splitlines()]
     return lines
+
+
+def with_figures(claims: Iterable[ClaimResult]) -> Iterator[tuple[ClaimResult, tuple[str, ...]]]:
+    """Each claim with the figures to show: why something is not known is said where it first matters."""
+    said: dict[str, str] = {}
+    for claim in claims:
+        if claim.outcome is Outcome.PASS:
+            yield claim, claim.figures[:1]
+        elif claim.outcome is Outcome.FAIL:
+            yield claim, claim.figures
+        else:
+            new = tuple(figure for figure in claim.figures if figure not in said)
+            first = next((said[figure] for figure in claim.figures if figure in said), "")
+            said |= dict.fromkeys(new, claim.name)
+            yield claim, (*new, *([f"as for {first}"] if first else []))
 
 
 def remark_lines(verdict: Verdict, *, width: int = 100) -> list[str]:
@@ -107,7 +130,7 @@ def remark_lines(verdict: Verdict, *, width: int = 100) -> list[str]:
 
 def _table(all_rows: Sequence[Row], width: int) -> tuple[list[str], list[list[str]]]:
     """The names of the columns that fit into *width*, and the lines below them."""
-    full = [_cells(row) for row in all_rows if row.outcome is not Outcome.SKIPPED]
+    full = [_cells(row) for row in all_rows]
     kept = list(COLUMNS)
     for group in ((), *DROPPED):
         kept = [name for name in kept if name not in group]
@@ -124,7 +147,7 @@ def _cells(row: Row) -> dict[str, str]:
         "variant": row.variant,
         "n1": str(row.cell.host_cr3s),
         "n2/E": _second(row.cell),
-        "RTs": str(row.round_trips),
+        "RTs": str(row.round_trips or "-"),
         "exits": words.amount(row.exits_total),
         "loads": mark + words.amount(row.per_round_trip(row.loads)),
         "oracle": words.amount(row.per_round_trip(row.loads_predicted)),
@@ -173,8 +196,7 @@ def _print_rich(record: Record, console: "Console") -> None:
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     for name in names:
         table.add_column(name, justify="left" if name in LEFT else "right", no_wrap=True)
-    told = [row for row in all_rows if row.outcome is not Outcome.SKIPPED]
-    for row, line in zip(told, lines, strict=True):
+    for row, line in zip(all_rows, lines, strict=True):
         table.add_row(*map(shown, line), style="red" if row.outcome is Outcome.FAIL else None)
     console.print(shown("\n".join(headline(record))), markup=False, highlight=False)
     console.print(table)

@@ -11,12 +11,9 @@ from kvmharness.results.verdict import Verdict
 
 
 def written(records: Sequence[Record], verdict: Verdict | None) -> str:
-    """The text of a document with any number of records."""
-    document = {
-        "verdict": None if verdict is None else verdict.to_json(),
-        "records": [record.to_json() for record in records],
-    }
-    return json.dumps(document)
+    """The text of a document with any number of records, each as :meth:`Record.text` has it."""
+    answer = json.dumps(None if verdict is None else verdict.to_json(), sort_keys=True)
+    return f'{{"verdict": {answer},\n"records": [{",".join(record.text().rstrip() for record in records)}]}}'
 
 
 def load_all(path: str | os.PathLike[str]) -> tuple[Record, ...]:
@@ -24,6 +21,15 @@ def load_all(path: str | os.PathLike[str]) -> tuple[Record, ...]:
 
     Raises:
         ReadError: the file cannot be read, or holds no record; names the place.
+    """
+    return read_with(_records, path)
+
+
+def load_answered(path: str | os.PathLike[str]) -> tuple[tuple[Record, ...], Verdict | None]:
+    """The records in a file, and their verdict if they have one; there may be a verdict alone.
+
+    Raises:
+        ReadError: the file cannot be read, or holds neither; names the place.
     """
     return read_with(_read, path)
 
@@ -55,22 +61,22 @@ def pairs(a: Sequence[Record], b: Sequence[Record]) -> dict[str, tuple[Record, R
     return {name: (record, theirs[name]) for name, record in ours.items()}
 
 
-def _read(data: bytes) -> tuple[Record, ...]:
+def _records(data: bytes) -> tuple[Record, ...]:
+    records, _ = _read(data)
+    if not records:
+        raise RecordError("there is none in it")
+    return records
+
+
+def _read(data: bytes) -> tuple[tuple[Record, ...], Verdict | None]:
     if data.startswith(JOURNAL):
-        return (from_bytes(data),)
+        return (from_bytes(data),), None
     document = parse(data)
     if not isinstance(document, dict) or "verdict" not in document:
-        return (Record.from_json(document),)
+        return (Record.from_json(document),), None
     with Fields(document) as top:
-        top.take("verdict", or_none(lambda value, where: Verdict.from_json(value)))
-        if "record" in top:  # as `validate --json -` prints it
-            found = tuple(filter(None, [top.take("record", or_none(_record))]))
-        else:
-            found = top.take("records", list_of(_record))
-    if not found:
+        verdict = top.take("verdict", or_none(lambda value, where: Verdict.from_json(value)))
+        records = top.take("records", list_of(lambda value, where: Record.from_json(value)))
+    if verdict is None and not records:
         raise RecordError("there is none in it")
-    return found
-
-
-def _record(value: object, where: str) -> Record:
-    return Record.from_json(value)
+    return records, verdict

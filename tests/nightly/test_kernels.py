@@ -22,4 +22,4 @@ def test_the_series_does_there_what_it_claims(version, tmp_path):
     )
     found = json.loads(done.stdout)
     assert (done.returncode, found["verdict"]["outcome"]) == (0, "PASS"), found["verdict"]["headline"]
-    assert found["record"]["host"]["kernel_release"].startswith(version)
+    assert found["records"][0]["host"]["kernel_release"].startswith(version)

@@ -78,7 +78,8 @@ def test_missing_counts_are_dashes_and_no_pass():
     (row,) = rows(record)
     assert row.loads is None
     assert row.outcome is Outcome.INCONCLUSIVE
-    assert "INCONCLUSIVE: root loads not judged: kprobes are not compiled in: a:3x3" in run_lines(record)
+    assert "INCONCLUSIVE: root loads not judged: kvm_mmu_load was not counted: a:3x3" in run_lines(record)
+    assert "not counted: kvm_mmu_load: kprobes are not compiled in" in run_lines(record)
     assert "not counted: kvm_exit, kvm_nested_vmexit: no tracefs" in run_lines(record)
     (line,) = [line for line in run_lines(record) if line.startswith("a:3x3")]
     assert line.split()[6] == "-"
@@ -101,6 +102,19 @@ def test_whatever_is_not_a_pass_says_why(changes, outcome, said):
     assert rows(record)[0].outcome is outcome
     assert said in "\n".join(run_lines(record))
     assert run_lines(record)[-1] == f"1 rows: 1 {outcome.value}"
+
+
+def test_a_cell_that_was_skipped_has_its_row():
+    (line,) = [line for line in run_lines(one_row(skipped="no nesting"), width=200) if line.startswith("a:3x3")]
+    assert line.split() == ["a:3x3", "none", "3", "3", *["-"] * 8]
+
+
+def test_why_something_is_not_known_is_said_once():
+    why = "loads: kprobes are not compiled in"
+    claims = [ClaimResult(name, "T.", Outcome.INCONCLUSIVE, (why, "a:3x3 p1: nothing")) for name in ("one", "two")]
+    lines = verdict_lines(Verdict.of("series", tuple(claims), (), ()))
+    assert sum(why in line for line in lines) == 1
+    assert lines[-1].split() == ["as", "for", "one"]
 
 
 def test_an_empty_run_says_so():

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from kvmharness.cells.cell import Cell, Setup
-from kvmharness.results.document import load_all, pairs, written
+from kvmharness.results.document import load_all, load_answered, pairs, written
 from kvmharness.results.record import RecordError
 from kvmharness.results.store import save
 from kvmharness.results.verdict import Outcome, Verdict
@@ -34,10 +34,21 @@ def test_several_records_and_their_verdict(tmp_path):
     assert load_all(tmp_path / "a.json") == both
 
 
-def test_a_record_as_it_is_printed(tmp_path):
-    printed = {"verdict": VERDICT.to_json(), "record": record().to_json()}
-    (tmp_path / "a.json").write_text(json.dumps(printed))
-    assert load_all(tmp_path / "a.json") == (record(),)
+def test_a_verdict_comes_back_as_it_was(tmp_path):
+    (tmp_path / "a.json").write_text(written((record(),), VERDICT))
+    assert load_answered(tmp_path / "a.json") == ((record(),), VERDICT)
+
+
+def test_a_verdict_may_be_all_that_there_is(tmp_path):
+    (tmp_path / "a.json").write_text(written((), VERDICT))
+    assert load_answered(tmp_path / "a.json") == ((), VERDICT)
+    with pytest.raises(ReadError, match="there is none in it"):
+        load_all(tmp_path / "a.json")
+
+
+def test_each_result_has_a_line_of_its_own():
+    lines = written((record(), record()), VERDICT).splitlines()
+    assert sum(line.lstrip().startswith('{"batch_round_trips"') for line in lines) == 2 * len(record().results)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +58,7 @@ def test_a_record_as_it_is_printed(tmp_path):
         ("[]", "expected an object"),
         ('{"verdict": null}', "records: missing"),
         ('{"verdict": null, "records": []}', "there is none in it"),
-        ('{"verdict": null, "record": null}', "there is none in it"),
+        ('{"verdict": null, "record": null}', "records: missing"),
         ('{"verdict": {}, "records": []}', "series: missing"),
         ('{"verdict": null, "records": [], "more": 1}', "unknown field 'more'"),
         ('{"verdict": null, "records": [{}]}', "schema"),
