@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kvmharness.kvm.vcpu import Vcpu
     from kvmharness.kvm.vm import Vm
     from kvmharness.testing.fixtures.counts import ExitCounts, RootLoads
-    from kvmharness.testing.fixtures.guests import Guest, Nested
+    from kvmharness.testing.fixtures.guests import Guest, Guests, Nested
     from kvmharness.testing.fixtures.inline import Assemble
     from kvmharness.testing.fixtures.litmus import Litmus
     from kvmharness.testing.fixtures.timing import Timing
@@ -184,10 +184,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     place = item.stash.get(_PLACE, None)
     if place is None or not place.why_not:
         return
-    required = {lack.need for lack in place.lacks}.intersection(_required(item.config))
-    if required:
-        pytest.fail(f"required, but not there: {place.why_not}", pytrace=False)
-    pytest.skip(place.why_not)
+    from kvmharness.testing.needs import skip_or_fail
+
+    skip_or_fail(place.lacks, place.why_not, _required(item.config))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -242,23 +241,27 @@ def assemble() -> "Assemble":
 
 
 @pytest.fixture
-def guest(kvm: "Kvm", request: pytest.FixtureRequest) -> "Iterator[Callable[..., Guest]]":
-    """Puts a program into a VM of its own: ``guest("hello")`` by name, or ``guest(image)``; then ``.run()``."""
+def _guests(kvm: "Kvm", request: pytest.FixtureRequest) -> "Iterator[Guests]":
+    """What makes the guests of the two fixtures below, and takes them down."""
     from kvmharness.testing.fixtures.guests import Guests
-    from kvmharness.testing.needs import host_capabilities
+    from kvmharness.testing.needs import host_capabilities, host_facts
 
-    with Guests(kvm, host_capabilities(request.config, kvm), request.node.stash[_WATCHED]) as guests:
-        yield guests.make
+    config = request.config
+    offered, facts, required = host_capabilities(config, kvm), host_facts(config), _required(config)
+    with Guests(kvm, offered, facts, request.node.stash[_WATCHED], required) as guests:
+        yield guests
 
 
 @pytest.fixture
-def nested(kvm: "Kvm", request: pytest.FixtureRequest) -> "Iterator[Callable[..., Nested]]":
-    """Makes an L1 with its L2: ``nested("c:3/AABB")`` or ``nested(host_cr3s=3)``; then ``.run(round_trips)``."""
-    from kvmharness.testing.fixtures.guests import Guests
-    from kvmharness.testing.needs import host_capabilities
+def guest(_guests: "Guests") -> "Callable[..., Guest]":
+    """Puts a program into a VM of its own: ``guest("hello")`` by name, or ``guest(image)``; then ``.run()``."""
+    return _guests.make
 
-    with Guests(kvm, host_capabilities(request.config, kvm), request.node.stash[_WATCHED]) as guests:
-        yield guests.make_nested
+
+@pytest.fixture
+def nested(_guests: "Guests") -> "Callable[..., Nested]":
+    """Makes an L1 with its L2: ``nested("c:3/AABB")`` or ``nested(host_cr3s=3)``; then ``.run(round_trips)``."""
+    return _guests.make_nested
 
 
 @pytest.fixture

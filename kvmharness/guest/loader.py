@@ -17,7 +17,7 @@ from kvmharness.x86.vmcs12 import DescriptorTables
 
 _EXCEPTION_STUB_BYTES = 5  # a near call, see guests/exceptions.inc
 _VECTORS = 32
-_RFLAGS = int(Rflags.FIXED)
+_INTERRUPTIBLE = int(Rflags.FIXED | Rflags.IF)
 
 _GDT = int(Place.DESCRIPTORS)
 _TSS = _GDT + 0x100
@@ -32,6 +32,9 @@ _NO_MSRS: Mapping[int, int] = MappingProxyType({})
 def program(image: Image, offered: Capabilities) -> Blueprint:
     """A program in a VM of its own, in the mode of its contract; a long-mode one has one root, and its row.
 
+    It starts with IF = 1. Nothing is injected into a guest whose VM has no interrupt controller, but some hosts (Bochs
+    2.7) take no interrupt of their own, a time limit's among them, while a guest's IF is 0.
+
     Raises:
         UsageError: the contract cannot be read, or asks for more than one range.
     """
@@ -40,7 +43,7 @@ def program(image: Image, offered: Capabilities) -> Blueprint:
     tables = spaces.build(host_roots=1, guest_roots=0, epts=0)
     row = rows.RoundTrip(tables.host_cr3[0], spaces.host_tag(0))
     pages = tables.pages | {int(Place.ROWS): rows.encode([row]), **mailbox(1)}
-    return long_mode(image, offered, pages, cr3=tables.host_cr3[0])
+    return long_mode(image, offered, pages, cr3=tables.host_cr3[0], rflags=_INTERRUPTIBLE)
 
 
 def mailbox(rows: int) -> dict[int, bytes]:
@@ -60,15 +63,16 @@ def long_mode(
     cr3: int,
     cr4: int = int(LONG_MODE_CR4),
     msrs: Mapping[int, int] = _NO_MSRS,
+    rflags: int = int(Rflags.FIXED),
 ) -> Blueprint:
-    """A guest that starts at the program's ``entry`` in 64-bit mode at CPL 0 with IF = 0.
+    """A guest that starts at the program's ``entry`` in 64-bit mode at CPL 0.
 
     Args:
         image: for the code, the entry, and the registers and memory of its contract.
         offered: by the host's KVM.
         pages: gpa -> bytes of whatever else it has in memory. Exceptions lead to the program's ``exception_vectors`` if
             it has them.
-        cr3, cr4: as they will be at the first instruction.
+        cr3, cr4, rflags: as they will be at the first instruction.
         msrs: to set on the vCPU.
 
     Raises:
@@ -81,7 +85,7 @@ def long_mode(
     sregs.gdt.base, sregs.gdt.limit = TABLES.gdt_base, TABLES.gdt_limit
     sregs.idt.base, sregs.idt.limit = TABLES.idt_base, TABLES.idt_limit
     sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer = int(LONG_MODE_CR0), cr3, cr4, int(LONG_MODE_EFER)
-    return _blueprint(image, offered, {**pages, **descriptors}, sregs, msrs)
+    return _blueprint(image, offered, {**pages, **descriptors}, sregs, msrs, rflags)
 
 
 def exceptions(image: Image) -> bytes:
@@ -95,15 +99,15 @@ def real_mode(image: Image, offered: Capabilities) -> Blueprint:
     """A guest that starts at the program's ``entry`` in real mode, all segments based at 0."""
     sregs = _struct("struct kvm_sregs *", offered.sregs)
     sregs.cs.base = sregs.cs.selector = 0
-    return _blueprint(image, offered, {}, sregs, _NO_MSRS)
+    return _blueprint(image, offered, {}, sregs, _NO_MSRS, _INTERRUPTIBLE)
 
 
 def _blueprint(
-    image: Image, offered: Capabilities, pages: Mapping[int, bytes], sregs: Any, msrs: Mapping[int, int]
+    image: Image, offered: Capabilities, pages: Mapping[int, bytes], sregs: Any, msrs: Mapping[int, int], rflags: int
 ) -> Blueprint:
     use = contract.memory(image, named_values())[0]
     regs = _struct("struct kvm_regs *", offered.regs)
-    regs.rip, regs.rflags = image.symbols["entry"], int(Rflags.FIXED)
+    regs.rip, regs.rflags = image.symbols["entry"], rflags
     for name, value in contract.registers(image, named_values()).items():
         setattr(regs, name, value)
     return Blueprint(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 import pytest
 
@@ -20,6 +21,9 @@ FACTS = pytest.StashKey[HostFacts]()
 """The facts of this host, found once a session."""
 
 CAPABILITIES = pytest.StashKey[Capabilities]()
+
+# What a host that has one need has, too: whoever requires the first means the others as well.
+_IMPLIED = {"nested": ("kvm",), "nested_vmx": ("nested", "kvm"), "nested_svm": ("nested", "kvm")}
 
 _SHOWN = ("nested", "ept", "npt", "vpid", "tdp_mmu")
 
@@ -114,8 +118,26 @@ def place(needs: tuple[str, ...], here: HostFacts, emulated: str, wanted_host: s
         params, missing = _offer(emulated, needs)
         if not missing:
             return Place(lacks, emulated, params)
-    sentences = [f"{lack.need}: {lack.reason}" + (f"; {lack.fix}" if lack.fix else "") for lack in lacks]
-    return Place(lacks, why_not="; ".join([*sentences, *_way_out(needs, emulated)]))
+    return Place(lacks, why_not="; ".join([*sentences(lacks), *_way_out(needs, emulated)]))
+
+
+def sentences(lacks: Iterable[Unmet]) -> list[str]:
+    """What a host lacks, and how to get it."""
+    return [f"{lack.need}: {lack.reason}" + (f"; {lack.fix}" if lack.fix else "") for lack in lacks]
+
+
+def skip_or_fail(lacks: Iterable[Unmet], why_not: str, required: Iterable[str]) -> NoReturn:
+    """Ends a test that cannot run: it fails where one of the needs that it lacks is required, and is skipped otherwise.
+
+    Args:
+        lacks: what the host does not meet.
+        why_not: in one sentence.
+        required: names of needs that must be met.
+    """
+    must = {need for name in required for need in (name, *_IMPLIED.get(name, ()))}
+    if must.intersection(lack.need for lack in lacks):
+        pytest.fail(f"required, but not there: {why_not}", pytrace=False)
+    pytest.skip(why_not)
 
 
 def header(config: pytest.Config, places: Iterable[Place]) -> list[str]:

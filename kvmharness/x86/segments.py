@@ -7,7 +7,7 @@ Source: SDM vol. 3A, "Segment Descriptors", "64-Bit Task State Segment", "64-Bit
 
 import struct
 
-from kvmharness.lean.dataclasses import dataclass
+from kvmharness.lean.dataclasses import dataclass, replace
 
 CODE_SELECTOR = 0x08
 DATA_SELECTOR = 0x10
@@ -57,6 +57,10 @@ class Segment:
     def kvm_fields(self) -> dict[str, int]:
         """Name to value, ready for `struct kvm_segment`."""
         return {name: getattr(self, name) for name in self.__match_args__}
+
+    def replace(self, **changes: int) -> "Segment":
+        """A copy with some fields changed."""
+        return replace(self, **changes)
 
     @property
     def access_rights(self) -> int:

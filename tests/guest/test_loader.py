@@ -31,7 +31,7 @@ def test_registers_are_what_the_contract_says():
     with long_mode("entry: hlt") as guest:
         regs, sregs = guest.vcpu.get_regs(), guest.vcpu.get_sregs()
         assert (regs.rdi, regs.rbx, regs.rsp, regs.r12) == (Place.MAILBOX, Place.ROWS, Place.STACK_TOP, 0)
-        assert (regs.rip, regs.rflags) == (Place.L1_CODE, 0x2)
+        assert (regs.rip, regs.rflags) == (Place.L1_CODE, 0x202)  # SDM vol. 1, fig. 3-8: bit 1 is always 1, bit 9 is IF
         assert sregs.efer & 0x500 == 0x500, "LME and LMA"
         assert (sregs.cs.l, sregs.cs.dpl, sregs.cs.selector) == (1, 0, 8)
         assert guest.loop.run() == HltExit()

@@ -12,6 +12,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.needs("emulated_vmx")]
 
 SUITE = """
     import pytest
+    from hypothesis import given, settings
+    from hypothesis import strategies as st
 
     def test_a_crash(nested):
         with open("/proc/sys/kernel/sysrq", "w") as file:
@@ -34,8 +36,18 @@ SUITE = """
 
     @pytest.mark.nested_vmx
     def test_a_hang_is_stopped(guest, assemble):
-        # IF = 1: Bochs 2.7 keeps interrupts from a guest with IF = 0, also those that must make it exit.
-        guest(assemble("entry: sti\\n again: nop\\n jmp again")).run(timeout_s=1)
+        guest(assemble("entry: nop\\n again: nop\\n jmp again")).run(timeout_s=1)
+
+    @pytest.mark.nested_vmx
+    def test_a_host_that_hangs_is_stopped(guest, assemble):
+        # Bochs 2.7 keeps interrupts from a guest with IF = 0, also those that must make it exit.
+        guest(assemble("entry: cli\\n again: nop\\n jmp again")).run(timeout_s=1)
+
+    @given(st.lists(st.integers(0, 255), min_size=1, max_size=8))
+    @settings(max_examples=5, database=None, deadline=None)
+    @pytest.mark.nested_vmx
+    def test_properties(numbers):
+        assert bytes(numbers)[-1] == numbers[-1]
 
     @pytest.mark.needs("no_ept")
     def test_without_ept(nested):
@@ -48,10 +60,10 @@ def test_a_suite_in_an_emulated_host(pytester, monkeypatch):
     pytester.makepyfile(SUITE)
     pytester.makeini("[pytest]\naddopts = -p no:timeout -p no:hypothesispytest -p no:cacheprovider")
     result = pytester.runpytest_inprocess("--kvm-host", "vmx", "--kvm-timeout", "10")
-    result.assert_outcomes(passed=2, failed=3)
+    result.assert_outcomes(passed=3, failed=4)
     said = iter(result.stdout.lines)
     for wanted in (
-        "booting vmx:skylake again, for the 4 tests that are left",
+        "booting vmx:skylake again, for the 6 tests that are left",
         "sysrq: Trigger a crash",
         "Kernel panic - not syncing: sysrq triggered crash",
         "_ test_l2_is_shown_when_l1_is_spoiled _",
@@ -67,5 +79,8 @@ def test_a_suite_in_an_emulated_host(pytester, monkeypatch):
         "_ test_a_hang_is_stopped _",
         "gave no sign for 1 s and was stopped",
         "  RIP is inline:again",
+        "_ test_a_host_that_hangs_is_stopped _",
+        "silent for 10 s, stopped",
+        "A guest that spins with IF = 0 keeps its emulated host from everything",
     ):
         assert any(wanted in line for line in said), wanted

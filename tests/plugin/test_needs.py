@@ -51,6 +51,13 @@ def test_a_required_need_fails_instead_of_skipping(poor, pytester, run, setting)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
 
 
+@pytest.mark.parametrize("required", ["nested_vmx", "nested_svm", "nested", "kvm"])
+def test_what_is_required_covers_what_it_takes(poor, pytester, run, required):
+    pytester.makepyfile("def test_it(nested): pass")
+    run("--kvm-require", required).assert_outcomes(errors=1)
+    run("--kvm-require", "ept").assert_outcomes(skipped=1)
+
+
 @pytest.mark.parametrize(
     ("marker", "arguments", "message"),
     [

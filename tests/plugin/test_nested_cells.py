@@ -7,21 +7,39 @@ import pytest
 
 from kvmharness.cells.cell import Order
 from kvmharness.errors import HostRequirementError, UsageError
+from kvmharness.hosts.facts import facts
 from kvmharness.testing.fixtures import guests
+from tests.hostfiles import HostFiles
 from tests.surroundings import skylake
 
 
 @pytest.fixture
-def nested(monkeypatch):
-    """The fixture's function with a guest that is none."""
+def machine(tmp_path):
+    """The files of a host with everything."""
+    return HostFiles(tmp_path)
+
+
+@pytest.fixture
+def make(monkeypatch, machine):
+    """The fixture's function with a guest that is none, for a session that requires what it is given."""
 
     @contextmanager
     def no_guest(kvm, blueprint, cpuid, run_loop):
         yield SimpleNamespace(vm=None, vcpu=None, memory=None, loop=SimpleNamespace())
 
     monkeypatch.setattr(guests.build, "build", no_guest)
-    with guests.Guests(None, skylake().offered, SimpleNamespace(add=lambda *_: None, exits=[])) as made:
-        yield made.make_nested
+    watched = SimpleNamespace(add=lambda *_: None, exits=[])
+
+    def make(*required):
+        host = facts(str(machine.root))
+        return guests.Guests(None, skylake().offered, host, watched, required).make_nested
+
+    return make
+
+
+@pytest.fixture
+def nested(make):
+    return make()
 
 
 @pytest.mark.parametrize(
@@ -58,3 +76,21 @@ def test_what_cannot_be_made(nested, words, fields, says):
 def test_a_parameter_that_kvm_was_not_loaded_with(nested):
     with pytest.raises(HostRequirementError, match=r"kvm\.no_such_thing is not known"):
         nested("a:3x3/kvm.no_such_thing=1")
+
+
+def test_a_host_without_vpid(machine, make):
+    machine.put("sys/module/kvm_intel/parameters/vpid", "N")
+    assert make()().cell.id == "a:1x1/novpid"
+    assert make()(eptps=2).cell.id == "c:2/ABAB/novpid"
+    for words, fields in ((["a:3x3"], {}), ([], {"vpid": True})):
+        with pytest.raises(pytest.skip.Exception, match=r"tlb_tags: .*/vpid is N"):
+            make("nested_vmx")(*words, **fields)
+    with pytest.raises(pytest.fail.Exception, match="required, but not there: a:3x3: tlb_tags"):
+        make("tlb_tags")("a:3x3")
+
+
+def test_a_host_without_ept_has_no_nested_ept(machine, make):
+    machine.put("sys/module/kvm_intel/parameters/ept", "N")
+    assert make()().cell.id == "a:1x1"
+    with pytest.raises(pytest.skip.Exception, match=r"c:3/AABB: tdp: .*/ept is N"):
+        make()("c:3/AABB")

@@ -80,3 +80,8 @@ def test_register_file_has_the_kernels_names():
 def test_limit_that_cannot_be_written(limit, g, text):
     with pytest.raises(ValueError, match=text):
         _ = Segment(0, limit, 8, 3, g=g).descriptor
+
+
+def test_a_segment_with_other_fields():
+    assert DATA.replace(base=0x1000, dpl=3) == Segment(0x1000, 0xFFFF_FFFF, 0x10, 3, dpl=3, db=1, g=1)
+    assert DATA.base == 0

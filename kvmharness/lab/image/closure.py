@@ -31,6 +31,9 @@ INTERPRETER_ROOTS = tuple(_CORE.split())
 STOPPED_AT = frozenset(_DOORS.split())
 # And those that only packages of others open: what is left then is what measured cells load, and error messages.
 LEAN_STOPPED_AT = STOPPED_AT | frozenset(_LEAN_DOORS.split())
+# What a module imports by a name that it makes up: how the interpreter was built.
+_MULTIARCH = getattr(sys.implementation, "_multiarch", "")
+_BY_NAME = {"sysconfig": (f"_sysconfigdata_{sys.abiflags}_{sys.platform}_{_MULTIARCH}",)}
 _SKIPPED_FOLDERS = frozenset(("__pycache__", "tests", "testing"))
 
 
@@ -54,7 +57,8 @@ class Found:
         return self.origin.name.endswith(tuple(EXTENSION_SUFFIXES))
 
 
-Follow = Callable[[str, str], bool]
+Follow = Callable[[str, str, bool], bool]
+"""Whether an import counts: who imports, what, and whether that is at once, as the importer is itself imported."""
 
 
 def closure(roots: Iterable[str], follow: Follow) -> dict[str, Found]:
@@ -63,7 +67,7 @@ def closure(roots: Iterable[str], follow: Follow) -> dict[str, Found]:
     Args:
         roots: dotted module names. One that does not exist is left out, as are modules that the interpreter has inside
             it, built in or frozen.
-        follow: whether the import of its second argument by its first one counts.
+        follow: which imports count.
     """
     found: dict[str, Found] = {}
     seen: set[str] = set()
@@ -80,13 +84,14 @@ def closure(roots: Iterable[str], follow: Follow) -> dict[str, Found]:
         parent = name.rpartition(".")[0]
         if parent:
             wanted.append(parent)
+        wanted += _BY_NAME.get(name, ())
         if module.is_extension:
             continue
-        wanted += [other for other in _imports(module) if follow(name, other)]
+        wanted += [other for other, at_once in _imports(module) if follow(name, other, at_once)]
     return found
 
 
-def follow_core(importer: str, imported: str) -> bool:
+def follow_core(importer: str, imported: str, at_once: bool = True) -> bool:
     """For a lean image: no package of others, and nothing behind the standard library's :data:`LEAN_STOPPED_AT`."""
     return _follow(importer, imported, LEAN_STOPPED_AT)
 
@@ -101,13 +106,14 @@ def _follow(importer: str, imported: str, doors: frozenset[str]) -> bool:
 def follow_packages(packages: Iterable[str]) -> Follow:
     """For an image with *packages* of others: what they import of each other and of the standard library.
 
-    A package that none of them names is left out, since most such imports are for what may or may not be installed.
+    A package that none of them names is left out, since most such imports are for what may or may not be installed. A
+    door of the standard library is opened where a module could not even be imported without what is behind it.
     """
     followed = {name.partition(".")[0] for name in packages}
 
-    def follow(importer: str, imported: str) -> bool:
+    def follow(importer: str, imported: str, at_once: bool) -> bool:
         top = imported.partition(".")[0]
-        if top in followed or top == importer.partition(".")[0]:
+        if top in followed or top == importer.partition(".")[0] or (at_once and top in sys.stdlib_module_names):
             return True
         return _follow(importer, imported, STOPPED_AT)
 
@@ -153,28 +159,35 @@ def _inside_the_interpreter(name: str) -> bool:
     return name in sys.builtin_module_names or FrozenImporter.find_spec(name) is not None
 
 
-def _imports(module: Found) -> Iterator[str]:
-    """The dotted names that a module's source asks for; for ``from a import b`` both ``a`` and ``a.b``."""
+def _imports(module: Found) -> Iterator[tuple[str, bool]]:
+    """The dotted names that a module's source asks for; for ``from a import b`` both ``a`` and ``a.b``.
+
+    With each whether it must be there for the module to be imported: not inside a function, nor where its absence is
+    caught.
+    """
     tree = ast.parse(module.origin.read_bytes(), str(module.origin))
     package = module.name if module.is_package else module.name.rpartition(".")[0]
-    for node in _live_nodes(tree):
+    for node, at_once in _live_nodes(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            yield from ((alias.name, at_once) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             parents = package.split(".")
             above = ".".join(parents[: len(parents) - node.level + 1]) if node.level else ""
             base = ".".join(part for part in (above, node.module or "") if part)
-            yield base
-            yield from (f"{base}.{alias.name}" for alias in node.names)
+            yield base, at_once
+            yield from ((f"{base}.{alias.name}", at_once) for alias in node.names)
 
 
-def _live_nodes(node: ast.AST) -> Iterator[ast.AST]:
+_LATER = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.Try)
+
+
+def _live_nodes(node: ast.AST, at_once: bool = True) -> Iterator[tuple[ast.AST, bool]]:
     """All nodes, but for what stands under ``if TYPE_CHECKING`` or ``if __name__ == "__main__"``."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.If) and ("TYPE_CHECKING" in (text := ast.unparse(child.test)) or "__main__" in text):
             for other in child.orelse:
-                yield other
-                yield from _live_nodes(other)
+                yield other, at_once
+                yield from _live_nodes(other, at_once)
             continue
-        yield child
-        yield from _live_nodes(child)
+        yield child, at_once
+        yield from _live_nodes(child, at_once and not isinstance(child, _LATER))

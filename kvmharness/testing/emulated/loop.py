@@ -16,6 +16,7 @@ from kvmharness.lab.kernels import build
 from kvmharness.lab.machines.own import OwnEmulator, chosen_emulator
 from kvmharness.lab.steps import Call, Load, Step, Unload
 from kvmharness.system.shown import shown
+from kvmharness.testing.emulated.heartbeat import SILENCE_S
 from kvmharness.testing.emulated.replay import Replay
 from kvmharness.testing.emulated.suite import ROOT, Suite, suite
 from kvmharness.testing.names import INI
@@ -133,14 +134,14 @@ class _EmulatedHost:
         steps: list[Step] = []
         for params, chosen in groups.items():
             steps.append(Load(VARIANT, dict(params)))
-            steps.append(Call("kvmharness.testing.emulated.inside:run", self._arguments(chosen, carried)))
+            steps.append(Call("kvmharness.testing.emulated.heartbeat:run", self._arguments(chosen, carried)))
             steps.append(Unload())
         return Job(
             tuple(steps),
             files={**carried.files, f"{ROOT}/{INI}": b"[pytest]\n"},
             modules={VARIANT: kernel.modules},
             timeout_s=BOOT_S + _SLOWDOWN * self._timeout_s * len(items),
-            silence_s=BOOT_S + _SLOWDOWN * self._timeout_s,
+            silence_s=SILENCE_S,
         )
 
     def _arguments(self, items: list[pytest.Item], carried: Suite) -> dict[str, Any]:

@@ -19,6 +19,7 @@ _PHASES = ("setup", "call", "teardown")
 _OUTCOMES = ("passed", "failed", "skipped", "rerun")
 _WARNING = ("text", "category", "when", "nodeid", "filename")
 _OUTPUT_LINES = 40
+_SPINS = "A guest that spins with IF = 0 keeps its emulated host from everything, the test's own time limit included."
 
 
 class Replay:
@@ -47,6 +48,7 @@ class Replay:
             "finish": self._on_finish,
             "warning": self._on_warning,
             "internal error": self._on_internal_error,
+            "alive": lambda data: None,
         }
         self.started = False
 
@@ -77,7 +79,8 @@ class Replay:
 
     def lost(self, error: LostMachineError) -> None:
         """The machine is gone: the test that was running did it."""
-        text = shown("\n".join([str(error), "", *error.last_lines]))
+        lines = [str(error), *([_SPINS] if isinstance(error, HangError) else []), "", *error.last_lines]
+        text = shown("\n".join(lines))
         if self._running is not None:
             self._fail(self._running, text, infrastructure=not isinstance(error, KernelPanicError | HangError))
 

@@ -29,7 +29,8 @@ PYTEST = (
 )
 # And what of these every session loads inside.
 _LOADED_FIRST = (
-    *("pytest", "_pytest", "pluggy", "readline", "kvmharness.pytest_plugin", "kvmharness.testing.emulated.inside"),
+    *("pytest", "_pytest", "pluggy", "readline", "kvmharness.pytest_plugin"),
+    *("kvmharness.testing.emulated.heartbeat", "kvmharness.testing.emulated.inside"),
     *("kvmharness.testing.failure", "kvmharness.testing.fixtures", "kvmharness.testing.needs"),
     "kvmharness.cells.language",
 )
@@ -72,7 +73,7 @@ def suite(config: pytest.Config, items: Iterable[pytest.Item]) -> Suite:
     for pattern in config.getini("kvm_files"):
         found |= {path for path in root.glob(pattern) if path.is_file()}
     packages |= set(config.getini("kvm_packages")) | ({"keystone"} if needs_keystone else set())
-    packages |= _required_by(packages)
+    packages |= required_by(packages)
     files = {f"{ROOT}/{path.relative_to(root)}": path for path in sorted(found)}
     plugins = _plugins(packages)
     return Suite(files, (*PYTEST, *sorted(packages)), plugins, _imported_first(packages, plugins))
@@ -158,7 +159,7 @@ def _is_package(name: str) -> bool:
     return spec is not None and spec.has_location
 
 
-def _required_by(packages: set[str]) -> set[str]:
+def required_by(packages: set[str]) -> set[str]:
     """The importable names of what the distributions of *packages* require, directly or not."""
     third_party = packages - sys.stdlib_module_names
     if not third_party:

@@ -1,5 +1,6 @@
 """The image carries what is imported: against what a fresh interpreter really loads."""
 
+import os
 import subprocess
 import sys
 
@@ -7,13 +8,20 @@ import pytest
 
 from kvmharness.lab.image.closure import INTERPRETER_ROOTS, closure, find, follow_core, follow_packages, submodules
 from kvmharness.lab.image.interpreter import PythonParts, byte_code
+from kvmharness.testing.emulated.suite import PYTEST, required_by
+
+# Whose absence is caught where they are imported.
+CAUGHT = {"_bz2", "_hashlib", "_ssl", "bz2", "ssl", "typing_extensions"}
 
 
 def really_loaded(statement):
     """The files of the modules in a fresh interpreter after *statement*."""
     program = f"{statement}\nimport sys\nfor m in list(sys.modules.values()):\n"
     program += "    s = getattr(m, '__spec__', None)\n    if s and s.has_location: print(s.name)\n"
-    done = subprocess.run([sys.executable, "-S", "-s", "-c", program], capture_output=True, text=True, check=True)
+    argv = [sys.executable, "-S", "-s", "-c", program]
+    done = subprocess.run(
+        argv, capture_output=True, text=True, check=True, env={"PYTHONPATH": os.pathsep.join(sys.path)}
+    )
     return set(done.stdout.split())
 
 
@@ -28,6 +36,15 @@ def test_nothing_that_is_loaded_is_left_out(statement):
 def test_nor_where_packages_of_others_are_carried():
     found = closure((*INTERPRETER_ROOTS, "dataclasses", "weakref"), follow_packages(("dataclasses", "weakref")))
     assert really_loaded("import dataclasses, weakref") <= set(found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("statement", ["import hypothesis", "import unittest.mock"])
+def test_nor_of_what_tests_import(statement):
+    roots = {statement.removeprefix("import ")}
+    packages = (*PYTEST, *sorted(roots | required_by(roots)))
+    found = closure(PythonParts(packages).roots(), follow_packages(packages))
+    assert really_loaded(statement) <= set(found) | CAUGHT
 
 
 def test_the_agents_modules_are_found_with_their_packages():
@@ -60,7 +77,7 @@ def package(tmp_path, monkeypatch):
     return "pack"
 
 
-def follow_core_and_pack(importer, imported):
+def follow_core_and_pack(importer, imported, at_once):
     return imported.startswith("pack") or follow_core(importer, imported)
 
 
