@@ -6,6 +6,7 @@
 # memory: 0x0 MEMORY_BYTES everything, shared with L1
 # exits: none to the host; vmcall to L1 at hypercall
 # source: SDM Vol. 3, 26.1.2 Instructions That Cause VM Exits Unconditionally
+entry:
                     .include "l2.inc"
 hypercall:          vmcall
                     ud2                                 # L1 enters at `entry` each time, never behind the hypercall

@@ -6,6 +6,7 @@
 # memory: 0x0 MEMORY_BYTES everything, shared with L1
 # exits: none to the host; vmmcall to L1 at hypercall
 # source: APM vol. 2, 15.13 Miscellaneous Intercepts; APM vol. 3, VMMCALL
+entry:
                     .include "l2.inc"
 hypercall:          vmmcall
                     ud2                                 # L1 enters at `entry` each time, never behind the hypercall

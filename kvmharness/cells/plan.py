@@ -8,6 +8,7 @@ from kvmharness.cells.rotation import Rotation, rotation
 from kvmharness.errors import HostRequirementError
 from kvmharness.guest import loader, rows, spaces
 from kvmharness.guest.blueprint import Blueprint
+from kvmharness.guest.image import Image
 from kvmharness.guest.layout import Action, Flag, Place
 from kvmharness.guest.shipped import image
 from kvmharness.guest.spaces import Spaces
@@ -47,13 +48,14 @@ class Planned:
         }
 
 
-def plan(cell: Cell, offered: Capabilities, lengths: Plan) -> Planned:
+def plan(cell: Cell, offered: Capabilities, lengths: Plan, own_l2: Image | None = None) -> Planned:
     """Plans a cell.
 
     Args:
         cell: what the guest is to do.
         offered: by the host's KVM.
         lengths: of the passes.
+        own_l2: code at TEST_CODE that L2 calls in each round trip.
 
     Raises:
         HostRequirementError: this KVM lacks nesting, EPT, VPID or PCID.
@@ -74,7 +76,7 @@ def plan(cell: Cell, offered: Capabilities, lengths: Plan) -> Planned:
         cr4 = int(LONG_MODE_CR4 | (Cr4.PCIDE if cell.pcid else 0))
         blueprint = loader.long_mode(image("mov_cr3"), offered, pages, cr3=cr3, cr4=cr4)
     else:
-        pages |= _hypervisor_pages(vendor, cell, offered, operands[0])
+        pages |= _hypervisor_pages(vendor, cell, offered, operands[0], own_l2)
         cr4 = vendor.cr4(pcid=cell.pcid)
         l1 = image(vendor.l1_program)
         blueprint = loader.long_mode(l1, offered, pages, cr3=cr3, cr4=cr4, msrs=vendor.msrs)
@@ -93,9 +95,12 @@ def _vendor(cell: Cell, offered: Capabilities) -> Vendor | None:
     return vendor
 
 
-def _hypervisor_pages(vendor: Vendor, cell: Cell, offered: Capabilities, first: rows.RoundTrip) -> dict[int, bytes]:
+def _hypervisor_pages(
+    vendor: Vendor, cell: Cell, offered: Capabilities, first: rows.RoundTrip, own_l2: Image | None
+) -> dict[int, bytes]:
     """L2, and what L1 needs to enter it."""
-    l2 = image(vendor.l2_program)
+    l2 = image(vendor.l2_calls if own_l2 else vendor.l2_program)
+    called = {own_l2.origin: own_l2.code} if own_l2 else {}
     entry = FirstEntry(
         l1=image(vendor.l1_program).symbols,
         l2_entry=l2.symbols["entry"],
@@ -108,7 +113,7 @@ def _hypervisor_pages(vendor: Vendor, cell: Cell, offered: Capabilities, first: 
         tagged=cell.vpid,
         capabilities=offered.msrs,
     )
-    return {l2.origin: l2.code, **vendor.pages(entry)}
+    return {l2.origin: l2.code, **called, **vendor.pages(entry)}
 
 
 def round_trips(order: Rotation, tables: Spaces) -> list[rows.RoundTrip]:

@@ -6,8 +6,7 @@ from kvmharness.errors import GuestError
 from kvmharness.guest.layout import Error, Mailbox
 from kvmharness.guest.stops import GuestFailedError, word
 from kvmharness.vendors.vendor import L2Exit, Vendor
-
-_PAGE_FAULT = 14
+from kvmharness.x86.exceptions import WITH_ERROR_CODE, Vector
 
 
 class GuestFailure(GuestError):
@@ -148,12 +147,12 @@ def _unexpected_exit(vendor: Vendor, read: Callable[[Mailbox], int], round_trip:
 
 def _exception(read: Callable[[Mailbox], int], round_trip: int) -> GuestFailure:
     vector, first, second = read(Mailbox.VECTOR), read(Mailbox.STACK), read(Mailbox.STACK_SECOND)
-    with_code = vector in (8, 10, 11, 12, 13, _PAGE_FAULT, 17, 21, 29, 30)
+    with_code = vector in WITH_ERROR_CODE
     rip = second if with_code else first
     text = f"L1 took exception {vector} at {rip:#x}"
     if with_code:
         text += f", error code {first:#x}"
-    if vector == _PAGE_FAULT:
+    if vector == Vector.PF:
         text += f", CR2 {read(Mailbox.CR2):#x}"
     error = GuestException(Error.EXCEPTION, round_trip, text)
     error.vector, error.rip = vector, rip

@@ -13,14 +13,17 @@ MEMORY_BYTES = 0x400000
 class Place(IntEnum):
     """Guest physical addresses. L1 and L2 see them at the same virtual address in every root."""
 
-    DESCRIPTORS = 0x1000  # GDT, TSS, IDT of L1
+    DESCRIPTORS = 0x1000  # GDT, TSS, IDT of L1; TSSs of further vCPUs; stacks of exceptions at the page's end
+    FAULTS = 0x1400  # what exceptions of a test's own program lead to
     MAILBOX = 0x2000  # parameters in, first error out: class Mailbox
     STACK_TOP = 0x4000  # of L1; grows down into the page below
     # 0x5000 to 0x7fff and 0x9000 to 0xcfff are the vendor's, for its L1: see kvmharness.vendors
     REAL_MODE_CODE = 0x8000
     L2_DESCRIPTORS = 0xD000  # IDT of an L2 that has one of its own
+    L2_STACK_TOP = 0xF000  # of an L2 that calls a test's code; grows down into the page below
     L1_CODE = 0x10000
     L2_CODE = 0x20000
+    TEST_CODE = 0x28000  # of a program that stands in a test, alone or as L2; as L2 it ends before the rows
     ROWS = 0x30000  # the operand rows: class Row
     SAMPLES = 0x80000  # one u64 a batch
     TABLES = 0x100000  # page tables, EPT tables and tagged pages, one after the other
@@ -30,6 +33,9 @@ class Place(IntEnum):
 # Both levels read their probe here: a 512 GiB slot of its own, so that the identity map below is shared by all roots.
 PROBE_GVA = 0x80_0000_0000
 USER_GVA = PROBE_GVA + 0x40_0000  # where code at CPL 3 finds the first page of its level's program
+
+# A test's own program finds these 2 MiB mapped, and no memslot behind them: each access is an MMIO exit.
+HOLE = MEMORY_BYTES
 
 ROWS_MAX = (Place.SAMPLES - Place.ROWS) // 64
 SAMPLES_MAX = (Place.TABLES - Place.SAMPLES) // 8
@@ -118,6 +124,7 @@ class Port(IntEnum):
     DOORBELL = 0x4B  # class Doorbell, 4 bytes
     CONSOLE = 0x4C  # one character
     TICK = 0x4D  # counted by the run loop, never shown to Python
+    FAULT = 0x4E  # of an exception's handler at FAULTS
 
 
 class Doorbell(IntEnum):
@@ -147,7 +154,7 @@ class Error(IntEnum):
 
 def symbols() -> dict[str, int]:
     """The names of this file, for guest sources."""
-    names = {"PROBE_GVA": PROBE_GVA, "USER_GVA": USER_GVA, "MEMORY_BYTES": MEMORY_BYTES}
+    names = {"PROBE_GVA": PROBE_GVA, "USER_GVA": USER_GVA, "MEMORY_BYTES": MEMORY_BYTES, "HOLE": HOLE}
     names |= {place.name: place.value for place in Place}
     for prefix, members in (
         ("MAIL", Mailbox),

@@ -41,6 +41,7 @@ class Session:
         self._loop, self._memory = loop, memory
         self._timeout_s, self._explain = timeout_s, explain
         self._ready = False
+        self._batches = 0
 
     @property
     def round_trips(self) -> int:
@@ -86,15 +87,30 @@ class Session:
             raise ValueError(f"{batches} batches of {batch_round_trips} round trips: 1 to {SAMPLES_MAX} of at least 1")
         if not self._ready:
             self.start()
+        self._batches = batches
         self._write(Mailbox.FLAGS, flags)
         self._write(Mailbox.BATCHES, batches)
         self._write(Mailbox.BATCH_ROUND_TRIPS, batch_round_trips)
+        return self.resume(on_begin=on_begin, on_end=on_end)
+
+    def resume(
+        self, *, on_begin: Callable[[], None] = _nothing, on_end: Callable[[], None] = _nothing
+    ) -> tuple[int, ...]:
+        """Goes on with a phase that an exit of another kind has interrupted.
+
+        Args, returns, raises: as :meth:`phase`.
+        """
         with Watchdog(self._loop, self._timeout_s):
             with _between(on_begin, on_end):
                 self._expect(Doorbell.END)
-            samples = struct.unpack(f"<{batches}Q", self._memory.read(Place.SAMPLES, 8 * batches))
+            size = 8 * self._batches
+            samples = struct.unpack(f"<{self._batches}Q", self._memory.read(Place.SAMPLES, size))
             self._expect(Doorbell.BEGIN)
         return samples
+
+    def move(self, loop: RunLoop, memory: Memory) -> None:
+        """The guest has gone to another vCPU, and its memory with it."""
+        self._loop, self._memory = loop, memory
 
     def finish(self) -> None:
         """Lets the guest end by itself.

@@ -46,7 +46,14 @@ def guest_tag(root: int, ept: int = 0) -> int:
     return _GUEST_TAG | ept << 16 | root
 
 
-def build(host_roots: int, guest_roots: int, epts: int, nested_space: NestedSpace | None = None) -> Spaces:
+def build(
+    host_roots: int,
+    guest_roots: int,
+    epts: int,
+    nested_space: NestedSpace | None = None,
+    *,
+    identity_bytes: int = MEMORY_BYTES,
+) -> Spaces:
     """Makes the tables of a cell.
 
     Args:
@@ -54,6 +61,7 @@ def build(host_roots: int, guest_roots: int, epts: int, nested_space: NestedSpac
         guest_roots: L2's; 0 where there is no L2.
         epts: 0 where L1 gives L2 no EPT.
         nested_space: makes the EPTs, or what a vendor has in their place; only needed where there are any.
+        identity_bytes: how much of L1's physical space its roots map at the same address.
 
     Raises:
         ValueError: more than fits into the guest's memory.
@@ -61,7 +69,7 @@ def build(host_roots: int, guest_roots: int, epts: int, nested_space: NestedSpac
     if max(host_roots, guest_roots, epts) >= _L2_PAGES:
         raise ValueError(f"{host_roots} + {guest_roots} roots and {epts} EPTs: at most {_L2_PAGES - 1} of each")
     place = _Placer()
-    host = [place.root(place.page(host_tag(i)), identity_bytes=MEMORY_BYTES) for i in range(host_roots)]
+    host = [place.root(place.page(host_tag(i)), identity_bytes) for i in range(host_roots)]
     guest = [place.root(_l2_probe_gpa(j), identity_bytes=PAGE_2M) for j in range(guest_roots)]
     for j in range(guest_roots):
         for k in range(max(epts, 1)):

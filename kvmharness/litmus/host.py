@@ -9,6 +9,7 @@ from kvmharness.abi.constants import Cap, MemFlag
 from kvmharness.guest.blueprint import Blueprint
 from kvmharness.guest.build import SHADOW_PAGES, set_state
 from kvmharness.guest.layout import PAGE_BYTES
+from kvmharness.guest.saved import SavedVcpu, settle
 from kvmharness.kvm.capabilities import TSS_GPA
 from kvmharness.kvm.memory import Memory
 from kvmharness.kvm.system import Kvm
@@ -16,11 +17,8 @@ from kvmharness.kvm.vcpu import Vcpu
 from kvmharness.kvm.vm import Vm
 from kvmharness.litmus.protocol import DATA_SLOT, MOVED, TAG_AT, TAG_SHIFT, VECTOR
 from kvmharness.measure.stats_fd import StatsFd
-from kvmharness.x86.msr import Msr
 
 _CODE_SLOT = 0
-_COPIED = ("KVM_{}_SREGS", "KVM_{}_REGS", "KVM_{}_DEBUGREGS")  # no row changes any other
-_EVENT_FLAGS = 0  # what is pending is taken as it is; nothing optional
 
 
 class Host:
@@ -190,20 +188,20 @@ class Host:
 
     def _sregs(self) -> None:
         """Out and in again, as userspace does after looking."""
-        _settle(self.vcpu)
+        settle(self.vcpu)
         self.vcpu.set_struct("KVM_SET_SREGS", self.vcpu.get_struct("KVM_GET_SREGS"))
 
     def _nested(self) -> None:
         """Nested state out and in again, into the same vCPU."""
-        _settle(self.vcpu)
-        self._state(self.vcpu).put(self.vcpu)
+        settle(self.vcpu)
+        self._saved(self.vcpu).put(self.vcpu)
 
     def _migrate(self) -> None:
         """Everything into a new VM over the same memory; the old one goes."""
         vcpus = [self.vcpu] + ([self._other] if self._other else [])
         for vcpu in vcpus:
-            _settle(vcpu)
-        states = [(vcpu.id, self._state(vcpu)) for vcpu in vcpus]
+            settle(vcpu)
+        states = [(vcpu.id, self._saved(vcpu)) for vcpu in vcpus]
         vm = self._open.enter_context(self._kvm.create_vm())
         self._start(vm)
         if not self._there:
@@ -218,35 +216,8 @@ class Host:
         self._vm, self.vcpu = vm, made[0]
         self._other = made[1] if len(made) > 1 else None
 
-    def _state(self, vcpu: Vcpu) -> "_State":
-        return _State(vcpu, self._blueprint, nested=bool(self._vm.check_extension(Cap.NESTED_STATE)))
-
-
-def _settle(vcpu: Vcpu) -> None:
-    """Lets KVM end the instruction that the last exit interrupted. Source: api.rst, "KVM_RUN"."""
-    vcpu.kvm_run.immediate_exit = 1
-    vcpu.run(resume=False)
-
-
-class _State:
-    """All of a vCPU that a test can change."""
-
-    def __init__(self, vcpu: Vcpu, blueprint: Blueprint, *, nested: bool) -> None:
-        self._structs = {name: vcpu.get_struct(name.format("GET")) for name in _COPIED}
-        wanted = [*blueprint.msrs, *([Msr.VM_HSAVE_PA] if nested and not blueprint.msrs else [])]
-        self._msrs = vcpu.get_msrs(wanted) if wanted else {}
-        self._nested = vcpu.get_nested_state() if nested else b""
-        self._events = vcpu.get_struct("KVM_GET_VCPU_EVENTS")
-
-    def put(self, vcpu: Vcpu) -> None:
-        if self._msrs:
-            vcpu.set_msrs(self._msrs)
-        for name, struct in self._structs.items():
-            vcpu.set_struct(name.format("SET"), struct)
-        if self._nested:
-            vcpu.set_nested_state(self._nested)
-        self._events.flags = _EVENT_FLAGS
-        vcpu.set_struct("KVM_SET_VCPU_EVENTS", self._events)
+    def _saved(self, vcpu: Vcpu) -> SavedVcpu:
+        return SavedVcpu(vcpu, self._blueprint.msrs)
 
 
 def _moved(data: Memory) -> Memory:

@@ -64,6 +64,7 @@ class Vendor(Protocol):
         names: its module, its parameters, what it is called.
         feature: the CPUID bit by which a guest is offered it.
         l1_program, l2_program: the guest programs that are L1 and L2.
+        l2_calls: the one that is an L2 which calls the code of a test.
         l1_moves_cr3: L1 moves to its next CR3 before it enters L2, because the exit comes back to the one it had then.
         invept: L1 has an instruction that invalidates nested translations by their root.
         exits: every exit's code in the tracepoint kvm:kvm_exit.
@@ -75,6 +76,7 @@ class Vendor(Protocol):
     feature: Feature
     l1_program: str
     l2_program: str
+    l2_calls: str
     l1_moves_cr3: bool
     invept: bool
     exits: type[IntEnum]

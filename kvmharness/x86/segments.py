@@ -150,17 +150,18 @@ def idt_gate(handler: int, *, selector: int = CODE_SELECTOR, ist: int = 0, dpl: 
     return struct.pack("<HHHHII", handler & 0xFFFF, selector, attributes, handler >> 16 & 0xFFFF, handler >> 32, 0)
 
 
-def idt(handlers: dict[int, int], *, vectors: int = 32) -> bytes:
+def idt(handlers: dict[int, int], *, vectors: int = 32, ist: int = 0) -> bytes:
     """An IDT of interrupt gates; a vector without a handler is not present, so it ends in a triple fault.
 
     Args:
         handlers: vector to linear address.
         vectors: length of the table.
+        ist: interrupt stack of all of them, or 0 to stay on the current stack.
     """
     if any(not 0 <= vector < vectors for vector in handlers):
         raise ValueError(f"a handler's vector is outside of the IDT of {vectors} gates")
     absent = bytes(IDT_GATE_BYTES)
-    return b"".join(idt_gate(handlers[v]) if v in handlers else absent for v in range(vectors))
+    return b"".join(idt_gate(handlers[v], ist=ist) if v in handlers else absent for v in range(vectors))
 
 
 def long_mode_segments(tss_base: int) -> dict[str, Segment]:

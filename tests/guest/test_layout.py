@@ -14,7 +14,9 @@ from kvmharness.vendors.vmx.l1 import Region as Vmx
 
 # Every region, from its first byte to behind its last one; the stack grows down from its place.
 REGIONS = {
-    "descriptors": (Place.DESCRIPTORS, PAGE_BYTES),
+    "descriptors": (Place.DESCRIPTORS, 0x400),
+    "faults": (Place.FAULTS, 0x60),
+    "more TSSs and stacks": (0x1500, 0xB00),
     "mailbox": (Place.MAILBOX, PAGE_BYTES),
     "stack": (Place.STACK_TOP - PAGE_BYTES, PAGE_BYTES),
     "vmxon": (Vmx.VMXON_REGION, PAGE_BYTES),
@@ -27,7 +29,9 @@ REGIONS = {
     "l2 reset": (Svm.L2_RESET, PAGE_BYTES),  # the same for both vendors
     "host save area": (Svm.HOST_SAVE_AREA, PAGE_BYTES),
     "l1": (Place.L1_CODE, 0x10000),
-    "l2": (Place.L2_CODE, 0x10000),
+    "l2 stack": (Place.L2_STACK_TOP - PAGE_BYTES, PAGE_BYTES),
+    "l2": (Place.L2_CODE, 0x8000),
+    "test": (Place.TEST_CODE, 0x8000),
     "rows": (Place.ROWS, layout.ROWS_MAX * Row.BYTES),
     "samples": (Place.SAMPLES, layout.SAMPLES_MAX * 8),
     "tables": (Place.TABLES, 0x100000),
@@ -40,7 +44,7 @@ def test_regions_do_not_overlap_and_fit():
     for (_, end, name), (start, _, following) in pairwise(spans):
         assert end <= start, f"{name} reaches into {following}"
     assert spans[-1][1] <= MEMORY_BYTES
-    assert {start for start, _ in REGIONS.values()} | {Place.STACK_TOP} >= {*Place, *Vmx, *Svm}
+    assert {start for start, _ in REGIONS.values()} | {Place.STACK_TOP, Place.L2_STACK_TOP} >= {*Place, *Vmx, *Svm}
 
 
 @pytest.mark.parametrize("words", [Mailbox, Row])

@@ -5,7 +5,15 @@ from textwrap import dedent
 
 import pytest
 
+from kvmharness.guest.faults import GuestFault
+from kvmharness.guest.watchdog import GuestHungError
+from kvmharness.kvm.errors import GuestShutdownError
+from kvmharness.kvm.exits import ExceptionExit, HltExit, MmioExit
+from kvmharness.x86.exceptions import Vector
+
 pytestmark = pytest.mark.needs("kvm")
+
+STACK = "rsp = STACK_TOP"
 
 
 @pytest.fixture
@@ -63,18 +71,106 @@ def test_a_guest_that_dies_is_shown(pytester, run):
     result.stdout.fnmatch_lines(
         [
             ">       guest(program).run()",
-            "E * the guest shut down: a triple fault",
+            "E * the guest took #UD at 0x28005 (inline:here)",
             "*- KVM guest -*",
-            "vCPU 0: last exit ShutdownExit()",
+            "vCPU 0: last exit IoExit(*port=0x4e*",
             "* rax 0000000000001234 *",
             "*cr0 0x8* PG*",
             "*efer 0x* LMA*",
             "  RIP is inline:here",
-            "     0x10000  entry:*test_a_guest_that_dies_is_shown.py:3",
-            "  => 0x10005  here:   ud2*test_a_guest_that_dies_is_shown.py:4",
-            "last exits to the test: ShutdownExit()",
+            "     0x28000  entry:*test_a_guest_that_dies_is_shown.py:3",
+            "  => 0x28005  here:   ud2*test_a_guest_that_dies_is_shown.py:4",
         ]
     )
+
+
+@pytest.mark.parametrize(
+    ("code", "vector", "error_code", "cr2"),
+    [  # SDM vol. 3A, table 6-1, and fig. 4-12: bit 1 of a page fault's error code is set by a write
+        ("ud2", "UD", None, None),
+        ("mov rax, [0x600000]", "PF", 0, 0x600000),
+        ("mov [0x7ffff8], eax", "PF", 2, 0x7FFFF8),
+        ("xor eax, eax\n mov ds, [rip + bad]", "GP", 0x1238, None),
+        ("xor ecx, ecx\n div ecx", "DE", None, None),
+    ],
+)
+def test_an_exception_without_a_handler_is_told_as_it_is(guest, assemble, code, vector, error_code, cr2):
+    made = guest(assemble(f"entry: mov rsp, 0x5\n{code}\n hlt\nbad: .word 0x1238"))
+    with pytest.raises(GuestFault) as caught:
+        made.run()
+    found = caught.value
+    assert (found.vector, found.error_code, found.cr2) == (Vector[vector], error_code, cr2)
+    assert f"#{vector} at {found.rip:#x} (inline:" in str(found)
+    regs = made.vcpu.get_regs()
+    assert (regs.rip, regs.rsp) == (found.rip, 5)
+
+
+def test_a_guest_goes_on_once_its_fault_is_mended(guest, assemble):
+    made = guest(assemble("entry: ud2\n mov eax, 0x7\n hlt"))
+    assert made.run(may_die=True) == ExceptionExit(Vector.UD, 0)
+    made.vcpu.set_regs(made.vcpu.get_regs().replace(rip=made.image.origin + 2))
+    assert isinstance(made.run(), HltExit)
+    assert made.vcpu.get_regs().rax == 7
+
+
+def test_own_handlers_and_no_idt_are_left_alone(guest, assemble):
+    with pytest.raises(GuestShutdownError):
+        guest(assemble("entry: lidt [rip + none]\n ud2\nnone: .word 0x0\n .quad 0x0")).run()
+    program = assemble(
+        "entry: ud2\nexception_vectors: .rept 0x20\n hlt\n hlt\n hlt\n hlt\n hlt\n .endr", registers=STACK
+    )
+    assert isinstance(guest(program).run(), HltExit)
+
+
+def test_accesses_to_the_hole_are_mmio_exits(guest, assemble):
+    made = guest(assemble("entry: mov dword ptr [HOLE + 0x10], 0x5\n mov rax, [HOLE + 0x1ffff8]\n hlt"))
+    assert made.run() == MmioExit(0x400010, bytes([5, 0, 0, 0]), is_write=True)
+    found = made.run()
+    assert (found.phys_addr, len(found.data), found.is_write) == (0x5FFFF8, 8, False)
+    made.vcpu.set_mmio_data((0x1234).to_bytes(8, "little"))
+    assert isinstance(made.run(), HltExit)
+    assert made.vcpu.get_regs().rax == 0x1234
+
+
+TWO = """
+    entry:    mov   dword ptr [MAILBOX], 0x1
+    wait:     pause
+              cmp   dword ptr [MAILBOX], 0x2
+              jne   wait
+              hlt
+    entry1:   pause
+              cmp   dword ptr [MAILBOX], 0x1
+              jne   entry1
+              mov   dword ptr [MAILBOX], 0x2
+              hlt
+"""
+
+
+def test_two_vcpus_side_by_side(guest, assemble):
+    made = guest(assemble(TWO), vcpus=2)
+    assert [type(found) for found in made.run_all()] == [HltExit, HltExit]
+    assert made.memory.read_u64(0x2000) == 2
+
+
+def test_vcpus_by_turns_and_their_faults(guest, assemble):
+    made = guest(assemble("entry: lock inc dword ptr [MAILBOX]\n hlt\nentry2: ud2"), vcpus=3)
+    for cpu in made.cpus[:2]:
+        assert isinstance(cpu.run(), HltExit)
+    with pytest.raises(GuestFault, match="entry2"):
+        made.cpus[2].run()
+    assert made.memory.read_u64(0x2000) == 2
+    with pytest.raises(GuestHungError):
+        guest(assemble("entry: hlt\nentry1: jmp entry1"), vcpus=2).run_all(timeout_s=0.05)
+
+
+def test_the_dirty_log(guest, assemble):
+    made = guest(assemble("entry: mov [0x50000], eax\n mov [0x51ffc], rax\n hlt\n mov [0x60000], eax\n hlt"))
+    with made.dirty_log() as log:
+        made.run()
+        assert {0x50000, 0x51000, 0x52000} <= set(log.pages())
+        made.run()
+        assert 0x60000 in log.pages()
+        assert not {0x50000, 0x60000} & set(log.pages())
 
 
 def test_a_guest_that_hangs_is_stopped_and_shown(pytester, run):
@@ -107,6 +203,8 @@ def test_a_mistake_in_the_source_is_shown_in_the_tests_own_line(pytester, run):
     [
         ('guest("nothing")', "no guest program is called 'nothing'"),
         ('guest("l2")', "l2 is no guest by itself"),
+        ('guest("tick", vcpus=9)', "9 vCPUs: 1 to 8 are expected"),
+        ('guest("hello", vcpus=2)', "2 vCPUs: 1 to 8 are expected, and one in real mode"),
         ('guest(assemble("start: hlt"))', "there is no label 'entry'"),
         ('assemble("entry: hlt", mode="long32")', "unknown mode 'long32'"),
     ],

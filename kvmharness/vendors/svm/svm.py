@@ -21,6 +21,7 @@ class _Svm:
     feature = Feature.SVM
     l1_program = "l1_svm"
     l2_program = "l2_svm"
+    l2_calls = "l2_calls_svm"
     l1_moves_cr3 = True
     invept = False
     exits: type[IntEnum] = SvmExit

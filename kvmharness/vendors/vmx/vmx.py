@@ -23,6 +23,7 @@ class _Vmx:
     feature = Feature.VMX
     l1_program = "l1_vmx"
     l2_program = "l2"
+    l2_calls = "l2_calls"
     l1_moves_cr3 = False  # HOST_CR3 says where the exit goes
     invept = True
     exits: type[IntEnum] = VmxExit

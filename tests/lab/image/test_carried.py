@@ -11,7 +11,7 @@ OWN = {
     "abi": "_kvm_abi binding constants errors ioctls",
     "cells": "execute surroundings",
     "errors": "",
-    "guest": "blueprint build layout loopcontext runloop serialloop session stops watchdog",
+    "guest": "blueprint build layout loopcontext runloop saved serialloop session stops watchdog",
     "hosts": "device facts",
     "kvm": "capabilities device errors exits lists memory resources state system value vcpu vcpu_state vm",
     "lab": "events inside steps",
