@@ -11,7 +11,8 @@ from kvmharness.cli.keeping import add_resume_option, earlier, kept
 from kvmharness.cli.options import Verbs, verb
 from kvmharness.cli.output import Output
 from kvmharness.cli.reports import Reports, add_report_options, document
-from kvmharness.errors import ExitCode
+from kvmharness.cli.serieschoice import add_series_options, variant_of
+from kvmharness.errors import ExitCode, UsageError
 from kvmharness.guest.layout import SAMPLES_MAX
 from kvmharness.oracle import oracles
 from kvmharness.results.record import CellResult, Record
@@ -67,10 +68,17 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
         help="how often the whole matrix is run; several turns are what `compare` needs to tell noise (default: "
         f"{ThisMachine.turns} on this machine, {Emulated.turns} in an emulated host, where every turn is the same)",
     )
+    made.add_argument(
+        "--trace",
+        action="store_true",
+        help="instead of figures: which of KVM's functions and tracepoints one round trip of one cell meets, and with "
+        "--series in what that differs without the series; takes a kernel of its own, built once in some minutes",
+    )
     add_report_options(made)
     add_resume_option(made)
     shared.add_parameter_option(made)
     shared.add_kernel_options(made)
+    add_series_options(made)
 
 
 def _features(text: str) -> tuple[str, ...]:
@@ -91,12 +99,14 @@ class Request:
         wanted: what.
         reports: the files to write about it.
         before: what was kept of the run when it was cut short.
+        trace: one cell is to be traced, and nothing measured.
     """
 
     host: Host
     wanted: RunRequest
     reports: Reports
     before: tuple[Record, ...] = ()
+    trace: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +130,8 @@ def read(options: argparse.Namespace) -> Request | Listing:
     if options.list:
         return Listing(cells)
     (host,), params, kernel = shared.hosts(options), dict(options.param), shared.kernel_choice(options)
-    host.check(kernel, params)
+    of = variant_of(options, kernel)
+    host.check(kernel, params, of)
     given = {field: getattr(options, field) for _, field, _, _ in _LENGTHS if hasattr(options, field)}
     wanted = RunRequest(
         cells=tuple(with_params(cell, params) for cell in host.fitting(cells)),
@@ -129,8 +140,11 @@ def read(options: argparse.Namespace) -> Request | Listing:
         kernel=kernel,
         has=options.has,
         command=options.command,
+        of=of,
     )
-    return Request(host, wanted, Reports.of(options), earlier(options))
+    if options.trace and len(wanted.cells) != 1:
+        raise UsageError(f"--trace shows one cell, not {len(wanted.cells)}", "Name it: kvmharness run a:3x3 --trace")
+    return Request(host, wanted, Reports.of(options), earlier(options), options.trace)
 
 
 def act(request: Request | Listing, output: Output) -> int:
@@ -139,6 +153,8 @@ def act(request: Request | Listing, output: Output) -> int:
         output.result("\n".join(cell.id for cell in request.cells))
         output.say(explain())
         return ExitCode.PASS
+    if request.trace:
+        return _trace(request, output)
     record = run(request, output)
     _show(record, request.reports, output)
     return _exit_code(record)
@@ -157,6 +173,14 @@ def run(request: Request, output: Output) -> Record:
             task.step(_line(result), done, total)
 
         return request.host.run(replace(request.wanted, keeping=keeping), on_result, task)
+
+
+def _trace(request: Request, output: Output) -> int:
+    from kvmharness.cli import tracing
+
+    with output.task("Trace") as task:
+        traced = request.host.trace(request.wanted, task)
+    return tracing.show(request.wanted.cells[0].id, traced, output)
 
 
 def _line(result: CellResult) -> str:

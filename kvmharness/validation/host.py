@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from kvmharness.errors import HostRequirementError, UsageError
 from kvmharness.hosts import catalogue
 from kvmharness.hosts.catalogue import EmulatedHost
-from kvmharness.validation.hostbase import Host, RunRequest, Task
+from kvmharness.validation.hostbase import Host, Of, RunRequest, Task
 from kvmharness.validation.trust import RELOADING
 from kvmharness.vendors.names import NAMES
 from kvmharness.vendors.names import named as vendor_named
@@ -27,9 +27,10 @@ if TYPE_CHECKING:
     from kvmharness.lab.kernels.choice import KernelChoice
     from kvmharness.lab.kernels.source import Source
     from kvmharness.lab.machines.own import OwnEmulator
-    from kvmharness.results.record import OracleView, Record
+    from kvmharness.results.record import Record
     from kvmharness.validation.collector import OnResult
     from kvmharness.validation.testbed import Testbed
+    from kvmharness.validation.tracing import Traced
 
 HERE = "local"
 """What this machine is called."""
@@ -67,8 +68,13 @@ class ThisMachine(Host):
         if recover():
             say("an earlier run was killed before it could put KVM's modules back: done now")
 
-    def check(self, kernel: "KernelChoice", params: Mapping[str, str]) -> None:
+    def check(self, kernel: "KernelChoice", params: Mapping[str, str], of: Of | None = None) -> None:
         """Nothing is to be chosen."""
+        if of:
+            raise UsageError(
+                "--series chooses what an emulated host runs; this machine runs what it runs",
+                f"Add --host {catalogue.first().spec}, or load the variant's modules first and leave --series away.",
+            )
         if params or kernel.kernel or kernel.source:
             raise UsageError(
                 "--param, --kernel and --source choose what an emulated host runs; this machine runs what it runs",
@@ -96,6 +102,7 @@ class ThisMachine(Host):
 
     def run(self, request: RunRequest, on_result: "OnResult", task: Task) -> "Record":
         """Runs them in this process."""
+        from kvmharness.oracle import oracles
         from kvmharness.validation.campaign import run_here
 
         try:
@@ -103,7 +110,7 @@ class ThisMachine(Host):
                 request.cells,
                 request.plan,
                 turns=request.turns,
-                oracle=_view(request.has),
+                oracle=oracles.told(oracles.DEFAULT, request.has),
                 command=request.command,
                 on_result=on_result,
                 keeping=request.keeping,
@@ -111,6 +118,15 @@ class ThisMachine(Host):
         except HostRequirementError as error:
             way_out = f"or use an emulated host: kvmharness run --host {catalogue.first().spec}"
             raise HostRequirementError(str(error), f"{error.hint}; {way_out}" if error.hint else way_out) from error
+
+    def trace(self, request: RunRequest, task: Task) -> "tuple[Traced, ...]":
+        """KVM's tracepoints in this process."""
+        from kvmharness.cells.surroundings import surroundings
+        from kvmharness.lab.machines.thiskernel import ThisKernel
+        from kvmharness.validation.tracing import trace_cell
+
+        (cell,) = request.cells
+        return (trace_cell(ThisKernel().run, cell, surroundings(), request.plan),)
 
     def testbed(self, kernel: "KernelChoice", settings: "tuple[Params, ...] | None", task: Task) -> "Testbed":
         """The modules as they are loaded."""
@@ -180,7 +196,7 @@ class Emulated(Host):
     def recover(self, say: Callable[[str], None]) -> None:
         """A machine that is gone leaves nothing behind."""
 
-    def check(self, kernel: "KernelChoice", params: Mapping[str, str]) -> None:
+    def check(self, kernel: "KernelChoice", params: Mapping[str, str], of: Of | None = None) -> None:
         """Everything can be chosen."""
 
     def fitting(self, cells: "tuple[Cell, ...]", *, reloading: bool = False) -> "tuple[Cell, ...]":
@@ -198,28 +214,42 @@ class Emulated(Host):
 
     def run(self, request: RunRequest, on_result: "OnResult", task: Task) -> "Record":
         """Runs them all in one boot."""
-        from kvmharness.lab.kernels import parameters
-        from kvmharness.results.record import VariantId
-        from kvmharness.validation.campaign import Variant, run_in
+        from kvmharness.validation.campaign import run_in
+        from kvmharness.validation.chosen import chosen
 
-        wanted = [name for cell in request.cells for name, _ in cell.params]
-        if wanted:
-            parameters.check(wanted, request.kernel.parameters(task.tick))
-        kernel = request.kernel.get(task.tick)
-        machine = self.machine(kernel)
-        task.step(f"booting {kernel.release} in {machine.description}", 0, len(request.cells))
-        name = "host"
-        ours = VariantId(name, kernel.source, config_hash=kernel.config_hash, oracle=_view(request.has, kernel))
+        wanted = (name for cell in request.cells for name, _ in cell.params)
+        (one,) = chosen(request.kernel, request.of, has=request.has, wanted=wanted, progress=task.tick)
+        machine = self.machine(one.kernel)
+        task.step(f"booting {one.kernel.release} in {machine.description}", 0, len(request.cells))
         return run_in(
             machine,
-            (Variant(ours, kernel.modules),),
-            (name,) * request.turns,
+            (one.variant,),
+            (one.variant.id.name,) * request.turns,
             request.cells,
             request.plan,
             command=request.command,
             on_result=on_result,
             keeping=request.keeping,
         )
+
+    def trace(self, request: RunRequest, task: Task) -> "tuple[Traced, ...]":
+        """All functions of KVM's modules and its tracepoints, under a kernel that is built for that."""
+        from kvmharness.lab.kernels.traceable import TRACEABLE
+        from kvmharness.validation.chosen import chosen
+        from kvmharness.validation.probing import surroundings_of
+        from kvmharness.validation.tracing import trace_cell
+
+        (cell,) = request.cells
+        wanted = [name for name, _ in cell.params]
+        traced = []
+        for one in chosen(
+            request.kernel, request.of, beside_none=True, wanted=wanted, recipe=TRACEABLE, progress=task.tick
+        ):
+            machine = self.machine(one.kernel)
+            task.step(f"tracing {one.variant.id.name} of {one.kernel.release} in {machine.description}")
+            there = surroundings_of(machine, one.variant.modules, [cell.params])[cell.params]
+            traced.append(trace_cell(machine.run, cell, there, request.plan, one.variant))
+        return tuple(traced)
 
     def testbed(self, kernel: "KernelChoice", settings: "tuple[Params, ...] | None", task: Task) -> "Testbed":
         """A job for each run."""
@@ -306,13 +336,3 @@ def _entry(text: str) -> EmulatedHost:
 
 def _emulated(entry: EmulatedHost, own: "OwnEmulator | None", how: Mapping[str, Any]) -> Emulated:
     return Emulated(entry, own=own and own.for_host(entry), **how)
-
-
-def _view(has: tuple[str, ...] | None, kernel: "Kernel | None" = None) -> "OracleView | None":
-    """How the oracle sees the kernel: as the user says, else as its source shows, else as kernels usually are."""
-    from kvmharness.oracle import oracles
-    from kvmharness.patches.apply import Overlay
-
-    if has is None and kernel is not None and kernel.tree is not None:
-        return oracles.found(oracles.DEFAULT, Overlay(kernel.tree).read)
-    return oracles.told(oracles.DEFAULT, has)

@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from kvmharness.lab.kernels.build import Kernel
     from kvmharness.lab.kernels.choice import KernelChoice
     from kvmharness.lab.kernels.source import Source
+    from kvmharness.patches.series import Series
     from kvmharness.results.record import Record
     from kvmharness.validation.campaign import Keeping
     from kvmharness.validation.collector import OnResult
     from kvmharness.validation.testbed import Testbed
+    from kvmharness.validation.tracing import Traced
 
 
 class Task(Protocol):
@@ -34,6 +36,19 @@ class Task(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Of:
+    """A series, and one of its variants.
+
+    Attributes:
+        series: the series.
+        name: of the variant; empty for the whole series.
+    """
+
+    series: "Series"
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class RunRequest:
     """Cells to run under one kernel.
 
@@ -45,6 +60,7 @@ class RunRequest:
         has: features of that kernel, in the oracle's words; None for what its source shows, or kernels usually have.
         command: how to make this run again, for the record.
         keeping: what is kept while it goes on; nothing without.
+        of: the variant of a series whose modules are loaded; None for the kernel's own.
     """
 
     cells: "tuple[Cell, ...]"
@@ -54,6 +70,7 @@ class RunRequest:
     has: tuple[str, ...] | None
     command: tuple[str, ...]
     keeping: "Keeping | None" = None
+    of: Of | None = None
 
 
 class Host(ABC):
@@ -94,12 +111,13 @@ class Host(ABC):
         """
 
     @abstractmethod
-    def check(self, kernel: "KernelChoice", params: Mapping[str, str]) -> None:
+    def check(self, kernel: "KernelChoice", params: Mapping[str, str], of: Of | None = None) -> None:
         """Refuses what this host can never run under.
 
         Args:
             kernel: that the user chose.
             params: of KVM's modules, that the user chose.
+            of: the variant that the user chose.
 
         Raises:
             UsageError: it is not to be chosen here.
@@ -129,6 +147,15 @@ class Host(ABC):
             HostRequirementError: the host lacks what it takes.
             LostMachineError: the machine died.
             UsageError: the kernel is not there.
+        """
+
+    @abstractmethod
+    def trace(self, request: RunRequest, task: Task) -> "tuple[Traced, ...]":
+        """Traces the one cell of a request; that of a series under *none* first, then under the variant.
+
+        Raises:
+            HostRequirementError: the cell cannot run there, or not be traced.
+            LostMachineError, UsageError: as :meth:`run`.
         """
 
     @abstractmethod

@@ -12,7 +12,7 @@ from kvmharness.cli.main import main
 from kvmharness.lab.kernels.build import Kernel
 from kvmharness.results.document import written
 from kvmharness.results.store import save
-from kvmharness.validation import host
+from kvmharness.validation import chosen
 from kvmharness.validation.host import Emulated, ThisMachine
 from tests import builders
 from tests.oracle.root_cache_trees import root_cache_tree
@@ -71,6 +71,11 @@ def test_list_of_one_set_up(capsys):
         (["lab", "boot", "--host", "local"], "no host is called 'local'"),
         (["lab", "build", "--kernel", "/boot/x"], "--kernel and --modules belong together"),
         (["run", "--param", "kvm.tdp_mmu=N"], "this machine runs what it runs"),
+        (["run", "--series", "fast-cr3-switch"], "this machine runs what it runs"),
+        (["run", "--variant", "p1", "--host", "vmx"], "--variant without --series"),
+        (["run", "--series", "fast-cr3-switch", "--variant", "p3", "--host", "vmx"], "no variant 'p3'"),
+        (["run", "--series", "nix", "--host", "vmx"], "no series 'nix'"),
+        (["run", "a", "--trace", "--host", "vmx"], "--trace shows one cell"),
         (["run", *KERNEL, "--host", "svm", "--source", "/nowhere"], "--kernel boots a kernel as it is"),
     ],
 )
@@ -221,14 +226,14 @@ def test_what_a_kernel_has_is_what_the_user_says_else_what_its_source_shows(tmp_
     built = Kernel(tmp_path, tmp_path, tree=root_cache_tree("6.1", tmp_path / "tree"))
     given = Kernel(tmp_path, tmp_path)
 
-    def seen(has, kernel=None):
-        view = host._view(has, kernel)
+    def seen(has, kernel):
+        view = chosen._view(has, kernel)
         return view.features["ignore_direct_pgd"], view.features["reuse_current"], view.why
 
     assert run._features("none") == ()
     assert run._features("all") == ("ignore-direct-pgd", "reuse-current")
     assert seen(("reuse-current",), built) == (0, 1, "as it was said")
-    assert seen((), None) == (0, 0, "as it was said")
+    assert seen((), given) == (0, 0, "as it was said")
     assert seen(None, built) == (1, 1, "found in its source")
     assumed = (1, 1, "taken as Linux has it since 5.7: its source is not at hand")
-    assert seen(None, given) == seen(None) == assumed
+    assert seen(None, given) == assumed

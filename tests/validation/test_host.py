@@ -135,7 +135,7 @@ def test_a_run_in_an_emulated_host(monkeypatch):
 
     kernel = Kernel(Path("/boot/bzImage"), Path("/modules"), config_hash="abc", source="linux-6.1")
     monkeypatch.setattr(Kernel, "release", "6.1.192")
-    monkeypatch.setattr(KernelChoice, "get", lambda choice, progress: kernel)
+    monkeypatch.setattr(KernelChoice, "get", lambda choice, progress, recipe: kernel)
     monkeypatch.setattr(Emulated, "machine", lambda host, booted: Pretended())
     seen = {}
 

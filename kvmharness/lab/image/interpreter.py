@@ -35,7 +35,7 @@ LIBRARY = f"{HOME}/lib/python{sys.version_info.major}.{sys.version_info.minor}"
 
 # What of this package runs inside; whatever else a job calls is named by its packages.
 _INSIDE = (
-    *("kvmharness.lab.inside", "kvmharness.cells.execute", "kvmharness.cells.surroundings"),
+    *("kvmharness.lab.inside", "kvmharness.cells.execute", "kvmharness.cells.surroundings", "kvmharness.cells.trace"),
     *("kvmharness.litmus.execute", "kvmharness.suites.unittests.execute"),
 )
 # A byte-code file's header: magic, flags 0b01 (checked by hash, and never compared), no hash.

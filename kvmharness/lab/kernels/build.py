@@ -19,9 +19,10 @@ from kvmharness.lab.kernels.config import MINIMAL, Recipe
 from kvmharness.lab.kernels.make import check_tools, make
 from kvmharness.lab.kernels.modulefiles import content, load_order
 from kvmharness.lab.kernels.source import Source, debian
+from kvmharness.lab.kernels.traceable import TRACEABLE
 from kvmharness.lab.kernels.trees import KVM_FOLDERS, Overlay, link_tree, write_overlay
 from kvmharness.system import cache
-from kvmharness.system.programs import Progress, find, silent
+from kvmharness.system.programs import Progress, find, run, silent
 from kvmharness.system.reading import KERNEL, opened
 
 KERNEL_TIMEOUT_S = 3600.0
@@ -30,6 +31,11 @@ VARIANT_TIMEOUT_S = 600.0
 _RECIPE = 2
 _KEPT_KERNELS = 6
 _KEPT_VARIANTS = 64
+
+VMLINUX = "vmlinux"
+"""Beside the image of a traceable kernel: that kernel with its symbols."""
+SYMBOLS = ".debug"
+"""Behind a module's name: the same module with its debug information."""
 
 # What KVM's modules depend on, where that is made of modules too.
 _BELOW = ("virt/lib/irqbypass.ko", "drivers/crypto/ccp/ccp.ko")
@@ -122,6 +128,8 @@ def kernel(
         (folder / "config").write_bytes((tree / ".config").read_bytes())
         shutil.copy2(tree / "arch/x86/boot/bzImage", folder / "bzImage")
         _collect_modules(tree, tree, folder / "modules")
+        if recipe is TRACEABLE:
+            shutil.copy2(tree / "vmlinux", folder / VMLINUX)
         builtin.keep(tree, folder / builtin.FOLDER)
         _remove_spent(tree)
 
@@ -250,10 +258,18 @@ def _build_kernel(tree: Path, recipe: Recipe, what: str, progress: Progress) -> 
 
 
 def _collect_modules(tree: Path, base: Path, target: Path) -> None:
-    """Copy KVM's modules of *tree*, and what else they depend on from *base*, into *target*."""
+    """Copy KVM's modules of *tree*, and what else they depend on from *base*, into *target*.
+
+    What has debug information is kept with it as :data:`SYMBOLS`, and loaded without: that is a tenth as large.
+    """
     target.mkdir(exist_ok=True)
+    debug_info = "CONFIG_DEBUG_INFO=y\n" in (tree / ".config").read_text()
     for path in (tree / "arch/x86/kvm").glob("*.ko"):
-        shutil.copy2(path, target)
+        if debug_info:
+            shutil.copy2(path, target / f"{path.name}{SYMBOLS}")
+            run(["strip", "--strip-debug", "-o", str(target / path.name), str(path)])
+        else:
+            shutil.copy2(path, target)
     for name in _BELOW:
         if (base / name).exists():  # else it is built in, or load_order says that it is missing
             shutil.copy2(base / name, target)

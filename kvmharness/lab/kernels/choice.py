@@ -5,6 +5,7 @@ from pathlib import Path
 
 from kvmharness.errors import UsageError
 from kvmharness.lab.kernels import build, parameters, source
+from kvmharness.lab.kernels.config import MINIMAL, Recipe
 from kvmharness.system.programs import Progress, silent
 
 
@@ -48,11 +49,12 @@ class KernelChoice:
             return parameters.of_modules(self.modules)
         return parameters.of_source(source.chosen(self.source), progress)
 
-    def get(self, progress: Progress = silent) -> build.Kernel:
+    def get(self, progress: Progress = silent, recipe: Recipe = MINIMAL) -> build.Kernel:
         """The kernel, built if it has to be.
 
         Args:
             progress: takes a line about once a second.
+            recipe: how it is built, unless it is there as it is.
 
         Raises:
             UsageError: what is named is not there, or not what it has to be.
@@ -61,4 +63,4 @@ class KernelChoice:
         """
         if self.kernel is not None and self.modules is not None:
             return build.given(self.kernel, self.modules)
-        return build.kernel(source.chosen(self.source), progress=progress)
+        return build.kernel(source.chosen(self.source), recipe=recipe, progress=progress)

@@ -9,7 +9,7 @@ MODULES_MAX = 130  # with the standard library's
 # judge it?
 OWN = {
     "abi": "_kvm_abi binding constants errors ioctls",
-    "cells": "execute surroundings",
+    "cells": "execute surroundings trace",
     "errors": "",
     "guest": "blueprint build layout loopcontext runloop saved serialloop session stops watchdog",
     "hosts": "device facts",
@@ -18,7 +18,7 @@ OWN = {
     "lab.inside": "agent execute executor frames kernellog memory modules port waiting",
     "lean": "dataclasses",
     "litmus": "execute host protocol",
-    "measure": "clock perf stats_fd",
+    "measure": "clock ftrace perf stats_fd",
     "suites": "",
     "suites.unittests": "cpuid devices execute vmm",
     "vendors": "names naming svm vmx",
