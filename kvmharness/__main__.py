@@ -13,8 +13,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _tell("interrupted")
         return 130
-    except ImportError as error:
-        _tell(f"the installation is not complete: {error}")
+    except (ImportError, OSError, MemoryError) as error:
+        incomplete = isinstance(error, ImportError)
+        # Otherwise a limit of open files or memory leaves no room for the tool itself.
+        _tell(f"{'the installation is not complete' if incomplete else 'cannot start'}: {error or 'no memory'}")
         # An uncaught error is 1, and git takes that, and anything else below 125, for a bad commit.
         given = sys.argv[1:] if arguments is None else arguments
         return 125 if {"bisect", "--bisect"}.intersection(given) else 5

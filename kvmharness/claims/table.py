@@ -12,8 +12,19 @@ from kvmharness.patches.description import found, shown
 
 _LONGEST_PATTERN = 1000  # characters
 _MOST_PATTERNS = 1000  # that one with braces may stand for
-_NUMBER = re.compile(r"\d{1,12}(\.\d{1,12})?(/\d{1,12})?")
+_NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{1,12}|/[0-9]{1,12})?")
 _LARGEST = 10**12
+
+
+def fraction(text: str) -> Fraction | None:
+    """The number that a text is: ``0``, ``0.5`` or ``1/2``; None for another text.
+
+    A power of ten is none of them: it would be worked out, whatever it is.
+    """
+    if _NUMBER.fullmatch(text):
+        with suppress(ZeroDivisionError):
+            return Fraction(text)
+    return None
 
 
 class ClaimError(UsageError):
@@ -101,12 +112,10 @@ class Table:
         value = self.table.get(key)
         if value is None:
             return None
-        # By way of its text: 0.1 in the file is one tenth, not the nearest binary fraction. A power of ten in a text
-        # would be worked out, whatever it is.
+        # By way of its text: 0.1 in the file is one tenth, not the nearest binary fraction.
         number = None
-        if isinstance(value, str) and _NUMBER.fullmatch(value):
-            with suppress(ZeroDivisionError, ValueError):
-                number = Fraction(value)
+        if isinstance(value, str):
+            number = fraction(value)
         elif type(value) in (int, float) and 0 <= value < _LARGEST:
             number = Fraction(str(value))
         if number is None:

@@ -8,9 +8,9 @@ from kvmharness.cells.matrix import named
 from kvmharness.cli import options as shared
 from kvmharness.cli.options import Verbs, verb
 from kvmharness.cli.output import Output
+from kvmharness.cli.reports import check_output
 from kvmharness.lab.kernels.choice import KernelChoice
 from kvmharness.results.store import save
-from kvmharness.system.files import check_writable
 from kvmharness.validation import trust
 from kvmharness.validation.bisect import Answer, Question, ask, check
 from kvmharness.validation.host import Emulated
@@ -67,17 +67,17 @@ def read(options: argparse.Namespace) -> Request:
     """What is asked for.
 
     Raises:
-        UsageError: no such cell, metric, host or tree, no number, or options that contradict each other.
-        WriteError: the record could not be written.
+        UsageError: no such cell, metric, host or tree, no number, options that contradict each other, or the record
+            could not be written.
     """
     host = shared.emulated_host(options)
     (cell,) = host.fitting((named(options.cell),))
     question = Question.of(cell, options.metric, options.bound)
     vendor = of_module(host.vendor_module)
     check(question, options.tree, vendor.counted if vendor else ())
-    if options.json is not None:
-        check_writable(options.json)
     kernel = shared.kernel_choice(options)
+    if options.json is not None:
+        check_output("json", options.json, [path for path in (options.source, options.kernel) if path is not None])
     return Request(question, options.tree, host, kernel, options.unsandboxed, options.json, options.command)
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TextIO
 
-from kvmharness.errors import ExitCode, KvmHarnessError
+from kvmharness.errors import ExitCode, KvmHarnessError, UsageError
 from kvmharness.system.shown import shown
 
 _LONGEST = 2000  # characters of a message
@@ -41,6 +41,9 @@ def answer(command: Callable[[], int]) -> int:
         _forget(sys.stdout)
         _tell(*_describe(error))
         return ExitCode.LOST
+    except MemoryError:
+        _tell("this machine's memory, or what this process may have of it, is used up", "Free memory; see `ulimit -v`.")
+        return ExitCode.LOST
     except Exception:
         import traceback
 
@@ -62,15 +65,32 @@ def for_bisect(code: int, *, judged: bool = True) -> int:
     return BISECT_SKIP
 
 
+def check_results_have_a_place() -> None:
+    """Refuses a standard output that takes nothing, before an hour is spent on what is to be printed there.
+
+    Raises:
+        UsageError: it is closed, or a full device, say.
+    """
+    hint = "Send it to /dev/null if nobody is to read it."
+    if sys.stdout is None:  # it was closed before we began
+        raise UsageError("standard output is closed", hint)
+    try:
+        os.write(1, b"")
+    except OSError as error:
+        raise UsageError(f"cannot write to standard output: {_describe(error)[0]}", hint) from None
+
+
 def _flush_results() -> None:
-    if sys.stdout is None:  # it was closed before we began, and print() says nothing about that
-        raise OSError(errno.EBADF, os.strerror(errno.EBADF), "standard output")
     sys.stdout.flush()
 
 
+def shortened(message: str) -> str:
+    """A message, which may show what somebody else wrote, at a length that can be read."""
+    return message if len(message) <= _LONGEST else f"{message[:_LONGEST]}..."
+
+
 def _tell(message: str, hint: str = "", console: tuple[str, ...] = ()) -> None:
-    # The message may show what somebody else wrote, which has any length.
-    lines = [f"kvmharness: {message if len(message) <= _LONGEST else message[:_LONGEST] + '...'}"]
+    lines = [f"kvmharness: {shortened(message)}"]
     if console:
         lines += ["the machine's last lines:", *(f"  | {line}" for line in console)]
     if hint:
@@ -88,7 +108,10 @@ def _describe(error: OSError) -> tuple[str, str]:
         errno.ENOSPC: "Free space there, or write elsewhere; the cache is under $XDG_CACHE_HOME/kvmharness.",
         errno.EDQUOT: "Your disk quota is used up.",
         errno.EACCES: "Check who may read and write it.",
+        errno.EROFS: "Write elsewhere; the cache is under $XDG_CACHE_HOME/kvmharness.",
+        errno.EFBIG: "Raise the limit of files' sizes: ulimit -f.",
         errno.EMFILE: "Raise the limit of open files: ulimit -n.",
+        errno.EAGAIN: "Raise the limit of processes: ulimit -u.",
         errno.ENOMEM: "Free memory.",
     }
     return f"{what}{error.strerror or error} ({name})", hints.get(error.errno or 0, "")

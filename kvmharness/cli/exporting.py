@@ -5,9 +5,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from kvmharness.cli.output import Output
+from kvmharness.cli.reports import check_output
 from kvmharness.errors import ExitCode, UsageError
 from kvmharness.litmus.program import Program
-from kvmharness.system.files import WriteError, check_writable, write_whole
+from kvmharness.system.files import write_whole
 from kvmharness.validation.hostbase import Host
 
 KINDS = ("selftest",)
@@ -62,12 +63,7 @@ class Export:
             what = "random ones" if options.random is not None else str(len(programs))
             raise UsageError(f"--export takes one test, not {what}", "Name a test that --list shows, or a file.")
         if options.output is not None:
-            if options.output in inputs:
-                raise UsageError(f"--output {options.output} would replace the test", "Name another file.")
-            try:
-                check_writable(options.output)
-            except WriteError as error:
-                raise UsageError(f"--output: {error}", error.hint) from None
+            check_output("output", options.output, inputs)
         return cls(programs[0], host, options.output)
 
 

@@ -14,6 +14,7 @@ from kvmharness.results.document import load_all
 from kvmharness.results.journal import CONSOLE_SUFFIX, SUFFIX, Journal
 from kvmharness.results.record import Record
 from kvmharness.system import cache
+from kvmharness.system.files import is_plain
 from kvmharness.validation.campaign import Keeping
 
 _KEPT = 8  # runs that were cut short, of those that nobody named a file for
@@ -71,11 +72,10 @@ def kept(reports: Reports, before: Sequence[Record], output: Output, host: str =
 
 
 def _beside(name: str | None, host: str) -> Path:
-    path = Path(name or os.devnull)
-    if path.is_file() or not path.exists():  # what is a device holds no record
+    path = Path(name or "")
+    if name is not None and is_plain(path):  # a device holds no record
         return path.with_name(f"{path.name}.{host.replace(':', '-')}") if host else path
-    folder = cache.root() / "runs"
-    folder.mkdir(mode=0o700, exist_ok=True)
+    folder = cache.folder("runs")
     cache.keep_newest("runs", _KEPT)
     path = folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}{f'.{host}' if host else ''}.json"
     for suffix in (SUFFIX, CONSOLE_SUFFIX):

@@ -120,9 +120,9 @@ def seconds(text: str) -> float:
     """Reads a length of time, as an argparse type."""
     number, unit = text.rstrip("smh"), text[len(text.rstrip("smh")) :] or "s"
     factors = {"s": 1, "m": 60, "h": 3600}
-    if not number.isdecimal() or not 0 < int(number) * factors.get(unit, 0) <= _LONGEST_S:
+    if not 0 < shared.whole_number(number) * factors.get(unit, 0) <= _LONGEST_S:
         raise argparse.ArgumentTypeError(f"{text!r} is no length of time such as 60s, 10m or 2h")
-    return float(int(number) * factors[unit])
+    return float(shared.whole_number(number) * factors[unit])
 
 
 def act(request: Request | Listing | Export, output: Output) -> int:
@@ -151,11 +151,11 @@ def act(request: Request | Listing | Export, output: Output) -> int:
         output.document(document((record,)))
     else:
         _show(record, output)
+    request.reports.write(output, (record,))
     for program in shrunk:
         name = f"{program.name}.litmus"
         write_whole(name, program.text.encode())
         output.say(f"{name}: the shortest rows that fail; run them again with `kvmharness litmus ./{name}`")
-    request.reports.write(output, (record,))
     return overall(record.tests).exit_code
 
 

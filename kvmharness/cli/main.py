@@ -1,12 +1,13 @@
 """The parser and the way from a command line to an exit code."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
 from kvmharness import __version__
 from kvmharness.cli import asm, bisect, cache, compare, doctor, lab, litmus, report, run, suite, validate
-from kvmharness.cli.errors import answer, for_bisect, hold_streams, settle_streams
+from kvmharness.cli.errors import answer, check_results_have_a_place, for_bisect, hold_streams, settle_streams
 from kvmharness.cli.options import Parser
 from kvmharness.cli.output import Output
 from kvmharness.cli.reports import to_reproduce
@@ -47,11 +48,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def command() -> int:
         nonlocal options, judged
+        check_results_have_a_place()
         try:
             options = parser().parse_args(given)
         except SystemExit as end:  # argparse has said why; --help and --version end here too
             return end.code if isinstance(end.code, int) else 2
-        options.command = to_reproduce(given, options)
+        options.command = tuple(map(_as_text, to_reproduce(given, options)))
         scratch.remove_leftovers()
         remove_leftovers()
         code: int = options.handler(options, Output(options.verbosity))
@@ -63,6 +65,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settle_streams()
     bisecting = _may_be_bisecting(given) if options is None else options.bisect
     return for_bisect(code, judged=judged) if bisecting else code
+
+
+def _as_text(word: str) -> str:
+    """A word of the command line for the record, which is text: what else a file's name has as ``\\xff``."""
+    return os.fsencode(word).decode(errors="backslashreplace")
 
 
 def _may_be_bisecting(given: Sequence[str]) -> bool:

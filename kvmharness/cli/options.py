@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from kvmharness.cells.params import Params
+from kvmharness.cli.errors import shortened
 from kvmharness.cli.output import Output
 from kvmharness.hosts import catalogue
 from kvmharness.lab.kernels.choice import KernelChoice
@@ -23,8 +24,8 @@ class Parser(argparse.ArgumentParser):
     """Takes options and positional words in any order, unless some of the words belong to somebody else."""
 
     def error(self, message: str) -> NoReturn:
-        """See argparse; what it says repeats words that were given."""
-        super().error(shown(message))
+        """See argparse; what it says repeats words that were given, which have any length."""
+        super().error(shown(shortened(message)))
 
     _words_alone = False  # while the words between the options are read: that calls the method below once more
 
@@ -41,6 +42,7 @@ class Parser(argparse.ArgumentParser):
 
 
 _JOBS_MAX = 64
+_DIGITS_MAX = 20
 
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -203,11 +205,16 @@ def add_parameter_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def whole_number(text: str) -> int:
+    """What a few digits say; 0 for anything else, such as digits of other scripts, which Python would take."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= _DIGITS_MAX else 0
+
+
 def number(limit: int) -> Callable[[str], int]:
     """An argparse type: a whole number from 1 to *limit*."""
 
     def read(text: str) -> int:
-        value = int(text) if text.isdecimal() else 0
+        value = whole_number(text)
         if not 0 < value <= limit:
             raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {limit}")
         return value

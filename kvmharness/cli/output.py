@@ -52,12 +52,7 @@ class Output:
     @property
     def colour(self) -> bool:
         """Whether results may be coloured."""
-        return (
-            sys.stdout is not None
-            and sys.stdout.isatty()
-            and "NO_COLOR" not in os.environ
-            and os.environ.get("TERM") != "dumb"
-        )
+        return sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
     def result(self, text: str) -> None:
         """A result: standard output, always."""

@@ -5,16 +5,19 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from kvmharness.cli.output import Output
 from kvmharness.errors import HostRequirementError, UsageError
 from kvmharness.results.document import written
+from kvmharness.results.journal import CONSOLE_SUFFIX, SUFFIX
 from kvmharness.results.record import Record
 from kvmharness.results.verdict import Verdict
-from kvmharness.system.files import WriteError, check_writable, write_whole
+from kvmharness.system.files import WriteError, check_writable, is_plain, write_whole
 from kvmharness.system.shown import shown
 
 _STANDARD_OUTPUT = "-"
+_INPUTS = ("source", "kernel", "claims")  # options that name a file to read
 
 _KINDS = {
     "html": "one self-contained page with plots",
@@ -82,7 +85,8 @@ class Reports:
 
         Args:
             options: of the command line.
-            inputs: files that the verb reads, which no report may replace.
+            inputs: files that the verb reads, beside those of options that several verbs have: no report may replace
+                them.
 
         Raises:
             UsageError: a name cannot be written, or is said twice, or that of an input; or what a report is made with
@@ -95,24 +99,24 @@ class Reports:
             {kind: name for kind in _KINDS if (name := getattr(options, kind)) is not None},
             printed,
         )
-        found._check(inputs)
+        read = (getattr(options, option, None) for option in _INPUTS)
+        found._check([name for name in (*inputs, *read, *getattr(options, "resume", ())) if name is not None])
         return found
 
-    def _check(self, inputs: Iterable[str | Path | None]) -> None:
-        taken = {os.path.realpath(name): "what this command reads" for name in inputs if name is not None}
-        for kind, name in {"json": self.json, **self.others}.items():
-            if name is None:
-                continue
+    def _check(self, inputs: Sequence[str | Path]) -> None:
+        taken: dict[str, str] = {}
+        if self.json is not None:
+            check_output("json", self.json, inputs)
+            taken[self.json] = "what --json writes there"
+            if is_plain(self.json):
+                for suffix in (SUFFIX, CONSOLE_SUFFIX):
+                    check_output("json", self.json + suffix, ())
+                    taken[self.json + suffix] = "what --json keeps there until the run has ended"
+        for kind, name in self.others.items():
             if name == _STANDARD_OUTPUT:
                 raise UsageError(f"--{kind} -: only --json is printed", f"Name a file, or /dev/stdout: --{kind} FILE.")
-            try:
-                check_writable(name)
-            except WriteError as error:
-                raise UsageError(f"--{kind}: {error}", error.hint) from None
-            path = os.path.realpath(name)
-            if path in taken and (os.path.isfile(path) or not os.path.exists(path)):  # a device takes them all
-                raise UsageError(f"--{kind} {name} would replace {taken[path]}", "Name another file.")
-            taken[path] = f"what --{kind} writes there"
+            check_output(kind, name, inputs, taken)
+            taken[name] = f"what --{kind} writes there"
         if "html" in self.others:
             from kvmharness.report.html import check_installed
 
@@ -136,6 +140,39 @@ class Reports:
         for kind, name in self.others.items():
             write_whole(name, _text(kind, tuple(records), verdict).encode())
             output.say(f"{kind}: {name}")
+
+
+def check_output(
+    option: str, name: str, inputs: Iterable[str | Path], taken: Mapping[str, str] = MappingProxyType({})
+) -> None:
+    """Refuses a file that an option names where it could not be written, or would replace another.
+
+    Args:
+        option: without its dashes.
+        name: of the file.
+        inputs: files that are read.
+        taken: other files that are written, and what stands in them. What is no file, a device say, takes them all.
+
+    Raises:
+        UsageError: with what to do.
+    """
+    try:
+        check_writable(name)
+    except WriteError as error:
+        raise UsageError(f"--{option}: {error}", error.hint) from None
+    if not is_plain(name):
+        return
+    for other, what in {**{str(each): "what this command reads" for each in inputs}, **taken}.items():
+        if os.path.realpath(other) == os.path.realpath(name) or _is_same(other, name):
+            raise UsageError(f"--{option} {name} would replace {what}", "Name another file.")
+
+
+def _is_same(a: str, b: str) -> bool:
+    """Whether two names are one file's: hard links are."""
+    try:
+        return os.path.samefile(a, b)
+    except OSError:
+        return False
 
 
 def document(records: Sequence[Record], verdict: Verdict | None = None) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from kvmharness.cells.cell import Cell
 from kvmharness.claims.answerable import Offer, check_metric
 from kvmharness.claims.metrics import SURVIVING, Missing, is_metric, metric_names, value
+from kvmharness.claims.table import fraction
 from kvmharness.errors import KvmHarnessError, UsageError
 from kvmharness.lab.job import Machine
 from kvmharness.lab.kernels import build, builtin, parameters, statistics
@@ -59,10 +60,10 @@ class Question:
         """
         if not is_metric(metric) or metric == "exits.*":
             raise UsageError(f"unknown metric {metric!r}", f"Known metrics: {', '.join(metric_names())}.")
-        try:
-            return cls(cell, metric, Fraction(bound))
-        except (ValueError, ZeroDivisionError) as e:
-            raise UsageError(f"the bound {bound!r} is not a number", "Write 0, 0.5 or 1/2, for example.") from e
+        number = fraction(bound)
+        if number is None:
+            raise UsageError(f"the bound {bound!r} is not a number from 0 up", "Write 0, 0.5 or 1/2, for example.")
+        return cls(cell, metric, number)
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,14 @@ def test_a_bug_is_no_verdict(capsys):
     assert "this is a bug in kvmharness" in err
 
 
+@pytest.mark.parametrize(("error", "says"), [(MemoryError(), "memory"), (OSError(errno.EAGAIN, "no"), "ulimit -u")])
+def test_a_limit_of_this_machine_is_no_bug(error, says, capsys):
+    assert answer(raiser(error)) == ExitCode.LOST
+    told = capsys.readouterr().err
+    assert says in told
+    assert "bug" not in told
+
+
 def run(script, **options):
     command = [sys.executable, "-c", f"import sys\nfrom kvmharness.cli.errors import answer\n{script}"]
     return subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False, timeout=60, **options)
@@ -135,6 +143,29 @@ def test_bisect(code, told):
     assert for_bisect(code) == told
 
 
+@pytest.mark.parametrize("place", ["/dev/full", "&-", "&0"])
+def test_an_output_that_takes_nothing_is_told_before_anything_is_done(place, tmp_path):
+    shell = f"{sys.executable} -m kvmharness run d:1 --json {tmp_path}/x </dev/null >{place}"
+    done = subprocess.run(["/bin/sh", "-c", shell], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2
+    first, hint = done.stderr.splitlines()
+    assert "standard output" in first
+    assert hint == "hint: Send it to /dev/null if nobody is to read it."
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(("verb", "code"), [("run", 5), ("bisect", 125)])
+def test_too_few_open_files_for_the_tool_itself(verb, code):
+    script = f"""
+import resource, sys
+from kvmharness.__main__ import main
+resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
+sys.exit(main([{verb!r}]))"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, len(done.stderr.splitlines())) == (code, 1), done.stderr
+    assert "Too many open files" in done.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 @pytest.mark.parametrize("place", ["/dev/full", "closed"])
@@ -142,7 +173,8 @@ def test_bisect(code, told):
     ("command", "code"),
     [
         (["bisect", "z:1", "loads", "0"], 125),
-        (["run", "--list"], {0, 5}),
+        (["run", "--list"], {0, 2}),
+        (["--help"], {0, 2}),
         (["compare", "/no/a", "/no/b", "--bisect"], 125),
     ],
 )

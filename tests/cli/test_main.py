@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -24,6 +25,36 @@ def run(*arguments, **options):
 def test_version():
     done = run("--version")
     assert (done.returncode, done.stdout) == (0, f"kvmharness {__version__}\n")
+
+
+ABSURD = ("1e999999999", "-1", "0", "nan", "9" * 5000, "\u0661", "1_0", "+5", "")
+NUMBERS = (
+    *(["run", "d:1", f"--{name}"] for name in ("turns", "jobs", "warmup", "round-trips", "batches")),
+    *(["run", "d:1", "--batch-round-trips"], ["litmus", "--random"], ["litmus", "--random", "1", "--for"]),
+    *(["validate", "fast-cr3-switch", "--turns"], ["compare", "a", "b", "--tolerance"]),
+    *(["lab", "exec", "x", "--timeout"], ["bisect", "d:1", "time"]),
+)
+
+
+@pytest.mark.parametrize("words", NUMBERS, ids=" ".join)
+def test_absurd_numbers_are_refused_at_once(words, capsys, monkeypatch):
+    monkeypatch.setattr("kvmharness.validation.bisect.check", lambda *_: pytest.fail("was taken"))
+    fine = {"compare": ("0", "\u0661"), "lab": ("\u0661",), "bisect": ("0",)}.get(words[0], ())
+    for value in ABSURD:
+        if value not in fine:
+            last, option = (f"={value}", words[-1]) if words[-1].startswith("--") else ("", words[-1])
+            given = [*words[:-1], option + last] if last else [*words, "--", value]
+            assert main(given) == (125 if words[0] == "bisect" else 2), value[:20]
+            assert len(capsys.readouterr().err) < 4000
+
+
+def test_a_file_name_that_is_no_text(monkeypatch):
+    """It goes into the record, which must be one that can be read."""
+    seen = []
+    monkeypatch.setattr("kvmharness.cli.run.read", lambda options: seen.append(options.command))
+    monkeypatch.setattr("kvmharness.cli.run.act", lambda request, output: 0)
+    assert main(["run", "--kernel", os.fsdecode(b"\xff")]) == 0
+    assert seen == [("kvmharness", "run", "--kernel", "\\xff")]
 
 
 def test_help_names_every_verb_and_the_exit_codes(capsys):
