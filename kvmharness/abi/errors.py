@@ -55,6 +55,10 @@ _GENERAL_HINTS = {
 }
 
 
+# Of this process or this machine: a kernel is not wrong to refuse beyond them.
+_LIMITS = (_errno.EMFILE, _errno.ENFILE)
+
+
 def described(errno: int) -> str:
     """An errno by its name, its number and its text."""
     return f"{_errno.errorcode.get(errno, 'errno')} ({errno}): {strerror(errno)}"
@@ -76,6 +80,11 @@ class SystemCallError(KvmHarnessError, OSError):
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+def met_a_limit(error: Exception) -> bool:
+    """Whether a system call failed for want of what this process may have, which says nothing of the kernel."""
+    return isinstance(error, SystemCallError) and error.errno in _LIMITS
 
 
 class IoctlError(SystemCallError):

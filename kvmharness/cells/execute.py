@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
+from kvmharness.abi.errors import met_a_limit
 from kvmharness.cells.surroundings import differs
 from kvmharness.errors import KvmHarnessError
 from kvmharness.guest.blueprint import Blueprint
@@ -109,7 +110,11 @@ class _Attempt:
         session.finish()
 
     def attempt(self, act: Callable[[], None]) -> None:
-        """Does a step, unless an earlier one failed; whatever goes wrong is in the raw result."""
+        """Does a step, unless an earlier one failed; whatever goes wrong is in the raw result.
+
+        Raises:
+            SystemCallError: too many files are open.
+        """
         if not self.alive:
             return
         try:
@@ -117,6 +122,8 @@ class _Attempt:
         except GuestFailedError as e:
             self._end({"mailbox": e.mailbox.hex()})
         except KvmHarnessError as e:
+            if met_a_limit(e):
+                raise
             self._end({"error": {"type": type(e).__name__, "message": str(e)}})
 
     def _end(self, how: dict[str, Any]) -> None:

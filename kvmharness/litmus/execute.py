@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from kvmharness.abi.errors import met_a_limit
 from kvmharness.cells.surroundings import differs
 from kvmharness.errors import KvmHarnessError
 from kvmharness.guest.blueprint import Blueprint
@@ -59,12 +60,18 @@ def execute(
 def run_one(
     kvm: Kvm, blueprint: Blueprint, cpuid: Any, code: bytes | None, program: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Runs one test in a VM of its own; its answers, or why there are none."""
+    """Runs one test in a VM of its own; its answers, or why there are none.
+
+    Raises:
+        SystemCallError: too many files are open.
+    """
     try:
         with _running(kvm, blueprint, cpuid, code, program) as run:
             run.to_end()
             return run.answers()
     except KvmHarnessError as error:
+        if met_a_limit(error):
+            raise
         return {"error": {"type": type(error).__name__, "message": str(error)}}
 
 

@@ -1,9 +1,12 @@
 """Running cells: what becomes of a good one, a skipped one, a polluted one and one that goes wrong."""
 
+import errno
 import json
+from contextlib import nullcontext
 
 import pytest
 
+from kvmharness.abi.errors import IoctlError
 from kvmharness.cells import execute as executing
 from kvmharness.cells import judge as judging
 from kvmharness.cells.cell import Cell, Setup
@@ -20,6 +23,7 @@ from kvmharness.hosts.facts import facts
 from kvmharness.hosts.needs import unmet
 from kvmharness.results.record import Prediction, Probes
 from tests.spoiling import with_row
+from tests.surroundings import skylake
 
 ALONE = Cell(Setup.L1_ALONE, 5, guest_cr3s=0)
 TWO = Cell(Setup.L1_ALONE, 2, guest_cr3s=0)
@@ -43,6 +47,17 @@ def test_each_pass_of_a_cell_is_told_before_it_begins():
     """What the kernel says, or dies of, is that cell's."""
     said = [(raw.get("begins", raw.get("cell")), raw.get("doing", "done")) for raw in raws(turn(ALONE, TWO))]
     assert said == [(0, "counting"), (1, "counting"), (0, "timing"), (0, "done"), (1, "timing"), (1, "done")]
+
+
+@pytest.mark.parametrize(("number", "is_limit"), [(errno.EMFILE, True), (errno.EINVAL, False)])
+def test_too_few_open_files_are_no_fault_of_the_kernel(number, is_limit):
+    def refuse():
+        raise IoctlError("KVM_GET_STATS_FD", number)
+
+    attempt = executing._Attempt(0, plan(ALONE, skylake().offered, SHORT).to_json())
+    with pytest.raises(IoctlError) if is_limit else nullcontext():
+        attempt.attempt(refuse)
+    assert ("error" in attempt.raw) is not is_limit
 
 
 def run(*cells, **options):
