@@ -4,6 +4,7 @@ An entry is made under a temporary name beside its place and renamed when it is 
 full disk or a second process at the same work never leave half an entry under a name that somebody trusts.
 """
 
+import errno
 import hashlib
 import json
 import math
@@ -24,30 +25,59 @@ from kvmharness.system.programs import Progress, disk_errors, silent
 
 _SCRATCH_PREFIX = ".making-"  # then the key, a dot and something random
 _LOCK_PREFIX = ".lock-"  # then the key
+_WAY_OUT = "set XDG_CACHE_HOME to a folder of your own"
 
 
 def root() -> Path:
     """``$XDG_CACHE_HOME/kvmharness``, by default ``~/.cache/kvmharness``; made when it does not exist.
 
     Raises:
-        UsageError: somebody else can write there: kernels and programs are taken from it as they are.
+        UsageError: it cannot be made, or somebody else can write there: kernels and programs are taken from it as they
+            are.
         DiskFullError: there is no room for it.
     """
     return _ours(_place())
 
 
+def folder(kind: str) -> Path:
+    """The folder of a kind, to make entries in. Raises: as :func:`root`; UsageError, nothing can be written there."""
+    place = _ours(root() / kind)
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise UsageError(f"the cache folder {place} cannot be written to", _WAY_OUT)
+    return place
+
+
 def _place() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")) / "kvmharness"
+    """Where it is.
+
+    Raises:
+        UsageError: neither the environment nor the list of users says where; or it is relative to the folder that
+            happens to be the current one, which the XDG Base Directory Specification calls invalid.
+    """
+    base = os.environ.get("XDG_CACHE_HOME")
+    if not base:
+        base = os.path.join(os.path.expanduser("~"), ".cache")
+        if base.startswith("~"):
+            raise UsageError(
+                "there is no place for the cache folder: HOME is not set, nor is this user known", _WAY_OUT
+            )
+    if not os.path.isabs(base):
+        raise UsageError(f"the place of the cache folder is a relative path: {base!r}", _WAY_OUT)
+    return Path(base) / "kvmharness"
 
 
 def _ours(folder: Path) -> Path:
-    """The folder, made when it does not exist, and refused when others can write there."""
-    with disk_errors(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        folder.mkdir(mode=0o700, exist_ok=True)
-    if why := _shared(folder):
-        way_out = "or set XDG_CACHE_HOME to a folder of your own"
-        raise UsageError(f"the cache folder {folder} {why}", f"chmod -R go-w {folder} if it is yours; {way_out}")
+    """The folder, made when it does not exist, and refused when it cannot be, or others can write there."""
+    try:
+        with disk_errors(folder):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, exist_ok=True)
+        why = _shared(folder)
+    except OSError as error:
+        reason = errno.errorcode.get(error.errno or 0, "?")
+        raise UsageError(f"cannot make the cache folder {folder}: {error.strerror} ({reason})", _WAY_OUT) from None
+    if why:
+        raise UsageError(f"the cache folder {folder} {why}", f"chmod -R go-w {folder} if it is yours; or {_WAY_OUT}")
     return folder
 
 
@@ -94,7 +124,7 @@ def file_entry(kind: str, key: str, make: Callable[[Path], None], progress: Prog
 
 
 def _entry(kind: str, key: str, make: Callable[[Path], Path], progress: Progress) -> Path:
-    place = _ours(root() / kind) / key
+    place = folder(kind) / key
     _remove_leftovers_once(place.parent.parent)
 
     def waiting(seconds: float) -> None:
@@ -117,8 +147,11 @@ def _lock(folder: Path, key: str) -> Path:
 
 def remove_leftovers() -> None:
     """Removes what dead processes left half-made, of all kinds; nothing where others can write, or nothing is."""
-    place = _place()
-    if not place.is_dir() or _shared(place):
+    try:
+        place = _place()
+        if not place.is_dir() or _shared(place):
+            return
+    except (UsageError, OSError):  # whoever needs a cache is told by root()
         return
     inuse.by_others(place)
     for folder in (path for path in place.iterdir() if path.is_dir()):

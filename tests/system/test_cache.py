@@ -41,6 +41,34 @@ def test_the_home_folder_is_the_default(monkeypatch, tmp_path):
     assert cache.root() == tmp_path / "home/.cache/kvmharness"
 
 
+@pytest.mark.parametrize(
+    ("place", "why"),
+    [
+        (None, "HOME is not set"),
+        ("relative", "a relative path: 'relative'"),
+        ("file", "File exists (EEXIST)"),
+        ("/proc/self", "cannot make the cache folder /proc/self/kvmharness"),
+    ],
+)
+def test_no_place_for_it_is_said_by_who_needs_one(place, why, tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / place) if place == "file" else place or "")
+    if place is None:
+        monkeypatch.delenv("HOME")
+        monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)  # a user of whom nobody knows a name
+    assert main(["cache"]) == ExitCode.USAGE
+    first, hint = capsys.readouterr().err.splitlines()
+    assert why in first
+    assert hint == "hint: set XDG_CACHE_HOME to a folder of your own"
+    assert main(["run", "--list"]) == 0  # which needs none
+
+
+def test_one_that_cannot_be_written_to_is_no_place_to_make_things(folder, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: path != folder / "things")
+    with pytest.raises(UsageError, match=r"things cannot be written to"):
+        cache.folder_entry("things", "key", write("x"))
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), ValueError("broken")])
 def test_an_interrupted_entry_leaves_nothing(folder, error):
     def make(place):
