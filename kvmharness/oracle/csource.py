@@ -1,25 +1,30 @@
 """Functions and numbers in a kernel's C source, in a form that neither comments nor white space change."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import cached_property
 
 from kvmharness.errors import KvmHarnessError
 
 ReadSource = Callable[[str], bytes | None]
 """A kernel's source: the content of a file by its path in the tree, None where there is no such file."""
 
-# Characters and strings come before the rest, so that no comment begins and no brace counts inside of one.
+# Characters and strings come before the rest, so that no comment begins and no brace counts inside of one. A comment
+# that does not end goes on to the end of the file: it is looked for once, whatever else looks like the start of one.
 _TOKEN = re.compile(
     r"""
-    (?P<gap> /\* .*? \*/ | //[^\n]* | \\\n | \s+ )
+    (?P<gap> /\* (?: .*? \*/ | .* ) | //[^\n]* | \\\n | \s+ )
   | " (?: \\. | [^"\\\n] )* " | ' (?: \\. | [^'\\\n] ) '
   | \w+ | -> | && | \|\| | [=!<>]= | \+\+ | -- | .
     """,
     re.VERBOSE | re.DOTALL,
 )
+# A bracket, and beside it what may look like one.
+_TO_BRACE = re.compile(r"\s*(?=\{)")
+_BRACKET = re.compile(r"' (?: \\. | [^'\\\n] ) ' | [(){}]", re.VERBOSE | re.DOTALL)
 _COMMENT_OR_STRING = re.compile(
     r"""
-    (?P<string> " (?: \\. | [^"\\\n] )* " ) | (?P<kept> ' (?: \\. | [^'\\\n] ) ' ) | /\* .*? \*/ | //[^\n]*
+    (?P<string> " (?: \\. | [^"\\\n] )* " ) | (?P<kept> ' (?: \\. | [^'\\\n] ) ' ) | /\* (?: .*? \*/ | .* ) | //[^\n]*
     """,
     re.VERBOSE | re.DOTALL,
 )
@@ -53,12 +58,30 @@ class CSource:
 
     def bodies(self, name: str) -> list[str]:
         """What stands between the braces of each definition of a function, in the normal form of :func:`normal`."""
-        found = []
+        found, done = [], 0
         for start in re.finditer(rf"\b{re.escape(name)}\s*(?=\()", self._text):
-            after = _past(self._text, start.end(), "()")
-            head = re.compile(r"\s*(?=\{)").match(self._text, after)
-            if head is not None:  # else it is a call or a declaration
-                found.append(normal(self._text[head.end() + 1 : _past(self._text, head.end(), "{}") - 1]))
+            after = self._closing.get(start.end())
+            if after is None or start.start() < done:
+                continue
+            head = _TO_BRACE.match(self._text, after + 1)
+            if head is not None and head.end() in self._closing:  # else it is a call or a declaration
+                done = self._closing[head.end()]
+                found.append(normal(self._text[head.end() + 1 : done]))
+        return found
+
+    @cached_property
+    def _closing(self) -> Mapping[int, int]:
+        """For the place of each bracket that of the one that closes it; round and curly ones do not know each other."""
+        found: dict[int, int] = {}
+        opened: dict[str, list[int]] = {")": [], "}": []}
+        for each in _BRACKET.finditer(self._text):
+            match each.group():
+                case "(":
+                    opened[")"].append(each.start())
+                case "{":
+                    opened["}"].append(each.start())
+                case ")" | "}" as closing if opened[closing]:
+                    found[opened[closing].pop()] = each.start()
         return found
 
     def body(self, name: str) -> str:
@@ -88,12 +111,3 @@ class CSource:
             raise NotDescribedError(f"{self.path} has {' and '.join(values) or 'nothing'} as {macro}")
         return int(values[0])
 
-
-def _past(text: str, start: int, pair: str) -> int:
-    """The place after the bracket that closes the one at *start*; the text's end when none does."""
-    depth = 0
-    for token in _TOKEN.finditer(text, start):
-        depth += (token.group() == pair[0]) - (token.group() == pair[1])
-        if not depth:
-            return token.end()
-    return len(text)

@@ -14,14 +14,13 @@ from functools import cached_property
 
 from kvmharness.oracle.csource import normal, without_comments
 
-_FUNCTION = re.compile(
-    r"^ ?(?P<head>[A-Za-z_][^;{}#]*\)[^;{}#()]*)\n\{[ \t]*\n(?P<body>.*?)^\}", re.MULTILINE | re.DOTALL
-)
-_IN_A_LINE = re.compile(r"^(?P<head>[A-Za-z_][^;{}#=]*\))\s*\{(?P<body>[^{}\n]*)\}[ \t]*$", re.MULTILINE)
+# What is searched may be anything: every expression here is tried at most once at any place, and takes no way back.
+_BREAK = re.compile(r"[;{}#]")
+_BEGIN = re.compile(r"^ ?(?=[A-Za-z_])", re.MULTILINE)
+_BODY = re.compile(r"\{[ \t]*\n")
+_IN_A_LINE = re.compile(r"\{(?P<body>[^{}\n]*)\}[ \t]*$", re.MULTILINE)
 _MACRO = re.compile(r"^[ \t]*#[ \t]*define[ \t]+(?P<head>\w+)(?P<body>(?:\\\n|[^\n])*)", re.MULTILINE)
-# What may follow a function's own parameters: __must_hold(lock).
-_ATTRIBUTES = re.compile(r"(?<=\))(?:\s+__\w+\s*(?:\((?:[^()]|\([^()]*\))*\))?)+\s*$")
-_PARAMETERS = re.compile(r"(\w+|\w+\((\w+)\))\s*\(((?:[^()]|\((?:[^()]|\([^()]*\))*\))*)\)\s*$")
+_PIECE = re.compile(r"\w+|[^\w\s]")
 _WORD = re.compile(r"[A-Za-z_]\w*")
 
 
@@ -49,9 +48,16 @@ class Definition:
     @property
     def parameters(self) -> tuple[str, ...]:
         """A function's parameters by name, in order."""
-        found = _PARAMETERS.search(_ATTRIBUTES.sub("", self.head))
-        names = [_WORD.findall(part) for part in found[3].split(",")] if found and not self.macro else []
-        return tuple(words[-1] if words else "" for words in names)
+        found = None if self.macro else _declared(self.head)
+        if found is None:
+            return ()
+        names = [""]
+        for piece in found[1]:
+            if piece == ",":
+                names.append("")
+            elif _WORD.match(piece):
+                names[-1] = piece
+        return tuple(names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +111,10 @@ def _parts(content: str) -> tuple[Mapping[tuple[str, str], Definition], frozense
 
 def _placed(text: str) -> Iterator[tuple[int, int, Definition]]:
     """(start, end, definition) of each, in order; one inside another, as a macro in a function, belongs to that."""
-    every = [
-        (found.start(), found.end(), Definition(name, found["head"], found["body"], kind is _MACRO))
-        for kind in (_FUNCTION, _IN_A_LINE, _MACRO)
-        for found in kind.finditer(text)
-        if (name := found["head"] if kind is _MACRO else _name(found["head"]))
+    every = [*_functions(text)]
+    every += [
+        (found.start(), found.end(), Definition(found["head"], found["head"], found["body"], True))
+        for found in _MACRO.finditer(text)
     ]
     end = 0
     for each in sorted(every, key=lambda each: each[:2]):
@@ -118,6 +123,60 @@ def _placed(text: str) -> Iterator[tuple[int, int, Definition]]:
             yield each
 
 
-def _name(head: str) -> str:
-    found = _PARAMETERS.search(_ATTRIBUTES.sub("", head))
-    return (found[2] or found[1]) if found else ""
+def _functions(text: str) -> Iterator[tuple[int, int, Definition]]:
+    """The same of functions alone: what stands before a brace, back to the end of whatever comes before it."""
+    after, done = 0, 0
+    last = text.rfind("\n}")  # no body is closed after it
+    for found in _BREAK.finditer(text):
+        before, after = after, found.end()
+        if found.group() != "{" or found.start() < done:
+            continue
+        begin = _BEGIN.search(text, before, found.start())
+        declared = _declared(text[begin.end() : found.start()]) if begin else None
+        if begin is None or declared is None:
+            continue
+        head = text[begin.end() : found.start()]
+        if (body := _BODY.match(text, found.start())) and head.endswith("\n") and last >= body.end() - 1:
+            end = text.index("\n}", body.end() - 1) + 1
+            head, content, done = head.removesuffix("\n"), text[body.end() : end], end + 1
+        elif (line := _IN_A_LINE.match(text, found.start())) and "=" not in head:
+            head, content, done = head.rstrip(), line["body"], line.end()
+        else:
+            continue
+        yield begin.start(), done, Definition(declared[0], head, content)
+
+
+def _declared(head: str) -> tuple[str, list[str]] | None:
+    """A function's name and the pieces of its parameters, from what stands before its body; None where that is none.
+
+    Attributes may follow its own brackets: ``__must_hold(lock)``.
+    """
+    pieces = _PIECE.findall(head)
+    end = len(pieces)
+    while end:
+        if pieces[end - 1] != ")":
+            if not pieces[end - 1].startswith("__"):
+                return None
+            end -= 1
+            continue
+        start = _opening(pieces, end)
+        if start < 1:
+            return None
+        name = pieces[start - 1]
+        if name.startswith("__") and start > 1 and pieces[start - 2] == ")":
+            end = start - 1
+            continue
+        if name == ")" and start > 3 and pieces[start - 3] == "(":  # FNAME(walk_addr)(...)
+            name = pieces[start - 2]
+        return (name, pieces[start + 1 : end - 1]) if _WORD.match(name) else None
+    return None
+
+
+def _opening(pieces: list[str], end: int) -> int:
+    """The place of the bracket that the one before *end* closes; -1 where there is none."""
+    depth = 0
+    for place in range(end - 1, -1, -1):
+        depth += (pieces[place] == ")") - (pieces[place] == "(")
+        if not depth:
+            return place
+    return -1

@@ -27,7 +27,7 @@ _SOURCES = (
 _OWN_FOLDERS = ("usr", "scripts", "include/generated", "arch/x86/include/generated", FOLDER)
 _UNCHANGED: Overlay = MappingProxyType({})
 _LIST = "--eval=kvmharness-tests: ; @echo $(TEST_GEN_PROGS)"
-_TELLING = re.compile(r"[\w.-]+:\d+:(?:\d+:)? .*(?:error: |undefined reference).*")
+_PLACE = re.compile(r"(?<![\w.-])[\w.-]+:\d+:(?:\d+:)? ")
 _BUILD_TIMEOUT_S = 600.0
 _KEPT = 16
 
@@ -119,8 +119,9 @@ def _build(make_it: Callable[..., tuple[str, ...]], output: Path, names: set[str
 
 
 def _first_word(error: KernelBuildError) -> str:
-    found = (match for line in error.lines if (match := _TELLING.search(line)))
-    return f"it does not build: {next((match[0] for match in found), str(error).partition(chr(10))[0])}"
+    placed = (line[found.start() :] for line in error.lines if (found := _PLACE.search(line)))
+    telling = (said for said in placed if "error: " in said or "undefined reference" in said)
+    return f"it does not build: {next(telling, str(error).partition(chr(10))[0])}"
 
 
 def _content(tree: Path, changed: Overlay) -> Iterator[object]:

@@ -18,7 +18,11 @@ from kvmharness.vendors.names import NAMES
 
 _ARGUMENTS = r"\(((?:[^()]|\((?:[^()]|\([^()]*\))*\))*)\)"
 _PARAMETER = re.compile(rf"\bmodule_param(?P<kind>\w*)\s*{_ARGUMENTS}\s*;")
+_CALL = re.compile(rf"\b(\w+)\s*(?={_ARGUMENTS})")
+_WORD = re.compile(r"\w+")
 _SET = re.compile(r"^\t(\w+) = (\w+);", re.MULTILINE)
+# The definition of a variable outside of functions.
+_VARIABLE = re.compile(r"^(?P<head>\w[\w \t]*)(?:=\s*(?P<value>[\w-]+)\s*)?;", re.MULTILINE)
 # What a function or a macro that only stands for what it reads has in its body, at the most.
 _SMALL = 200
 _DEPTH = 2
@@ -104,10 +108,12 @@ class KvmSource:
                 elif self._is_global(variable) and self._is_global(value):
                     found.setdefault(value, set()).add(variable)
         for each in every:
-            for name in each.words & takers.keys():
-                for call in re.finditer(rf"\b{name}\s*{_ARGUMENTS}", each.body):
-                    given = [word.strip() for word in _split(call[1])]
-                    for place, variable in takers[name].items():
+            if each.words.isdisjoint(takers):
+                continue
+            for call in _CALL.finditer(each.body):
+                if call[1] in takers:
+                    given = [word.strip() for word in _split(call[2])]
+                    for place, variable in takers[call[1]].items():
                         if place < len(given):
                             found.setdefault(given[place], set()).add(variable)
         return {value: frozenset(variables) for value, variables in found.items()}
@@ -118,8 +124,11 @@ class KvmSource:
 
     def using(self, name: str) -> list[str]:
         """The files that have a name anywhere."""
-        word = re.compile(rf"\b{name}\b")
-        return [path for path, text in self.files.items() if word.search(text)]
+        return [path for path, words in self._words.items() if name in words]
+
+    @cached_property
+    def _words(self) -> Mapping[str, frozenset[str]]:
+        return {path: frozenset(_WORD.findall(text)) for path, text in self.files.items()}
 
     def how_read(self, function: Definition, path: str, parameter: Parameter) -> tuple[int, str]:
         """How a function reads a parameter.
@@ -167,32 +176,45 @@ class KvmSource:
 
     def _initial(self, variable: str, path: str) -> tuple[bool, str]:
         """Whether a variable is static, and its initial value, from wherever it is defined."""
-        for text in (self.files[path], *self.files.values()):
-            if found := _variable(variable).search(text):
-                return "static" in found["head"].split(), found["value"] or "0"
+        for variables in (self._variables[path], *self._variables.values()):
+            if variable in variables:
+                return variables[variable]
         return False, ""
 
     @cached_property
+    def _variables(self) -> Mapping[str, Mapping[str, tuple[bool, str]]]:
+        """For each file its variables: whether they are static, and their initial values."""
+        return {path: dict(_variables(text)) for path, text in self.files.items()}
+
+    @cached_property
     def _globals(self) -> frozenset[str]:
-        every = _variable(r"\w+")
-        return frozenset(found["name"] for text in self.files.values() for found in every.finditer(text))
+        return frozenset(name for variables in self._variables.values() for name in variables)
 
     def _is_global(self, name: str) -> bool:
         return name in self._globals
 
 
-def _variable(name: str) -> re.Pattern[str]:
-    """A pattern for the definition of a variable outside of functions."""
-    return re.compile(
-        rf"^(?!extern\b|typedef\b)(?P<head>\w[\w \t]*[ \t])(?P<name>{name})"
-        r"(?:[ \t]+__\w+)*[ \t]*(?:=\s*(?P<value>[\w-]+)\s*)?;",
-        re.MULTILINE,
-    )
+def _variables(text: str) -> Iterator[tuple[str, tuple[bool, str]]]:
+    seen = set()
+    for found in _VARIABLE.finditer(text):
+        words = found["head"].split()
+        while words and words[-1].startswith("__"):  # an attribute, such as __read_mostly
+            words.pop()
+        if len(words) > 1 and words[0] not in ("extern", "typedef") and words[-1] not in seen:
+            seen.add(words[-1])
+            yield words[-1], ("static" in words, found["value"] or "0")
 
 
 def _split(arguments: str) -> list[str]:
     """At the commas that are not in brackets."""
-    return re.split(r",(?![^()]*\))", arguments)
+    parts, depth = [""], 0
+    for piece in re.split(r"([(),])", arguments):
+        depth += (piece == "(") - (piece == ")")
+        if piece == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += piece
+    return parts
 
 
 def is_meant(parameter: Parameter, path: str, text: str) -> bool:
