@@ -110,4 +110,3 @@ class CSource:
         if len(values) != 1 or not values[0].isdecimal():
             raise NotDescribedError(f"{self.path} has {' and '.join(values) or 'nothing'} as {macro}")
         return int(values[0])
-

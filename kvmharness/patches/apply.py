@@ -40,7 +40,7 @@ class Overlay:
 
     Attributes:
         tree: the kernel tree; never written to.
-        files: new content by path relative to the tree; None: deleted.
+        files: new content by path relative to the tree, where it differs; None: deleted.
         notes: hunks that did not go exactly where they said.
         originals: what has been read of the tree, shared by the overlays that come from this one.
     """
@@ -94,9 +94,9 @@ class Overlay:
             if change.new_path is None and after and not change.copy:
                 raise PatchError(f"{change.path} is deleted by the patch but has other content", path=change.path)
             if change.old_path and change.old_path != change.new_path and not (change.copy and change.new_path):
-                files[change.old_path] = None
+                self._put(files, change.old_path, None)
             if change.new_path:
-                files[change.new_path] = after
+                self._put(files, change.new_path, after)
         return Overlay(self.tree, files, tuple(notes), self.originals)
 
     def undone(self, changes: Iterable[FileChange]) -> "Overlay":
@@ -107,9 +107,12 @@ class Overlay:
         """
         return self.applied([change.reversed() for change in reversed(list(changes))], fuzz=0)
 
-    def changed(self) -> dict[str, bytes | None]:
-        """The files that really differ from the tree."""
-        return {path: content for path, content in sorted(self.files.items()) if self._original(path) != content}
+    def _put(self, files: dict[str, bytes | None], path: str, content: bytes | None) -> None:
+        """Notes a file's content; one that is as in the tree again is no change."""
+        if content == self._original(path):
+            files.pop(path, None)
+        else:
+            files[path] = content
 
     def _before(self, change: FileChange) -> bytes:
         if change.old_path is None:

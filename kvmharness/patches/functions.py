@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from kvmharness.oracle.csource import normal, without_comments
 
@@ -86,27 +86,35 @@ def changed(before: bytes | None, after: bytes | None) -> Changed:
         before: its content; None when there was no such file.
         after: the same, afterwards.
     """
-    old, new = (_parts((content or b"").decode("utf-8", "replace")) for content in (before, after))
-    functions = [each for key, each in new[0].items() if key not in old[0]]
-    functions += [each for key, each in old[0].items() if key not in new[0]]
-    gone, come = (sorted(ours - theirs) for ours, theirs in ((old[1], new[1]), (new[1], old[1])))
+    (old, old_rest), (new, new_rest) = (_parts(content or b"") for content in (before, after))
+    # What is there to the letter before and after is no change, and most of a file is.
+    was, now = (
+        {(normal(head), normal(body)): each for (head, body), each in ours.items() if (head, body) not in theirs}
+        for ours, theirs in ((old, new), (new, old))
+    )
+    functions = [each for key, each in now.items() if key not in was]
+    functions += [each for key, each in was.items() if key not in now]
+    left, right = (
+        frozenset(map(normal, ours - theirs)) for ours, theirs in ((old_rest, new_rest), (new_rest, old_rest))
+    )
+    gone, come = sorted(left - right), sorted(right - left)
     before_words, after_words = (Counter(_WORD.findall(" ".join(pieces))) for pieces in (gone, come))
     beside = {*(before_words - after_words), *(after_words - before_words)}
     beside.update(word for piece in (*gone, *come) if "{" not in piece for word in _WORD.findall(piece))
     return Changed(tuple(functions), frozenset(beside))
 
 
-def _parts(content: str) -> tuple[Mapping[tuple[str, str], Definition], frozenset[str]]:
-    """The definitions by what they come to, and what is left."""
-    text = without_comments(content)
+@lru_cache(maxsize=16)  # what one patch leaves is what the next one finds
+def _parts(content: bytes) -> tuple[Mapping[tuple[str, str], Definition], frozenset[str]]:
+    """The definitions by how they are written, and what is left."""
+    text = without_comments(content.decode("utf-8", "replace"))
     found: dict[tuple[str, str], Definition] = {}
     rest, done = [], 0
     for start, end, each in _placed(text):
-        found[normal(each.head), normal(each.body)] = each
+        found[each.head, each.body] = each
         rest.append(text[done:start])
         done = end
-    pieces = re.split(r"\n(?=[A-Za-z_#])", "\n".join([*rest, text[done:]]))
-    return found, frozenset(filter(None, map(normal, pieces)))
+    return found, frozenset(re.split(r"\n(?=[A-Za-z_#])", "\n".join([*rest, text[done:]])))
 
 
 def _placed(text: str) -> Iterator[tuple[int, int, Definition]]:

@@ -129,7 +129,7 @@ def plan(series: Series, tree: Path) -> Plan:
         whole = len(members) == len(patches)
         notes |= dict.fromkeys(f"{name}: {note}" for note in overlay.notes if whole or note.fuzz)
         titles = tuple(patches[i].title for i in members)
-        variants.append(Variant(name, titles, overlay.changed()))
+        variants.append(Variant(name, titles, dict(sorted(overlay.files.items()))))
     return Plan(series, tree, fitted.set.label, fitted.in_tree, tuple(variants), left_out, tuple(notes))
 
 

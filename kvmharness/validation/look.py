@@ -94,7 +94,8 @@ def look(
             if why := builtin.changes(tree, variant.files):
                 raise not_by_modules(variant, why)
     # Most texts are those of many variants.
-    changed = {(path, text) for variant in plan.variants for path, text in variant.files.items() if text is not None}
+    every = set[tuple[str, bytes | None]]().union(*(variant.files.items() for variant in plan.variants))
+    changed = [(path, text) for path, text in every if text is not None]
     return Look(
         series,
         source,

@@ -133,10 +133,9 @@ def _touched(plan: Plan) -> Iterator[tuple[str, str, Changed]]:
     for (earlier, done), (later, count) in pairwise(_prefixes(plan)):
         before, after = plan.source(earlier), plan.source(later)
         patch = f"p{count}" if count - done == 1 else f"p{done + 1}-{count}"
-        for path in sorted({*before.files, *after.files}):
+        for path in sorted({path for path, _ in before.files.items() ^ after.files.items()}):
             old, new = before.read(path), after.read(path)
-            if old != new:
-                yield patch, path, changed(old, new) if path.endswith((".c", ".h")) else Changed((), frozenset())
+            yield patch, path, changed(old, new) if path.endswith((".c", ".h")) else Changed((), frozenset())
 
 
 def _prefixes(plan: Plan) -> list[tuple[Variant, int]]:

@@ -28,12 +28,20 @@ def handed_over() -> str:
 
 
 INPUTS = {
-    **{piece: filled(piece) for piece in ("(", ")", "()", ")(", "(())", "{", "{\n", "}\n", "{}", "a(){ } ", "/*", "/* ")},
-    **{piece: filled(piece) for piece in (" ", "\t", "\n", "\\", "\\\n", '"', '"\n', "'", "//", "a", "a ", "a\n", "a,")},
-    **{piece: filled(piece) for piece in ("a(", "a)", "a)\n", "a)\n{\n", "a) {", "f(", "f() {", "f(){", "f()\n{\nx\n")},
+    **{
+        piece: filled(piece)
+        for piece in ("(", ")", "()", ")(", "(())", "{", "{\n", "}\n", "{}", "a(){ } ", "/*", "/* ")
+    },
+    **{
+        piece: filled(piece) for piece in (" ", "\t", "\n", "\\", "\\\n", '"', '"\n', "'", "//", "a", "a ", "a\n", "a,")
+    },
+    **{piece: filled(piece) for piece in ("(", ")", "()", ")(", "(())", "{", "{\n", "}\n", "{}", "/*", "/* ", "//")},
+    **{piece: filled(piece) for piece in (" ", "\t", "\n", "\\", "\\\n", '"', '"\n', "'", "a", "a ", "a\n", "a,")},
+    **{piece: filled(piece) for piece in ("a(", "a)", "a)\n", "a)\n{\n", "a) {", "f(", "f() {", "f(){", "a(){ } ")},
     **{piece: filled(piece) for piece in ("f(x)\n", "f(x) __a(y)\n", "f() __a\n{\n}\n", "f()  \n{ ", "f()\n{\n}\n")},
-    **{piece: filled(piece) for piece in ("#define ", "#define a\\\n", "#define a ", "module_param(", "module_param(a)")},
-    **{piece: filled(piece) for piece in ("int a ", "int a\n", "int a =\n", "a=", "\ta = b;\n", "STATS_DESC_A(VM,")},
+    **{piece: filled(piece) for piece in ("#define ", "#define a\\\n", "#define a ", "f()\n{\nx\n", "\ta = b;\n")},
+    **{piece: filled(piece) for piece in ("int a ", "int a\n", "int a =\n", "a=", "module_param(", "module_param(a)")},
+    "statistics": filled("STATS_DESC_A(VM,"),
     "nested": "f(){" * (SIZE // 8) + "}" * (SIZE // 8),
     "a call in a call": "f(" * (SIZE // 4) + ")" * (SIZE // 2) + "\n{\n}\n",
     "white space after a head": filled(" ", "f(x)"),

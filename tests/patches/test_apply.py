@@ -30,7 +30,7 @@ def changed(at, to, lines=LINES):
 def test_a_patch_applies_in_memory_only(tree):
     new = changed(20, ["twenty\n"])
     after = Overlay(tree).applied(parse(diff(LINES, new)))
-    assert after.changed() == {"f.c": "".join(new).encode()}
+    assert after.files == {"f.c": "".join(new).encode()}
     assert after.notes == ()
     assert (tree / "f.c").read_text() == "".join(LINES)
 
@@ -101,8 +101,8 @@ def test_create_delete_rename_and_copy(tree):
     start = Overlay(tree)
     after = start.applied(patch)
     content = "".join(LINES).encode()
-    assert after.changed() == {"f.c": None, "g.c": content, "h.c": content}
-    assert after.undone(patch).changed() == {}
+    assert after.files == {"f.c": None, "g.c": content, "h.c": content}
+    assert after.undone(patch).files == {}
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ class _PlainTree(Overlay):
     """An overlay over no tree at all: all its files are in memory."""
 
     def __init__(self, files):
-        super().__init__("", files)
+        super().__init__("", files, originals=dict.fromkeys(files))
 
 
 @pytest.mark.skipif(not shutil.which("git"), reason="git: apt install git")
@@ -163,4 +163,4 @@ def test_git_and_the_applier_agree(tmp_path_factory, old, new, ends):
     patch = parse(text)
     after = Overlay(folder / "a").applied(patch)
     assert after.read("f.c") == contents[1]
-    assert after.undone(patch).changed() == {}
+    assert after.undone(patch).files == {}

@@ -51,7 +51,7 @@ def test_commits_become_patches_oldest_first(git):
     overlay = Overlay(tree)
     for patch in reversed(patches):
         overlay = overlay.undone(patch.changes)
-    assert overlay.changed()[FILE].decode() == run("show", f"HEAD~2:{FILE}")
+    assert overlay.files[FILE].decode() == run("show", f"HEAD~2:{FILE}")
     assert run("status", "--porcelain") == ""
 
 

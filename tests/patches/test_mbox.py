@@ -31,7 +31,7 @@ def result(tree, patches):
     overlay = Overlay(tree)
     for patch in patches:
         overlay = overlay.applied(patch.changes)
-    return overlay.changed()
+    return overlay.files
 
 
 def test_a_thread_from_lore(tree):
