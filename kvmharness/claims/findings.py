@@ -26,13 +26,16 @@ class Finding:
     variant: str = ""
 
 
-def answer(name: str, text: str, findings: Iterable[Finding], *, figures: Iterable[str] = ()) -> ClaimResult:
+def answer(
+    name: str, text: str, findings: Iterable[Finding], *, figures: Iterable[str] = (), group: str = ""
+) -> ClaimResult:
     """The claim, answered: the worst finding counts.
 
     Args:
         name, text: of the claim.
         findings: all of them.
         figures: lines to show where all is well.
+        group: what the claim is about, as :class:`ClaimResult` has it.
     """
     found = list(findings)
     outcome = Outcome.overall([finding.outcome for finding in found])
@@ -52,6 +55,7 @@ def answer(name: str, text: str, findings: Iterable[Finding], *, figures: Iterab
         tuple(first),
         cells=tuple(dict.fromkeys(finding.cell for finding in deciding if finding.cell)),
         variants=tuple(dict.fromkeys(finding.variant for finding in deciding if finding.variant)),
+        group=group,
     )
 
 

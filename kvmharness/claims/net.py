@@ -24,7 +24,7 @@ from kvmharness.results import noise as stats
 from kvmharness.results.kernelwords import reports
 from kvmharness.results.record import CellKey, CellResult
 from kvmharness.results.tests import BUILDS, LITMUS, SELFTESTS, UNIT_TESTS, TestResult
-from kvmharness.results.verdict import ClaimResult, Outcome
+from kvmharness.results.verdict import CELLS_RUN, KERNEL_WELL, NO_MORE_WORK, OTHERS_TESTS, ClaimResult, Outcome
 
 EXACT = Fraction(0)
 ROOM = Fraction(1, 20)  # events per round trip: what a timer's interrupt drags along is no change
@@ -42,12 +42,14 @@ class Row:
         text: as a sentence.
         find: gives its findings.
         things: what they are about.
+        group: what the row is about, for reports.
     """
 
     name: str
     text: str
     find: Find
     things: str = "cells"
+    group: str = NO_MORE_WORK
 
 
 @dataclass
@@ -88,7 +90,7 @@ class Net:
         held = {each.cell for each in found if each.outcome is Outcome.PASS and each.cell}
         figures = [f"{len(held)} {row.things}, {self.base} against {', '.join(self.variants)}"] if held else []
         nothing = [Finding(Outcome.SKIPPED, "", f"nothing ran that could be compared with {self.base}")]
-        return answer(row.name, row.text, found or nothing, figures=figures)
+        return answer(row.name, row.text, found or nothing, figures=figures, group=row.group)
 
     def pairs(self) -> Iterator[tuple[str, str, list[CellResult], list[CellResult]]]:
         """Cell, variant, all turns without the series and all turns with it, where both have figures."""
@@ -327,16 +329,27 @@ def _held(battery: str, way: str) -> Find:
 
 # In the order of causes. What costs root loads costs time, too.
 ROWS = (
-    Row("results-present", "Every cell has a result under every variant.", _present),
-    Row("every-cell-ran", "Every cell that runs without the series runs with it.", _ran),
-    Row("no-stale-reads", "Every read through a table just switched to saw that table's page.", _stale_reads),
+    Row("results-present", "Every cell has a result under every variant.", _present, group=CELLS_RUN),
+    Row("every-cell-ran", "Every cell that runs without the series runs with it.", _ran, group=CELLS_RUN),
+    Row(
+        "no-stale-reads",
+        "Every read through a table just switched to saw that table's page.",
+        _stale_reads,
+        group=CELLS_RUN,
+    ),
     Row(
         "litmus-tests-hold",
         "Every litmus test that holds without the series holds with it.",
         _litmus(litmus.failures),
         "tests",
+        group=CELLS_RUN,
     ),
-    Row("no-new-messages", "The kernel's log has no line that it does not have without the series.", _messages),
+    Row(
+        "no-new-messages",
+        "The kernel's log has no line that it does not have without the series.",
+        _messages,
+        group=KERNEL_WELL,
+    ),
     Row("no-more-loads", "No more root loads.", _no_more("root loads", lambda results: ["loads"], EXACT)),
     Row("no-more-switches", "No more root switches.", _no_more("root switches", lambda results: ["switches"], EXACT)),
     Row("no-more-exits", "No more exits of any reason.", _no_more("exits", lambda r: expand("exits.*", r), ROOM)),
@@ -348,26 +361,34 @@ ROWS = (
         _litmus(litmus.more_work),
         "tests",
     ),
-    Row("loads-as-predicted", "Root loads are as the model of the root cache predicts.", _predicted),
+    Row("loads-as-predicted", "Root loads are as the model of the root cache predicts.", _predicted, group=CELLS_RUN),
     Row("no-more-time", "A round trip takes no longer.", _times),
-    Row("no-leak", "Unloaded, KVM leaves no page a VM behind that it does not leave without the series.", _leaks),
-    Row("debug-kernel-is-quiet", "Lockdep, KASAN and their like have nothing to report.", _quiet),
+    Row(
+        "no-leak",
+        "Unloaded, KVM leaves no page a VM behind that it does not leave without the series.",
+        _leaks,
+        group=KERNEL_WELL,
+    ),
+    Row("debug-kernel-is-quiet", "Lockdep, KASAN and their like have nothing to report.", _quiet, group=KERNEL_WELL),
     Row(
         "builds-cleanly",
         "However KVM is configured, nothing fails to build and nothing warns that does not without the series.",
         _held(BUILDS, "--thorough builds it"),
         "builds",
+        group=KERNEL_WELL,
     ),
     Row(
         "selftests-hold",
         "KVM's selftests fail nowhere but where they fail in the very same way without the series.",
         _held(SELFTESTS, "--thorough runs them"),
         "tests",
+        group=OTHERS_TESTS,
     ),
     Row(
         "unit-tests-hold",
         "kvm-unit-tests fail nowhere but where they fail in the very same way without the series.",
         _held(UNIT_TESTS, "--unit-tests names a built tree of them"),
         "tests",
+        group=OTHERS_TESTS,
     ),
 )

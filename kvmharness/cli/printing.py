@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from kvmharness.cli.output import VERBOSE, Output
+from kvmharness.report import alone
 from kvmharness.report.tests import failure_lines, skip_lines
 from kvmharness.results.record import Record
 from kvmharness.results.tests import BAD, PASS, tally
@@ -15,6 +16,8 @@ def print_tests(record: Record, output: Output) -> None:
     for test in record.tests:
         if test.outcome in BAD:
             first, *lines = failure_lines(test, every=every)
+            command = alone.of_test(record, test)
+            lines += [f"this alone: {command}"] if command else []
             output.result("\n".join([output.paint(first, "red"), *(f"  {line}" for line in lines)]))
         elif test.outcome == PASS and every:
             output.result(f"PASS {test.label}")
@@ -47,7 +50,7 @@ def print_answer(records: Sequence[Record], verdict: Verdict, output: Output) ->
         print_run(record)
         output.result("")
     complaints = [line for record in records for line in kernel_reports(record)]
-    output.result("\n".join([*verdict_lines(verdict), "", *complaints, *([""] if complaints else [])]))
+    output.result("\n".join([*verdict_lines(verdict, records), "", *complaints, *([""] if complaints else [])]))
     output.result("\n".join(answered_lines(records, verdict)))
     if verdict.checklist:
         lines = [*checklist_lines(verdict.checklist), "", "For the cover letter:", ""]

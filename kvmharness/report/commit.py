@@ -6,7 +6,7 @@ from textwrap import wrap
 
 from kvmharness.cells.params import tdp_off
 from kvmharness.report import words
-from kvmharness.report.rows import CACHED_ROOTS, Row, by_cell, rows
+from kvmharness.report.rows import CACHED_ROOTS, Row, by_cell, ran, rows
 from kvmharness.report.text import remark_lines
 from kvmharness.results.record import Record
 from kvmharness.results.verdict import Verdict
@@ -31,7 +31,7 @@ def commit_lines(records: Sequence[Record], verdict: Verdict | None = None, cell
     legend: dict[str, dict[str, None]] = {}  # by set-up; vendors have their own words
     shown: list[Cells] = []
     for record in records:
-        names = [variant.name for variant in record.variants]
+        names = ran(record)
         if verdict:
             names = [name for name in verdict.variants if name in names] or names
         chosen = _chosen(record, cells, names)

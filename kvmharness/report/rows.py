@@ -105,6 +105,13 @@ def rows(record: Record) -> tuple[Row, ...]:
     )
 
 
+def ran(record: Record) -> list[str]:
+    """The variants that have results, in the record's order; all of them where none has."""
+    there = {result.variant for result in record.results}
+    names = [variant.name for variant in record.variants]
+    return [name for name in names if name in there] or names
+
+
 def by_cell(all_rows: Iterable[Row]) -> dict[CellKey, dict[str, Row]]:
     """Rows regrouped: for each cell its row under each variant."""
     cells: dict[CellKey, dict[str, Row]] = {}

@@ -8,7 +8,7 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, TextIO
 
 from kvmharness.cells.cell import Cell
-from kvmharness.report import words
+from kvmharness.report import alone, words
 from kvmharness.report.rows import LOADS, Row, rows
 from kvmharness.results.record import Record
 from kvmharness.results.verdict import ClaimResult, Outcome, Verdict, listed
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 EXITS = "exits by reason"
 COLUMNS = ("cell", "variant", "n1", "n2/E", "RTs", "exits", "loads", "oracle", "switches", "time", "stale", EXITS)
 PARTIAL = "partial"
+ALONE = "  this alone: "
 LEFT = ("cell", "variant", EXITS)
 # What a narrow terminal does without, in this order: the id has the numbers too, and the rest is in the JSON.
 DROPPED = ((EXITS,), ("n1", "n2/E"), ("RTs",), ("switches",))
@@ -38,8 +39,15 @@ def run_lines(record: Record, *, width: int = 100) -> list[str]:
         columns = zip(line, widths, names, strict=True)
         lines.append("  ".join(_aligned(text, wide, name) for text, wide, name in columns).rstrip())
     for remark in _below(record, all_rows, names):
-        lines += wrap(remark, width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
+        lines += _folded(remark, width)
     return lines
+
+
+def _folded(remark: str, width: int) -> list[str]:
+    """In lines of at most so many columns, but for a command, which is there to be pasted."""
+    if remark.startswith(ALONE):
+        return [remark]
+    return wrap(remark, width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
 
 
 def print_run(record: Record, file: TextIO | None = None) -> None:
@@ -70,7 +78,9 @@ def remarks(record: Record, all_rows: Sequence[Row]) -> list[str]:
     for outcome in (Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.SKIPPED):
         judged = [row for row in all_rows if row.outcome is outcome]
         for why, group in groupby(sorted(judged, key=_why), key=_why):
-            lines.append(f"{outcome.value}: {why}: {_listing(group)}")
+            own = list(group)
+            lines.append(f"{outcome.value}: {why}: {_listing(own)}")
+            lines += [f"{ALONE}{alone.of_row(record, own[0])}"] if outcome is Outcome.FAIL else []
     missing: dict[str, dict[str, None]] = {}
     for row in all_rows:
         for name, why in row.missing.items():
@@ -94,13 +104,18 @@ def _why(row: Row) -> str:
     return f"root loads not judged: {LOADS} was not counted" if uncounted else row.why
 
 
-def verdict_lines(verdict: Verdict) -> list[str]:
-    """The headline, then the claims: one figure of each that holds, all of each that does not; a reason only once."""
+def verdict_lines(verdict: Verdict, records: Sequence[Record] = ()) -> list[str]:
+    """The headline, then the claims: one figure of each that holds, all of each that does not; a reason only once.
+
+    What fails ends with the command that shows it alone, on the host of *records* that it failed on.
+    """
     width = max((len(claim.outcome.value) for claim in verdict.claims), default=0)
     lines = [verdict.headline, ""]
     for claim, figures in with_figures(verdict.claims):
         lines.append(f"{claim.outcome.value:{width}}  {claim.name}: {claim.text}")
         lines += [f"{'':{width}}    {line}" for figure in figures for line in figure.splitlines()]
+        if claim.outcome is Outcome.FAIL and (command := alone.of_claim(claim, records, verdict.command)):
+            lines.append(f"{'':{width}}  {ALONE}{command}")
     return lines
 
 

@@ -1,11 +1,14 @@
 """Figures and facts as all the reports print them."""
 
 import json
+import re
 from collections.abc import Mapping
 
 from kvmharness.cells.setups import by_letter
+from kvmharness.claims.net import TIME_EMULATED
 from kvmharness.measure.clock import UNIT_EMULATED
 from kvmharness.results.incidents import KernelReport
+from kvmharness.results.noise import TOLERANCE
 from kvmharness.results.record import FROM_SOURCE, Record
 from kvmharness.vendors.names import NAMES
 
@@ -35,6 +38,11 @@ def exits(by_reason: Mapping[str, float]) -> str:
     shown = [f"{reason} {amount(count)}" for reason, count in by_reason.items() if count >= SHOWN_EXITS]
     rest = sum(count for count in by_reason.values() if count < SHOWN_EXITS)
     return " ".join([*shown, f"others {amount(rest)}"] if rest else shown) or "-"
+
+
+def tolerance(record: Record) -> float:
+    """The largest relative change of time that counts as none in this record."""
+    return TIME_EMULATED if record.unit == UNIT_EMULATED else TOLERANCE
 
 
 def unit(record: Record) -> str:
@@ -76,6 +84,16 @@ def cpu(record: Record) -> str:
     return fact(record, "cpu", "cpu_model") or "unknown CPU"
 
 
+def host(record: Record) -> str:
+    """The host's name, as it can be typed."""
+    return fact(record, "name", "emulated") or "local"
+
+
+def file_name(text: str) -> str:
+    """A text as a part of a file's name that needs no quotes anywhere."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")[:60] or "record"
+
+
 def kernel(record: Record) -> str:
     """The host's kernel."""
     return f"Linux {fact(record, 'kernel_release') or 'unknown'}"
@@ -100,20 +118,35 @@ def setup_name(record: Record, letter: str) -> str:
     return by_letter()[letter].words.format(tdp=tdp, root={"NPT": "nCR3"}.get(tdp, "EPTP"))
 
 
-def kernel_reports(record: Record, frames: int = 6) -> list[str]:
-    """What the kernel complained of, short: headline, place, RIP and the way there; each said once."""
-    lines: list[str] = []
+def distinct(record: Record) -> list[tuple[KernelReport, int]]:
+    """What the kernel complained of, each once, and how many times more it did."""
     seen: dict[tuple[str, str], list[KernelReport]] = {}
     for report in record.reports:
         seen.setdefault((report.headline.partition(" PID: ")[0], report.rip), []).append(report)
-    for reports in seen.values():
-        first, more = reports[0], len(reports) - 1
-        lines.append(f"{first.kind}: {first.headline}")
+    return [(reports[0], len(reports) - 1) for reports in seen.values()]
+
+
+def complaint(report: KernelReport) -> str:
+    """In one line; many a headline begins with its kind."""
+    begins = report.headline.startswith(report.kind)
+    return report.headline if begins else f"{report.kind}: {report.headline}"
+
+
+def kernel_reports(record: Record, frames: int = 6) -> list[str]:
+    """What the kernel complained of, short: headline, place, RIP and the way there; each said once."""
+    lines: list[str] = []
+    for first, more in distinct(record):
+        lines.append(complaint(first))
         lines.append(f"  in {first.where}{f', and {more} times more' if more else ''}")
         lines += [f"  {what} {value}" for what, value in (("at", first.place), ("RIP", first.rip)) if value]
         if first.trace:
             lines.append(f"  called by {' < '.join(first.trace[:frames])}")
     return lines
+
+
+def several(count: int, noun: str) -> str:
+    """``1 line``, ``2 lines``."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def kernel_said(record: Record) -> list[str]:

@@ -10,6 +10,12 @@ from kvmharness.results.jsonread import Fields, ShapeError, list_of, text, text_
 
 _NAMED = 4  # claims in the headline, of each outcome
 
+# What a claim that is always in force is about.
+CELLS_RUN = "Everything runs, and reads what it must"
+NO_MORE_WORK = "KVM does no more work, and takes no longer"
+KERNEL_WELL = "The kernel builds and stays well"
+OTHERS_TESTS = "Tests of the kernel's own and of kvm-unit-tests"
+
 
 class Outcome(Enum):
     """Answer to one claim, or to all of them."""
@@ -43,6 +49,7 @@ class ClaimResult:
     figures: tuple[str, ...] = ()  # what it was judged by, one line each, ready to print
     cells: tuple[str, ...] = ()  # ids of the cells that decided it
     variants: tuple[str, ...] = ()  # names of the variants that decided it
+    group: str = ""  # what it is about, for reports; empty for what the series claims itself
 
     def to_json(self) -> dict[str, object]:
         """Plain JSON values."""
@@ -53,6 +60,7 @@ class ClaimResult:
             "figures": list(self.figures),
             "cells": list(self.cells),
             "variants": list(self.variants),
+            "group": self.group,
         }
 
 
@@ -204,6 +212,7 @@ def _claim(value: object, where: str) -> ClaimResult:
             figures=taken.take("figures", texts),
             cells=taken.take("cells", texts),
             variants=taken.take("variants", texts),
+            group=taken.take("group", text),
         )
 
 

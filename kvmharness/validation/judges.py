@@ -11,7 +11,7 @@ from kvmharness.claims.untested import untested
 from kvmharness.claims.waivers import Waived, Waiver
 from kvmharness.results.incidents import LOAD, UNLOAD
 from kvmharness.results.record import Record
-from kvmharness.results.verdict import ClaimResult, Outcome, Verdict
+from kvmharness.results.verdict import KERNEL_WELL, ClaimResult, Outcome, Verdict
 
 PRESENT = "results-present"
 
@@ -92,6 +92,7 @@ def _loading(record: Record) -> ClaimResult:
         tuple(f"variant {loss.variant}, {loss.step}: {loss.message}" for loss in lost)
         or (f"{times} times loaded and unloaded",),
         variants=tuple(dict.fromkeys(loss.variant for loss in lost)),
+        group=KERNEL_WELL,
     )
 
 
@@ -115,6 +116,7 @@ def merged(by_host: Mapping[str, list[ClaimResult]]) -> list[ClaimResult]:
                 _figures(telling, outcome),
                 cells=tuple(dict.fromkeys(cell for _, answer in telling for cell in answer.cells)),
                 variants=tuple(dict.fromkeys(variant for _, answer in telling for variant in answer.variants)),
+                group=found[0][1].group,
             )
         )
     return answers

@@ -12,7 +12,7 @@ from kvmharness.lab.job import StepFailedError
 from kvmharness.results.record import CellResult, Record
 from kvmharness.results.store import load
 from kvmharness.results.tests import TestResult
-from kvmharness.results.verdict import ClaimResult, Outcome, Verdict
+from kvmharness.results.verdict import CELLS_RUN, ClaimResult, Outcome, Verdict
 from kvmharness.validation.battery import Battery
 from kvmharness.validation.campaign import Keeping
 from kvmharness.validation.judges import judge, merged
@@ -165,4 +165,8 @@ def _answered(lost: Mapping[str, KvmHarnessError]) -> tuple[ClaimResult, ...]:
     if not lost:
         return ()
     figures = tuple(f"{host}: {error}" for host, error in lost.items())
-    return (ClaimResult("every-host-answers", "Every host is there to the end.", Outcome.INCONCLUSIVE, figures),)
+    return (
+        ClaimResult(
+            "every-host-answers", "Every host is there to the end.", Outcome.INCONCLUSIVE, figures, group=CELLS_RUN
+        ),
+    )

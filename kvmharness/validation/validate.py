@@ -14,7 +14,7 @@ from kvmharness.lab.job import KernelPanicError, Machine, StepFailedError
 from kvmharness.lab.kernels import build
 from kvmharness.results.incidents import LOAD, Loss
 from kvmharness.results.record import Record
-from kvmharness.results.verdict import ClaimResult, Outcome, Verdict
+from kvmharness.results.verdict import KERNEL_WELL, ClaimResult, Outcome, Verdict
 from kvmharness.validation.campaign import EMULATED_PLAN, Keeping, run_in
 from kvmharness.validation.collector import OnResult
 from kvmharness.validation.judges import judge
@@ -142,6 +142,7 @@ def builds(built: Built) -> ClaimResult:
         Outcome.FAIL if broken else Outcome.PASS,
         tuple(figures) or (f"{', '.join(variant.id.name for variant in built.variants)} built",),
         variants=tuple(each.variant for each in broken),
+        group=KERNEL_WELL,
     )
 
 

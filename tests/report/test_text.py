@@ -159,6 +159,20 @@ def test_claims_come_with_their_figures():
     ]
 
 
+def test_what_fails_ends_with_the_command_that_shows_it():
+    claim = ClaimResult("loads", "Loads fall.", Outcome.FAIL, ("a:3x3 p1: 2 -> 3",), ("a:3x3",), ("p1",))
+    record = builders.record([BUSY], turns=1)
+    record = replace(record, host={**record.host, "emulated": "vmx:skylake"})
+    verdict = Verdict.of("series", (claim,), (), ("kvmharness", "validate", "series"))
+    assert verdict_lines(verdict, (record,))[-1].strip() == (
+        "this alone: kvmharness run a:3x3 --host vmx:skylake --series series --variant p1"
+    )
+    failed = one_row(error=CellError("EntryFailure", "error 7"))
+    long = replace(failed, command=("kvmharness", "run", "--source", "/a" * 60))
+    (line,) = [line for line in run_lines(long, width=60) if "this alone" in line]
+    assert line.endswith("/a" * 60)
+
+
 def test_what_was_not_tested_stands_below():
     remarks = {"titles": {"p1": "Load less"}, "effects": ("less time",), "untested": ("Not on silicon.",)}
     assert remark_lines(Verdict.of("series", (), ("none", "p1"), (), **remarks)) == [
