@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
-from kvmharness.report import words
+from kvmharness.report import alone, words
 from kvmharness.report.rows import rows
 from kvmharness.report.tests import outcome_of
 from kvmharness.results.record import Record
@@ -26,7 +26,9 @@ def junit(records: Sequence[Record], verdict: Verdict | None = None) -> str:
         suite = _suite(suites, verdict.series, None)
         for claim in verdict.claims:
             case = _case(suite, verdict.series, claim.name, claim.outcome, "; ".join(claim.figures[:1]) or claim.text)
-            _text(case, "system-out", "\n".join((claim.text, *claim.figures)))
+            failed = claim.outcome is Outcome.FAIL
+            told = _alone(alone.of_claim(claim, records, verdict.command)) if failed else []
+            _text(case, "system-out", "\n".join((claim.text, *claim.figures, *told)))
         notes = [f"{title}: {line}" for title, lines in verdict.remarks.items() for line in lines]
         _text(suite, "system-out", "\n".join((verdict.headline, *notes)))
     for record in records:
@@ -40,8 +42,9 @@ def junit(records: Sequence[Record], verdict: Verdict | None = None) -> str:
                 f"exits per round trip: {words.exits(row.exits)}",
                 f"time per round trip: {words.ticks(row.ticks)} {record.unit}",
             )
+            told = _alone(alone.of_row(record, row)) if row.outcome is Outcome.FAIL else []
             if row.outcome is not Outcome.SKIPPED:
-                _text(case, "system-out", "\n".join(figures))
+                _text(case, "system-out", "\n".join((*figures, *told)))
         for test in record.tests:
             case = _case(suite, test.battery, f"{test.label} [{test.variant}]", outcome_of(test), test.why)
             if test.table:
@@ -54,6 +57,10 @@ def junit(records: Sequence[Record], verdict: Verdict | None = None) -> str:
     ElementTree.indent(suites)
     body = ElementTree.tostring(suites, encoding="unicode")
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{body}\n'
+
+
+def _alone(command: str) -> list[str]:
+    return [f"this alone: {command}"] if command else []
 
 
 def _suite(parent: ElementTree.Element, name: str, record: Record | None) -> ElementTree.Element:

@@ -55,3 +55,15 @@ def test_whatever_the_kernel_printed_the_document_stays_xml():
     record = replace(builders.record([], ("none",)), dmesg=("\x00\x1b[31mBUG: <&> \ud800 \ufffe",))
     (suite,) = ElementTree.fromstring(junit([record]).encode())
     assert "[31mBUG: <&>" in suite.findtext("system-err")
+
+
+def test_what_fails_comes_with_the_command_that_shows_it():
+    made = builders.record([Cell(Setup.NO_EPT, 3, 3)], ("none", "p1"), turns=1)
+    record = replace(made, host={**made.host, "emulated": "vmx:skylake"}, results=(made.results[0],))
+    broken = replace(record, results=(replace(record.results[0], probes=Probes(800, 1)),))
+    claim = ClaimResult("bad", "B.", Outcome.FAIL, ("worse",), ("a:3x3",), ("p1",))
+    verdict = Verdict.of("s", (claim,), (), ("kvmharness", "validate", "s"))
+    claims, cells = ElementTree.fromstring(junit([broken], verdict))
+    told = "this alone: kvmharness run a:3x3 --host vmx:skylake --series {} --variant {}"
+    assert claims.findtext("testcase/system-out").endswith(told.format("s", "p1"))
+    assert cells.findtext("testcase/system-out").endswith(told.format("fast-cr3-switch", "none"))
