@@ -151,6 +151,8 @@ def _blocks(chosen: Sequence[Cells], names: Sequence[str], width: int) -> list[l
 def _loads(row: Row | None) -> str:
     if row is None:
         return "-"
+    if row.error:
+        return "fails"
     mark = "!" if row.as_predicted is False else ""
     return mark + words.amount(row.per_round_trip(row.loads))
 

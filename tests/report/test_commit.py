@@ -5,6 +5,7 @@ import pytest
 from kvmharness.cells.cell import Cell, Setup, with_params
 from kvmharness.cells.matrix import matrix, select
 from kvmharness.report.commit import commit_lines
+from kvmharness.results.record import CellError
 from kvmharness.results.verdict import ClaimResult, Outcome, Verdict
 from tests import builders
 
@@ -88,6 +89,13 @@ def test_a_count_off_the_oracle_is_marked():
     lines = commit_lines([replace(record, results=(replace(record.results[0], counts=counts), *record.results[1:]))])
     assert any(line.startswith("a:3x3") and "!" in line for line in lines)
     assert "!: not what the simulated root cache predicts" in lines
+
+
+def test_a_cell_that_fails_says_so():
+    record = builders.record([Cell(Setup.NO_EPT, 3, 3)], ("none", "p1"), turns=1)
+    died = replace(record.results[1], error=CellError("KernelPanicError", "x"), counts={}, samples=())
+    (line,) = [line for line in commit_lines([replace(record, results=(record.results[0], died))]) if "a:3x3" in line]
+    assert line.split() == ["a:3x3", "2", "fails", "20,100", "-"]
 
 
 def test_a_long_command_is_broken_so_that_it_can_be_pasted():
