@@ -4,10 +4,11 @@ Every call through ``lib`` releases the GIL. cffi keeps errno per thread in ``ff
 """
 
 from errno import EINTR
+from os import fsencode
 from typing import TYPE_CHECKING, Any
 
 from kvmharness.abi._kvm_abi import ffi as _ffi
-from kvmharness.abi.errors import DeviceError, IoctlError, SystemCallError
+from kvmharness.abi.errors import ArgumentError, DeviceError, IoctlError, SystemCallError
 from kvmharness.abi.ioctls import IOCTLS, LEVEL_NAMES, SYSTEM, VCPU, VM, Ioctl
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ __all__ = [
     "SYSTEM",
     "VCPU",
     "VM",
+    "ArgumentError",
     "DeviceError",
     "Fd",
     "Ioctl",
@@ -45,6 +47,7 @@ ioctl_pointer: Any = ffi.cast("int (*)(int, unsigned long, void *)", lib.ioctl)
 """ioctl(fd, request, pointer), unchecked."""
 
 _typeof = ffi.typeof
+_WORD = 1 << 64
 _CData = ffi.CData
 
 
@@ -72,7 +75,8 @@ def ioctl_raw(fd: Fd, op: Ioctl, arg: Any = 0) -> tuple[int, int]:
         arg: a pointer to the ioctl's struct, or an integer when it has none.
 
     Raises:
-        TypeError: the kernel would have been given the wrong fd or the wrong struct. It was not called.
+        ArgumentError: the kernel would have been given the wrong fd, the wrong struct, or a number that is not one of
+            64 bits. It was not called.
     """
     ret = _checked_call(fd, op, arg)
     return (ret, ffi.errno) if ret < 0 else (ret, 0)
@@ -83,7 +87,7 @@ def ioctl(fd: Fd, op: Ioctl, arg: Any = 0) -> int:
 
     Raises:
         IoctlError: the kernel refused.
-        TypeError: wrong level or struct; the kernel was not called.
+        ArgumentError: as there.
     """
     while (ret := _checked_call(fd, op, arg)) < 0:
         errno = ffi.errno
@@ -94,15 +98,15 @@ def ioctl(fd: Fd, op: Ioctl, arg: Any = 0) -> int:
 
 def _checked_call(fd: Fd, op: Ioctl, arg: Any) -> int:
     if not op.levels & fd.level:
-        raise TypeError(_wrong_level(fd, op))
+        raise ArgumentError(_wrong_level(fd, op))
     result: int
     if op.pointer is None:
-        if not isinstance(arg, int):
-            raise TypeError(f"{op.name} takes an integer, not {arg!r}")
+        if not isinstance(arg, int) or not 0 <= arg < _WORD:
+            raise ArgumentError(f"{op.name} takes an integer of 64 bits without a sign, not {arg!r}")
         result = ioctl_value(fd.number, op.number, arg)
     else:
         if not isinstance(arg, _CData) or _typeof(arg) is not op.pointer:
-            raise TypeError(f"{op.name} takes a pointer to {op.struct}, not {arg!r}")
+            raise ArgumentError(f"{op.name} takes a pointer to {op.struct}, not {arg!r}")
         result = ioctl_pointer(fd.number, op.number, arg)
     return result
 
@@ -118,8 +122,18 @@ def _wrong_level(fd: Fd, op: Ioctl) -> str:
 
 
 def open_file(path: str, flags: int) -> tuple[int, int]:
-    """open(2), close-on-exec: the fd and 0, or -1 and errno."""
-    number = lib.open(path.encode(), flags | lib.O_CLOEXEC)
+    """open(2), close-on-exec: the fd and 0, or -1 and errno.
+
+    Raises:
+        ArgumentError: that cannot be the name of a file.
+    """
+    try:
+        name = fsencode(path)
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(f"{path!r} is no file's name: {error}") from error
+    if b"\0" in name:
+        raise ArgumentError(f"{path!r} is no file's name: it has a NUL in it")
+    number = lib.open(name, flags | lib.O_CLOEXEC)
     return (number, 0) if number >= 0 else (-1, ffi.errno)
 
 

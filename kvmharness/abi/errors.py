@@ -102,6 +102,17 @@ class IoctlError(SystemCallError):
         self.ioctl = ioctl
 
 
+class ArgumentError(KvmHarnessError, ValueError, TypeError):
+    """What a call was to be made with, or on, cannot be: the kernel was not called.
+
+    A number is too large for its field, a value is of another kind, an object is closed. Whoever expects Python's own
+    error for that catches it as well.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, "give what the method's documentation names")
+
+
 class DeviceError(HostRequirementError):
     """``/dev/kvm`` cannot be opened, or is not what it should be.
 

@@ -5,16 +5,19 @@ from typing import Any
 
 from kvmharness.abi.binding import IOCTLS, SYSTEM, Ioctl, ioctl
 from kvmharness.abi.constants import Cap
+from kvmharness.kvm.arguments import typed_errors
 from kvmharness.kvm.lists import CpuidEntry, cpuid_entries, get_msrs, read_cpuid, read_msr_list
 from kvmharness.kvm.resources import FdHolder, Owner
 
 DEVICE = "/dev/kvm"
 
 
+@typed_errors
 class Device(Owner):
     """The open device, as VMs and vCPUs know it; :class:`kvmharness.kvm.system.Kvm` makes VMs as well.
 
-    Each method named as an ioctl is that ioctl, and raises IoctlError when the kernel refuses.
+    Each method named as an ioctl is that ioctl, and raises IoctlError when the kernel refuses, ArgumentError when it
+    cannot be asked.
 
     Attributes:
         handle: the fd with its owner.
@@ -39,7 +42,7 @@ class Device(Owner):
 
     def check_extension(self, cap: int | Cap) -> int:
         """What the host has of a capability: 0 for nothing, otherwise 1, or a number or mask with its own meaning."""
-        return self.system_ioctl("KVM_CHECK_EXTENSION", int(cap))
+        return self.system_ioctl("KVM_CHECK_EXTENSION", cap)
 
     def get_vcpu_mmap_size(self) -> int:
         """Length in bytes of what mmap() of a vCPU fd shares."""

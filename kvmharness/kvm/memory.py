@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from kvmharness.abi.binding import lib
 from kvmharness.abi.constants import PAGE_BYTES
+from kvmharness.kvm.arguments import typed_errors
 from kvmharness.kvm.resources import Mapping
 
 _WORD_BYTES = 8
@@ -12,6 +13,7 @@ _PROT = lib.PROT_READ | lib.PROT_WRITE
 _FLAGS = lib.MAP_PRIVATE | lib.MAP_ANONYMOUS | lib.MAP_NORESERVE
 
 
+@typed_errors
 class Memory(Mapping):
     """A range of guest physical memory.
 
@@ -51,13 +53,17 @@ class Memory(Mapping):
         """Writes bytes at a guest physical address.
 
         Raises:
-            ValueError: it does not fit, or the memory is closed.
+            ArgumentError: it does not fit, or the memory is closed.
         """
         start = self._offset(gpa, len(data))
         self._open_view()[start : start + len(data)] = data
 
     def fill(self, pieces: Iterable[tuple[int, bytes]]) -> None:
-        """Writes pieces, each at its guest physical address: faster than one by one. Raises: ValueError, as write()."""
+        """Writes pieces, each at its guest physical address: faster than one by one.
+
+        Raises:
+            ArgumentError: as write().
+        """
         view, base, size = self._open_view(), self.gpa, self.size_bytes
         for gpa, data in pieces:
             start = gpa - base
@@ -70,17 +76,17 @@ class Memory(Mapping):
         """Reads bytes at a guest physical address.
 
         Raises:
-            ValueError: the range is not all here, or the memory is closed.
+            ArgumentError: the range is not all here, or the memory is closed.
         """
         start = self._offset(gpa, length)
         return bytes(self._open_view()[start : start + length])
 
     def read_u64(self, gpa: int) -> int:
-        """The little-endian 64-bit word at a guest physical address. Raises: ValueError, as read()."""
+        """The little-endian 64-bit word at a guest physical address. Raises: ArgumentError, as read()."""
         return int.from_bytes(self.read(gpa, _WORD_BYTES), "little")
 
     def write_u64(self, gpa: int, value: int) -> None:
-        """Writes a little-endian 64-bit word. Raises: ValueError, as write(); OverflowError."""
+        """Writes a little-endian 64-bit word. Raises: ArgumentError, as write()."""
         self.write(gpa, value.to_bytes(_WORD_BYTES, "little"))
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ children close before parents, and guest memory is unmapped last. :class:`kvmhar
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Self
 
-from kvmharness.abi.binding import Fd, SystemCallError, ffi, lib
+from kvmharness.abi.binding import ArgumentError, Fd, SystemCallError, ffi, lib
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -97,11 +97,11 @@ class Mapping(Owner):
         """The bytes, writable. Drop it before expecting the memory to be gone.
 
         Raises:
-            ValueError: the mapping is closed.
+            ArgumentError: the mapping is closed.
         """
         address, size_bytes = self.address, self.size_bytes
         if not address:
-            raise ValueError(f"{self.what} is closed")
+            raise ArgumentError(f"{self.what} is closed")
         if self._pointer is None:
             # From now on views keep their buffer, the buffer keeps the pointer, and the pointer's destructor unmaps.
             self._pointer = ffi.gc(ffi.cast(_bytes_pointer, address), lambda _: _munmap(address, size_bytes))

@@ -6,6 +6,7 @@ from weakref import ref
 from kvmharness.abi.binding import IOCTLS, ioctl, lib, open_file
 from kvmharness.abi.constants import KVM_API_VERSION
 from kvmharness.abi.errors import DeviceError, described
+from kvmharness.kvm.arguments import typed_errors
 from kvmharness.kvm.device import DEVICE, Device
 from kvmharness.kvm.vm import Vm
 from kvmharness.vendors.names import NAMES
@@ -30,6 +31,7 @@ def cannot_open(path: str, code: int) -> DeviceError:
     return DeviceError(f"cannot open {path}: {described(code)}", _HINTS.get(code, ""), code)
 
 
+@typed_errors
 class Kvm(Device):
     """The open device; a context manager. Closing it closes its VMs first."""
 

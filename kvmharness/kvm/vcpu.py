@@ -4,8 +4,9 @@ from errno import EFAULT, EINTR
 from functools import cache
 from typing import Any
 
-from kvmharness.abi.binding import IOCTLS, VCPU, Fd, ffi, ioctl, ioctl_error, ioctl_value, lib
+from kvmharness.abi.binding import IOCTLS, VCPU, ArgumentError, Fd, ffi, ioctl, ioctl_error, ioctl_value, lib
 from kvmharness.abi.constants import PAGE_BYTES, Cap, ExitReason, IoDirection
+from kvmharness.kvm.arguments import typed_errors
 from kvmharness.kvm.device import Device
 from kvmharness.kvm.exits import Exit, IntrExit, decode
 from kvmharness.kvm.resources import FdHolder, Mapping, Owner
@@ -28,6 +29,7 @@ def _signal_mask(signals: int) -> Any:
     return ffi.new(IOCTLS["KVM_SET_SIGNAL_MASK"].pointer, {"len": len(mask), "sigset": mask})
 
 
+@typed_errors
 class Vcpu(VcpuState, Owner):
     """One vCPU. Made by :meth:`kvmharness.kvm.vm.Vm.create_vcpu`, and closed with its VM at the latest.
 
@@ -95,9 +97,9 @@ class Vcpu(VcpuState, Owner):
         """What the IN instruction of the last IoExit reads.
 
         Raises:
-            ValueError: the last exit was another one, or wants another number of bytes.
+            ArgumentError: the last exit was another one, or wants another number of bytes.
         """
-        run = self.kvm_run
+        run = self._shared()
         if run.exit_reason != ExitReason.IO or run.io.direction != IoDirection.IN:
             raise ValueError("the last exit was not an IN")
         wanted = run.io.size * run.io.count
@@ -109,9 +111,9 @@ class Vcpu(VcpuState, Owner):
         """What the load of the last MmioExit reads.
 
         Raises:
-            ValueError: the last exit was another one, or wants another number of bytes.
+            ArgumentError: the last exit was another one, or wants another number of bytes.
         """
-        run = self.kvm_run
+        run = self._shared()
         if run.exit_reason != ExitReason.MMIO or run.mmio.is_write:
             raise ValueError("the last exit was not an MMIO read")
         if len(data) != run.mmio.len:
@@ -125,7 +127,7 @@ class Vcpu(VcpuState, Owner):
         Source: api.rst, "KVM_(UN)REGISTER_COALESCED_MMIO"; linux/kvm.h, struct kvm_coalesced_mmio_ring.
         """
         page = self.kvm.check_extension(Cap.COALESCED_MMIO)
-        ring = ffi.cast(_ring_pointer, self._mapping.address + page * PAGE_BYTES)
+        ring = ffi.cast(_ring_pointer, ffi.cast("char *", self._shared()) + page * PAGE_BYTES)
         first, last = ring.first, ring.last
         if first == last:
             return b""
@@ -134,6 +136,11 @@ class Vcpu(VcpuState, Owner):
         written = entries[at:end] if first < last else entries[at:] + entries[:end]
         ring.first = last
         return written[_ENTRY_DATA::_ENTRY_BYTES]
+
+    def _shared(self) -> Any:
+        if self.kvm_run is None:
+            raise ArgumentError(f"vCPU {self.id} is closed")
+        return self.kvm_run
 
     def set_signal_mask(self, signals: int | None) -> None:
         """Which signals are blocked during KVM_RUN only.

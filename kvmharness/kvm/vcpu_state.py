@@ -6,6 +6,7 @@ from typing import Any
 
 from kvmharness.abi.binding import IOCTLS, Fd, ffi, ioctl, ioctl_error, ioctl_raw
 from kvmharness.abi.constants import Cap, GuestDebug, MpState
+from kvmharness.kvm.arguments import typed_errors
 from kvmharness.kvm.lists import CpuidEntry, cpuid_entries, get_msrs, pack_cpuid, read_cpuid, set_msrs
 from kvmharness.kvm.resources import FdHolder
 from kvmharness.kvm.state import DebugRegs, Fpu, Regs, Sregs, Sregs2, Translation, VcpuEvents
@@ -14,11 +15,13 @@ _GET_REGS, _SET_REGS = IOCTLS["KVM_GET_REGS"], IOCTLS["KVM_SET_REGS"]
 _NESTED_FIRST_BYTES = 128 + 2 * 4096  # header and both VMCSs: the most that KVM has asked for so far
 
 
+@typed_errors
 class VcpuState:
     """What is inside a vCPU. Each method is one ioctl, named in lower case.
 
     Raises:
         IoctlError: from every method, when the kernel refuses.
+        ArgumentError: from every method with arguments, when it cannot be asked.
 
     Attributes:
         handle: the vCPU's fd with its owner.
@@ -86,7 +89,7 @@ class VcpuState:
         return bytes(ffi.buffer(area))
 
     def set_xsave(self, data: bytes) -> None:
-        """Sets it. Raises: ValueError when the length is not what get_xsave() gives."""
+        """Sets it. Raises: ArgumentError when the length is not what get_xsave() gives."""
         area, struct = self._xsave_area()
         if len(data) != len(area):
             raise ValueError(f"XSAVE area of {len(data)} bytes: this VM's has {len(area)}")
@@ -165,7 +168,7 @@ class VcpuState:
         return bytes(ffi.buffer(self.get_struct("KVM_GET_LAPIC")))
 
     def set_lapic(self, registers: bytes) -> None:
-        """Sets them. Raises: ValueError when it is not 1024 bytes."""
+        """Sets them. Raises: ArgumentError when it is not 1024 bytes."""
         struct = ffi.new("struct kvm_lapic_state *")
         if len(registers) != ffi.sizeof(struct[0]):
             raise ValueError(f"local APIC of {len(registers)} bytes: it has {ffi.sizeof(struct[0])}")
@@ -212,7 +215,7 @@ class VcpuState:
         raise ioctl_error(op, errno, f"with {size} bytes")
 
     def set_nested_state(self, state: bytes) -> None:
-        """Puts back what get_nested_state() gave. Raises: ValueError when it is shorter than its header."""
+        """Puts back what get_nested_state() gave. Raises: ArgumentError when it is shorter than its header."""
         op = IOCTLS["KVM_SET_NESTED_STATE"]
         if len(state) < ffi.sizeof(op.struct):
             raise ValueError(f"nested state of {len(state)} bytes: its header alone has {ffi.sizeof(op.struct)}")

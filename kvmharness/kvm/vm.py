@@ -4,6 +4,7 @@ from typing import Any
 
 from kvmharness.abi.binding import IOCTLS, VM, ffi, ioctl
 from kvmharness.abi.constants import PAGE_BYTES, Cap, ClockFlag, MemFlag
+from kvmharness.kvm.arguments import typed_errors
 from kvmharness.kvm.device import Device
 from kvmharness.kvm.memory import Memory
 from kvmharness.kvm.resources import FdHolder, Owner
@@ -15,11 +16,12 @@ _SET_REGION = IOCTLS["KVM_SET_USER_MEMORY_REGION"]
 _BITS_PER_LONG = 64
 
 
+@typed_errors
 class Vm(Owner):
     """One VM. Made by :meth:`kvmharness.kvm.system.Kvm.create_vm`; a context manager.
 
-    Each method named as an ioctl is that ioctl, and raises IoctlError when the kernel refuses. Closing closes vCPUs
-    and statistics first, then the VM, and unmaps guest memory last.
+    Each method named as an ioctl is that ioctl, and raises IoctlError when the kernel refuses, ArgumentError when it
+    cannot be asked. Closing closes vCPUs and statistics first, then the VM, and unmaps guest memory last.
 
     Attributes:
         kvm: the device it comes from.
@@ -45,11 +47,11 @@ class Vm(Owner):
 
     def check_extension(self, cap: int | Cap) -> int:
         """What this VM has of a capability: 0 for nothing. It may be less than what the device says."""
-        return ioctl(self.handle, IOCTLS["KVM_CHECK_EXTENSION"], int(cap))
+        return ioctl(self.handle, IOCTLS["KVM_CHECK_EXTENSION"], cap)
 
     def enable_cap(self, cap: int | Cap, *args: int, flags: int = 0) -> int:
         """Switches a capability on for this VM, with up to four 64-bit arguments."""
-        struct = ffi.new("struct kvm_enable_cap *", {"cap": int(cap), "flags": flags, "args": args})
+        struct = ffi.new("struct kvm_enable_cap *", {"cap": cap, "flags": flags, "args": args})
         return ioctl(self.handle, IOCTLS["KVM_ENABLE_CAP"], struct)
 
     # Memory
@@ -69,7 +71,7 @@ class Vm(Owner):
             flags: MemFlag bits.
 
         Raises:
-            ValueError: not whole pages, or the slot is in use.
+            ArgumentError: not whole pages, or the slot is in use.
         """
         if slot is None:
             slot = 0
@@ -90,7 +92,7 @@ class Vm(Owner):
         """Deletes a memslot that add_memory() made, and unmaps its memory. Frees all roots of the MMU.
 
         Raises:
-            ValueError: there is no such slot.
+            ArgumentError: there is no such slot.
         """
         if slot not in self.memory:
             raise ValueError(f"memslot {slot} is not one that add_memory() made")
@@ -101,7 +103,7 @@ class Vm(Owner):
         """One bit a page, first page in bit 0 of byte 0; the log starts anew, unless clearing is manual.
 
         Raises:
-            ValueError: no such memslot is known here.
+            ArgumentError: no such memslot is known here.
         """
         bitmap = self._bitmap(slot)
         struct = ffi.new("struct kvm_dirty_log *", {"slot": slot, "dirty_bitmap": bitmap})
@@ -118,7 +120,7 @@ class Vm(Owner):
             bitmap: at least `num_pages` bits.
 
         Raises:
-            ValueError: the bitmap is too short.
+            ArgumentError: the bitmap is too short.
         """
         if len(bitmap) * 8 < num_pages:
             raise ValueError(f"a bitmap of {len(bitmap)} bytes for {num_pages} pages")
