@@ -13,7 +13,7 @@ OWN = {
     "errors": "",
     "guest": "blueprint build layout loopcontext runloop saved serialloop session stops watchdog",
     "hosts": "device facts",
-    "kvm": "capabilities device errors exits lists memory resources state system value vcpu vcpu_state vm",
+    "kvm": "arguments capabilities device errors exits lists memory resources state system value vcpu vcpu_state vm",
     "lab": "events inside steps",
     "lab.inside": "agent execute executor frames kernellog memory modules port waiting",
     "lean": "dataclasses",
