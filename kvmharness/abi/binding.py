@@ -8,13 +8,15 @@ from os import fsencode
 from typing import TYPE_CHECKING, Any
 
 from kvmharness.abi._kvm_abi import ffi as _ffi
-from kvmharness.abi.errors import ArgumentError, DeviceError, IoctlError, SystemCallError
-from kvmharness.abi.ioctls import IOCTLS, LEVEL_NAMES, SYSTEM, VCPU, VM, Ioctl
+from kvmharness.abi.constants import Cap
+from kvmharness.abi.errors import ArgumentError, DeviceError, IoctlError, MissingCapabilityError, SystemCallError
+from kvmharness.abi.ioctls import DEVICE, IOCTLS, LEVEL_NAMES, SYSTEM, VCPU, VM, Ioctl
 
 if TYPE_CHECKING:
     from kvmharness.abi.libc import Libc
 
 __all__ = [
+    "DEVICE",
     "IOCTLS",
     "SYSTEM",
     "VCPU",
@@ -24,6 +26,7 @@ __all__ = [
     "Fd",
     "Ioctl",
     "IoctlError",
+    "MissingCapabilityError",
     "SystemCallError",
     "address_of",
     "ffi",
@@ -56,14 +59,16 @@ class Fd:
 
     Attributes:
         number: the fd, or -1 once closed.
-        level: SYSTEM, VM or VCPU; 0 for an fd that takes none of the ioctls.
+        level: SYSTEM, VM, VCPU or DEVICE; 0 for an fd that takes none of the ioctls.
+        vm: for a vCPU or a device, its VM's fd, which answers what it is capable of; None where that is not known.
     """
 
-    __slots__ = ("level", "number")
+    __slots__ = ("level", "number", "vm")
 
-    def __init__(self, number: int, level: int) -> None:
+    def __init__(self, number: int, level: int, vm: "Fd | None" = None) -> None:
         self.number = number
         self.level = level
+        self.vm = vm
 
 
 def ioctl_raw(fd: Fd, op: Ioctl, arg: Any = 0) -> tuple[int, int]:
@@ -86,13 +91,14 @@ def ioctl(fd: Fd, op: Ioctl, arg: Any = 0) -> int:
     """As :func:`ioctl_raw`, answering the result alone. A signal only delays it (not for KVM_RUN: see Vcpu.run).
 
     Raises:
+        MissingCapabilityError: the kernel refused, and says that it has not the capability.
         IoctlError: the kernel refused.
         ArgumentError: as there.
     """
     while (ret := _checked_call(fd, op, arg)) < 0:
         errno = ffi.errno
         if errno != EINTR:  # KVM_CREATE_VM, for one; Python's signal handlers have run by now
-            raise ioctl_error(op, errno, f"on {LEVEL_NAMES[fd.level]} fd {fd.number}")
+            raise ioctl_error(fd, op, errno, f"on {LEVEL_NAMES[fd.level]} fd {fd.number}")
     return ret
 
 
@@ -111,9 +117,29 @@ def _checked_call(fd: Fd, op: Ioctl, arg: Any) -> int:
     return result
 
 
-def ioctl_error(op: Ioctl, errno: int, detail: str = "") -> IoctlError:
-    """The error for an ioctl that failed, with its hint."""
-    return IoctlError(op.name, errno, detail, op.capability)
+def ioctl_error(fd: Fd, op: Ioctl, errno: int, detail: str = "", capability: str = "") -> IoctlError:
+    """The error for an ioctl that failed, with its hint.
+
+    Args:
+        fd: that it was called on.
+        op: from IOCTLS.
+        errno: of the call.
+        detail: on what, for the message.
+        capability: that it was about; by default the ioctl's own.
+    """
+    capability = capability or op.needs(fd.level)
+    if capability and _lacks(fd, capability):
+        return MissingCapabilityError(op.name, errno, detail, capability)
+    return IoctlError(op.name, errno, detail, capability)
+
+
+def _lacks(fd: Fd, capability: str) -> bool:
+    """Whether the kernel says so, rather than nothing."""
+    asked = fd if fd.level in (SYSTEM, VM) else fd.vm
+    name = capability.removeprefix("KVM_CAP_")
+    if asked is None or name not in Cap.__members__:
+        return False
+    return bool(ioctl_value(asked.number, IOCTLS["KVM_CHECK_EXTENSION"].number, Cap[name]) == 0)
 
 
 def _wrong_level(fd: Fd, op: Ioctl) -> str:

@@ -5,7 +5,7 @@ Nothing imports this at run time: the generated module holds the same in a form 
 
 from pathlib import Path
 
-TOPICS = ("types", "libc", "signals", "perf", "kvm_x86", "kvm", "kvm_run")
+TOPICS = ("types", "libc", "signals", "perf", "kvm_x86", "kvm", "kvm_run", "kvm_xen", "kvm_sev")
 """The files of ``decl/`` in the order in which they refer to each other."""
 
 HEADERS = (

@@ -42,6 +42,12 @@ _HINTS = {
     ("KVM_RUN", _errno.EFAULT): "guest memory is not mapped in this process any more, or a page of it cannot be had",
     ("KVM_RUN", _errno.EINVAL): "the vCPU's state is one that the processor refuses, see the registers last set",
     ("KVM_GET_DIRTY_LOG", _errno.ENOENT): "set MemFlag.LOG_DIRTY_PAGES on the memslot first",
+    (
+        "KVM_MEMORY_ENCRYPT_OP",
+        _errno.ENOTTY,
+    ): "it takes a processor, a firmware and a module parameter that allow it",
+    ("KVM_RESET_DIRTY_RINGS", _errno.EINVAL): "enable KVM_CAP_DIRTY_LOG_RING on the VM before its first vCPU",
+    ("KVM_CREATE_DEVICE", _errno.ENODEV): "this KVM has no such device",
     ("KVM_CLEAR_DIRTY_LOG", _errno.ENXIO): "enable KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 on the VM first",
 }
 
@@ -100,6 +106,22 @@ class IoctlError(SystemCallError):
             hint = f"{hint}; it comes with {capability}"
         super().__init__(f"{ioctl} {detail}".rstrip(), errno, hint)
         self.ioctl = ioctl
+
+
+class MissingCapabilityError(IoctlError):
+    """An ioctl that the kernel refused, where it says that it has not the capability that the ioctl comes with.
+
+    Attributes:
+        capability: for example "KVM_CAP_XEN_HVM".
+    """
+
+    def __init__(self, ioctl: str, errno: int, detail: str, capability: str) -> None:
+        super().__init__(ioctl, errno, f"{detail}, without {capability}".lstrip(", "))
+        self.hint = (
+            f"this KVM does not have {capability}: ask check_extension() first; to have it takes another kernel, "
+            "kernel option, module parameter or processor"
+        )
+        self.capability = capability
 
 
 class ArgumentError(KvmHarnessError, ValueError, TypeError):

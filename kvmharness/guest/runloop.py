@@ -83,7 +83,7 @@ class RunLoop:
                     self.on_exit(found)
                 return found
             if result != -EINTR:
-                raise ioctl_error(KVM_RUN, -result, f"on vCPU {self.vcpu.id}")
+                raise ioctl_error(self.vcpu.handle, KVM_RUN, -result, f"on vCPU {self.vcpu.id}")
             # Python runs its own signal handlers between these lines; what is left is the watchdog.
             if self.on_interrupted is not None:
                 self.on_interrupted()

@@ -324,9 +324,8 @@ def _msr(run: Any) -> MsrExit:
 
 
 def _memory_fault(run: Any) -> MemoryFaultExit:
-    # Newer than the headers this package is checked against: three 64-bit words at the start of the union.
-    words = ffi.cast("uint64_t *", run.padding)
-    return MemoryFaultExit(words[0], words[1], words[2])
+    fault = run.memory_fault
+    return MemoryFaultExit(fault.flags, fault.gpa, fault.size)
 
 
 _DECODERS: dict[int, Any] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from errno import E2BIG
 from typing import Any
 
@@ -13,6 +13,7 @@ from kvmharness.lean.dataclasses import dataclass
 
 _ENTRIES_FIRST = 256  # KVM_MAX_CPUID_ENTRIES of Linux 5.10 and later
 _MSRS_FIRST = 512
+_REGISTERS_FIRST = 64
 _GROWTH_TRIES = 6
 
 _GET_MSRS = IOCTLS["KVM_GET_MSRS"]
@@ -49,7 +50,7 @@ def read_cpuid(fd: Fd, op: Ioctl) -> Any:
         if errno != E2BIG:
             break
         count *= 2
-    raise ioctl_error(op, errno, f"with room for {count} entries")
+    raise ioctl_error(fd, op, errno, f"with room for {count} entries")
 
 
 def cpuid_entries(table: Any) -> list[CpuidEntry]:
@@ -74,16 +75,39 @@ def read_msr_list(fd: Fd, op: Ioctl) -> list[int]:
     Raises:
         IoctlError: the kernel refused.
     """
-    count = _MSRS_FIRST
+    return _read_list(fd, op, "nmsrs", "indices", _MSRS_FIRST)
+
+
+def read_reg_list(fd: Fd) -> list[int]:
+    """The register ids that the kernel lists.
+
+    Raises:
+        IoctlError: the kernel refused.
+    """
+    return _read_list(fd, IOCTLS["KVM_GET_REG_LIST"], "n", "reg", _REGISTERS_FIRST)
+
+
+def _read_list(fd: Fd, op: Ioctl, count_name: str, array: str, count: int) -> list[int]:
     for _ in range(_GROWTH_TRIES):
-        table = ffi.new("struct kvm_msr_list *", {"nmsrs": count, "indices": count})
+        table = ffi.new(op.pointer, {count_name: count, array: count})
         _, errno = ioctl_raw(fd, op, table)
         if not errno:
-            return list(table.indices[0 : table.nmsrs])
+            return list(getattr(table, array)[0 : getattr(table, count_name)])
         if errno != E2BIG:
             break
-        count = table.nmsrs  # the kernel has put the right length here
-    raise ioctl_error(op, errno, f"with room for {count} indices")
+        count = getattr(table, count_name)  # the kernel has put the right length here
+    raise ioctl_error(fd, op, errno, f"with room for {count} entries")
+
+
+def pack_list(op: Ioctl, count: str, array: str, rows: Sequence[Any]) -> Any:
+    """The struct of an ioctl that ends in an array, which is as long as it must be.
+
+    Args:
+        op: from IOCTLS.
+        count, array: names of the fields with the array's length, and of the array.
+        rows: its items, as cffi takes them.
+    """
+    return ffi.new(op.pointer, {count: len(rows), array: rows})
 
 
 def get_msrs(fd: Fd, indices: Iterable[int]) -> dict[int, int]:

@@ -1,13 +1,29 @@
-"""Who owns an fd or a mapping. Each owner holds one thing, closes it once, and warns when it was forgotten.
+"""Who owns an fd or a mapping, and what all that takes ioctls has. An owner closes once, and warns when forgotten.
 
 A vCPU fd and a stats fd hold references on their VM in the kernel, so that closing the VM fd first would free nothing:
 children close before parents, and guest memory is unmapped last. :class:`kvmharness.kvm.vm.Vm` keeps that order.
 """
 
 from abc import ABC, abstractmethod
+from errno import ENXIO
 from typing import TYPE_CHECKING, Any, Self
 
-from kvmharness.abi.binding import ArgumentError, Fd, SystemCallError, ffi, lib
+from kvmharness.abi.binding import (
+    DEVICE,
+    IOCTLS,
+    ArgumentError,
+    Fd,
+    Ioctl,
+    IoctlError,
+    SystemCallError,
+    ffi,
+    ioctl,
+    ioctl_error,
+    ioctl_raw,
+    lib,
+)
+from kvmharness.abi.constants import PAGE_BYTES, Cap
+from kvmharness.kvm.arguments import typed_errors
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -18,6 +34,7 @@ _close = lib.close
 _mmap: Any = ffi.cast("uintptr_t (*)(uintptr_t, size_t, int, int, int, long)", lib.mmap)
 _munmap: Any = ffi.cast("int (*)(uintptr_t, size_t)", lib.munmap)
 _bytes_pointer = ffi.typeof("char *")
+_CData = ffi.CData
 
 
 def warn_leak(what: str, owner: object) -> None:
@@ -50,10 +67,11 @@ class FdHolder(Fd, Owner):
 
     __slots__ = ("what",)
 
-    def __init__(self, number: int, level: int, what: str) -> None:
+    def __init__(self, number: int, level: int, what: str, vm: Fd | None = None) -> None:
         self.number = number
         self.level = level
         self.what = what
+        self.vm = vm
 
     def close(self) -> None:
         """Closes the fd; harmless when called again."""
@@ -81,12 +99,12 @@ class Mapping(Owner):
 
     __slots__ = ("_pointer", "address", "size_bytes", "what")
 
-    def __init__(self, size_bytes: int, prot: int, flags: int, fd: int, what: str) -> None:
+    def __init__(self, size_bytes: int, prot: int, flags: int, fd: int, what: str, *, offset: int = 0) -> None:
         self.address = 0
         self.what = what
         self.size_bytes = size_bytes
         self._pointer: Any = None
-        address = _mmap(0, size_bytes, prot, flags, fd, 0)
+        address = _mmap(0, size_bytes, prot, flags, fd, offset)
         if address == _MAP_FAILED:
             errno = ffi.errno
             raise SystemCallError(f"mmap of {size_bytes} bytes for {what}", errno, _mmap_hint(errno))
@@ -129,3 +147,102 @@ def _mmap_hint(errno: int) -> str:
     import errno as names
 
     return "free memory, or ask for less; see also `ulimit -v`" if errno == names.ENOMEM else ""
+
+
+@typed_errors
+class Level(Owner):
+    """Something with an fd that takes ioctls: the device, a VM, a vCPU, a device of a VM.
+
+    Each method named as an ioctl is that ioctl, and raises IoctlError when the kernel refuses (MissingCapabilityError
+    where it says that it has not the capability), ArgumentError when it cannot be asked. A struct that a method takes
+    is a cffi pointer, or its fields by name as a dict, nested ones likewise. Structs that it gives are cffi pointers.
+
+    Attributes:
+        handle: the fd with its owner.
+    """
+
+    __slots__ = ("handle",)
+
+    handle: FdHolder
+
+    @property
+    def fd(self) -> int:
+        """The fd's number, for a native run loop."""
+        return self.handle.number
+
+    def close(self) -> None:
+        """Closes the fd; harmless when called again."""
+        self.handle.close()
+
+    def get_struct(self, name: str) -> Any:
+        """A fresh struct of the ioctl's own type, filled by it, for editing in place: no objects are built.
+
+        Args:
+            name: of a KVM_GET_* ioctl with a struct of fixed size, for example "KVM_GET_SREGS".
+        """
+        op = IOCTLS[name]
+        struct = ffi.new(op.pointer)
+        ioctl(self.handle, op, struct)
+        return struct
+
+    def set_struct(self, name: str, struct: Any) -> int:
+        """The other direction, for example ``set_struct("KVM_SET_SREGS", struct)``: answers the ioctl's result.
+
+        Args:
+            name: of an ioctl with a struct of fixed size.
+            struct: a pointer to it, or what cffi makes one of: its fields by name, or in order.
+        """
+        op = IOCTLS[name]
+        return ioctl(self.handle, op, struct if isinstance(struct, _CData) else ffi.new(op.pointer, struct))
+
+    def has_device_attr(self, group: int, attr: int) -> bool:
+        """Whether there is such an attribute. Source: api.rst, "KVM_HAS_DEVICE_ATTR"."""
+        op = IOCTLS["KVM_HAS_DEVICE_ATTR"]
+        result, errno = ioctl_raw(self.handle, op, ffi.new(op.pointer, (0, group, attr, 0)))
+        if errno and errno != ENXIO:
+            raise ioctl_error(self.handle, op, errno, f"of attribute {attr} in group {group}")
+        return result == 0
+
+    def get_device_attr(self, group: int, attr: int, size_bytes: int = 8) -> bytes:
+        """An attribute's value; the length is the attribute's. ENXIO when there is none."""
+        if not 0 < size_bytes <= PAGE_BYTES:
+            raise ArgumentError(f"an attribute of {size_bytes} bytes: it has 1 to {PAGE_BYTES}")
+        value = ffi.new("char[]", size_bytes)
+        self._attribute("KVM_GET_DEVICE_ATTR", group, attr, value)
+        return bytes(ffi.buffer(value))
+
+    def set_device_attr(self, group: int, attr: int, value: bytes) -> None:
+        """Sets an attribute's value, of the attribute's length. /dev/kvm itself has none to set."""
+        self._attribute("KVM_SET_DEVICE_ATTR", group, attr, ffi.from_buffer(value))
+
+    def _attribute(self, name: str, group: int, attr: int, value: Any) -> None:
+        self.set_struct(name, (0, group, attr, int(ffi.cast("uintptr_t", value))))
+
+    def _enable_cap(self, cap: int | Cap, args: tuple[int, ...], flags: int) -> int:
+        op = IOCTLS["KVM_ENABLE_CAP"]
+        struct = ffi.new(op.pointer, {"cap": cap, "flags": flags, "args": args})
+        result, errno = ioctl_raw(self.handle, op, struct)
+        if errno:
+            raise _not_enabled(self.handle, op, errno, cap)
+        return result
+
+
+def _not_enabled(fd: Fd, op: Ioctl, errno: int, cap: int | Cap) -> IoctlError:
+    """The error for a KVM_ENABLE_CAP that failed: it is about the capability that was to be enabled."""
+    name = f"KVM_CAP_{Cap(cap).name}" if cap in Cap.__members__.values() else f"capability {int(cap)}"
+    return ioctl_error(fd, op, errno, f"of {name}", name)
+
+
+class KernelDevice(Level):
+    """A device of a VM inside the kernel, made by KVM_CREATE_DEVICE: all that it does is have attributes.
+
+    A context manager; it closes before its VM.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, vm: Fd, kind: int) -> None:
+        op = IOCTLS["KVM_CREATE_DEVICE"]
+        struct = ffi.new(op.pointer, {"type": kind})
+        ioctl(vm, op, struct)
+        self.handle = FdHolder(struct.fd, DEVICE, f"device of type {kind}", vm)

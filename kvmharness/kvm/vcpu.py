@@ -9,7 +9,8 @@ from kvmharness.abi.constants import PAGE_BYTES, Cap, ExitReason, IoDirection
 from kvmharness.kvm.arguments import typed_errors
 from kvmharness.kvm.device import Device
 from kvmharness.kvm.exits import Exit, IntrExit, decode
-from kvmharness.kvm.resources import FdHolder, Mapping, Owner
+from kvmharness.kvm.resources import FdHolder, Mapping
+from kvmharness.kvm.vcpu_requests import VcpuRequests
 from kvmharness.kvm.vcpu_state import VcpuState
 
 _KVM_RUN = IOCTLS["KVM_RUN"]
@@ -30,7 +31,7 @@ def _signal_mask(signals: int) -> Any:
 
 
 @typed_errors
-class Vcpu(VcpuState, Owner):
+class Vcpu(VcpuState, VcpuRequests):
     """One vCPU. Made by :meth:`kvmharness.kvm.vm.Vm.create_vcpu`, and closed with its VM at the latest.
 
     Attributes:
@@ -42,12 +43,11 @@ class Vcpu(VcpuState, Owner):
     __slots__ = ("_mapping", "_stats", "id", "kvm", "kvm_run")
 
     def __init__(self, number: int, vcpu_id: int, kvm: Device, vm: Fd) -> None:
-        self.handle = FdHolder(number, VCPU, "vCPU")
+        self.handle = FdHolder(number, VCPU, "vCPU", vm)
         self.id = vcpu_id
         self.kvm = kvm
         self.kvm_run: Any = None
         self._stats: FdHolder | None = None
-        self._vm = vm
         try:
             size = kvm.get_vcpu_mmap_size()
             self._mapping = Mapping(size, _PROT, _SHARED, number, "kvm_run of a vCPU")
@@ -55,11 +55,6 @@ class Vcpu(VcpuState, Owner):
             self.handle.close()
             raise
         self.kvm_run = ffi.cast(_run_pointer, self._mapping.address)
-
-    @property
-    def fd(self) -> int:
-        """The fd's number, for a native run loop."""
-        return self.handle.number
 
     @property
     def kvm_run_address(self) -> int:
@@ -91,7 +86,7 @@ class Vcpu(VcpuState, Owner):
             elif errno == EFAULT and run.exit_reason == ExitReason.MEMORY_FAULT:
                 return decode(run)
             else:
-                raise ioctl_error(_KVM_RUN, errno, f"on vCPU {self.id}")
+                raise ioctl_error(self.handle, _KVM_RUN, errno, f"on vCPU {self.id}")
 
     def set_io_data(self, data: bytes) -> None:
         """What the IN instruction of the last IoExit reads.

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping
 from errno import E2BIG
 from typing import Any
 
-from kvmharness.abi.binding import IOCTLS, Fd, ffi, ioctl, ioctl_error, ioctl_raw
+from kvmharness.abi.binding import IOCTLS, ffi, ioctl, ioctl_error, ioctl_raw
 from kvmharness.abi.constants import Cap, GuestDebug, MpState
 from kvmharness.kvm.arguments import typed_errors
 from kvmharness.kvm.lists import CpuidEntry, cpuid_entries, get_msrs, pack_cpuid, read_cpuid, set_msrs
-from kvmharness.kvm.resources import FdHolder
+from kvmharness.kvm.resources import Level
 from kvmharness.kvm.state import DebugRegs, Fpu, Regs, Sregs, Sregs2, Translation, VcpuEvents
 
 _GET_REGS, _SET_REGS = IOCTLS["KVM_GET_REGS"], IOCTLS["KVM_SET_REGS"]
@@ -16,36 +16,15 @@ _NESTED_FIRST_BYTES = 128 + 2 * 4096  # header and both VMCSs: the most that KVM
 
 
 @typed_errors
-class VcpuState:
+class VcpuState(Level):
     """What is inside a vCPU. Each method is one ioctl, named in lower case.
 
     Raises:
         IoctlError: from every method, when the kernel refuses.
         ArgumentError: from every method with arguments, when it cannot be asked.
-
-    Attributes:
-        handle: the vCPU's fd with its owner.
     """
 
-    __slots__ = ("_vm", "handle")
-
-    handle: FdHolder
-    _vm: Fd
-
-    def get_struct(self, name: str) -> Any:
-        """A fresh struct of the ioctl's own type, filled by it, for editing in place: no objects are built.
-
-        Args:
-            name: of a KVM_GET_* ioctl with a struct of fixed size, for example "KVM_GET_SREGS".
-        """
-        op = IOCTLS[name]
-        struct = ffi.new(op.pointer)
-        ioctl(self.handle, op, struct)
-        return struct
-
-    def set_struct(self, name: str, struct: Any) -> None:
-        """The other direction, for example ``set_struct("KVM_SET_SREGS", struct)``."""
-        ioctl(self.handle, IOCTLS[name], struct)
+    __slots__ = ()
 
     def get_regs(self) -> Regs:
         """General registers."""
@@ -212,7 +191,7 @@ class VcpuState:
             if errno != E2BIG:
                 break
             size = struct.size  # the kernel has put the right one here
-        raise ioctl_error(op, errno, f"with {size} bytes")
+        raise ioctl_error(self.handle, op, errno, f"with {size} bytes")
 
     def set_nested_state(self, state: bytes) -> None:
         """Puts back what get_nested_state() gave. Raises: ArgumentError when it is shorter than its header."""
@@ -229,7 +208,8 @@ class VcpuState:
         ioctl(self.handle, op, struct)
 
     def _xsave_bytes(self) -> int:
-        return ioctl(self._vm, IOCTLS["KVM_CHECK_EXTENSION"], Cap.XSAVE2)
+        assert self.handle.vm is not None, "a vCPU has a VM"
+        return ioctl(self.handle.vm, IOCTLS["KVM_CHECK_EXTENSION"], Cap.XSAVE2)
 
     def _xsave_area(self) -> tuple[Any, Any]:
         """Bytes of the right length (the first keeps the second alive), and the same as a struct."""

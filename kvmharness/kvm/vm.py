@@ -7,9 +7,10 @@ from kvmharness.abi.constants import PAGE_BYTES, Cap, ClockFlag, MemFlag
 from kvmharness.kvm.arguments import typed_errors
 from kvmharness.kvm.device import Device
 from kvmharness.kvm.memory import Memory
-from kvmharness.kvm.resources import FdHolder, Owner
+from kvmharness.kvm.resources import FdHolder
 from kvmharness.kvm.state import ClockData
 from kvmharness.kvm.vcpu import Vcpu
+from kvmharness.kvm.vm_requests import VmRequests
 
 _CREATE_VCPU = IOCTLS["KVM_CREATE_VCPU"]
 _SET_REGION = IOCTLS["KVM_SET_USER_MEMORY_REGION"]
@@ -17,7 +18,7 @@ _BITS_PER_LONG = 64
 
 
 @typed_errors
-class Vm(Owner):
+class Vm(VmRequests):
     """One VM. Made by :meth:`kvmharness.kvm.system.Kvm.create_vm`; a context manager.
 
     Each method named as an ioctl is that ioctl, and raises IoctlError when the kernel refuses, ArgumentError when it
@@ -30,7 +31,7 @@ class Vm(Owner):
         vcpus: what create_vcpu() made.
     """
 
-    __slots__ = ("__weakref__", "_page_counts", "_stats", "handle", "kvm", "memory", "vcpus")
+    __slots__ = ("__weakref__", "_page_counts", "_stats", "kvm", "memory", "vcpus")
 
     def __init__(self, number: int, kvm: Device) -> None:
         self.handle = FdHolder(number, VM, "VM")
@@ -40,25 +41,33 @@ class Vm(Owner):
         self._page_counts: dict[int, int] = {}
         self._stats: FdHolder | None = None
 
-    @property
-    def fd(self) -> int:
-        """The fd's number."""
-        return self.handle.number
-
     def check_extension(self, cap: int | Cap) -> int:
         """What this VM has of a capability: 0 for nothing. It may be less than what the device says."""
         return ioctl(self.handle, IOCTLS["KVM_CHECK_EXTENSION"], cap)
 
     def enable_cap(self, cap: int | Cap, *args: int, flags: int = 0) -> int:
         """Switches a capability on for this VM, with up to four 64-bit arguments."""
-        struct = ffi.new("struct kvm_enable_cap *", {"cap": cap, "flags": flags, "args": args})
-        return ioctl(self.handle, IOCTLS["KVM_ENABLE_CAP"], struct)
+        return self._enable_cap(cap, args, flags)
 
     # Memory
 
     def set_user_memory_region(self, slot: int, gpa: int, size: int, hva: int, flags: int | MemFlag = 0) -> None:
         """Makes, moves, re-flags or (size 0) deletes a memslot over memory that the caller owns. Sizes in bytes."""
         ioctl(self.handle, _SET_REGION, ffi.new(_SET_REGION.pointer, (slot, flags, gpa, size, hva)))
+        self._page_counts[slot] = size // PAGE_BYTES
+
+    def set_user_memory_region2(
+        self, slot: int, gpa: int, size: int, hva: int, flags: int | MemFlag = 0, memfd: int = 0, offset: int = 0
+    ) -> None:
+        """As set_user_memory_region(), with private memory besides. Needs KVM_CAP_USER_MEMORY2 (6.8).
+
+        Args:
+            slot, gpa, size, hva, flags: as there.
+            memfd: fd of create_guest_memfd(), for MemFlag.GUEST_MEMFD.
+            offset: of the slot's first byte in it.
+        """
+        fields = {"slot": slot, "flags": flags, "guest_phys_addr": gpa, "memory_size": size, "userspace_addr": hva}
+        self.set_struct("KVM_SET_USER_MEMORY_REGION2", {**fields, "guest_memfd": memfd, "guest_memfd_offset": offset})
         self._page_counts[slot] = size // PAGE_BYTES
 
     def add_memory(self, gpa: int, size: int, *, slot: int | None = None, flags: int | MemFlag = 0) -> Memory:
@@ -172,8 +181,7 @@ class Vm(Owner):
             port: the first one.
             size: how many. Needs KVM_CAP_COALESCED_PIO.
         """
-        zone = ffi.new("struct kvm_coalesced_mmio_zone *", {"addr": port, "size": size, "pio": 1})
-        ioctl(self.handle, IOCTLS["KVM_REGISTER_COALESCED_MMIO"], zone)
+        self.register_coalesced_mmio(port, size, pio=True)
 
     def set_tss_addr(self, gpa: int) -> None:
         """Three pages below 4 GiB, outside of all memslots, that Intel hosts need for real mode."""

@@ -1,18 +1,15 @@
-"""Every size, offset, number and constant that the package declares, against the system's headers."""
+"""The ABI against the headers that are installed, and the means of that comparison."""
 
 import shutil
-from functools import reduce
 
 import pytest
 
 from kvmharness.abi import cdef
-from kvmharness.abi.binding import address_of, ffi, lib
-from kvmharness.abi.constants import NEWER_THAN_6_1
-from kvmharness.abi.ioctls import IOCTLS
+from tests.abi import headertests
 from tests.abi import twin as twins
-
-IN_LINUX_6_8 = {"KVM_CAP_MEMORY_FAULT_INFO": 232, "KVM_EXIT_MEMORY_FAULT": 39}
-"""What that release's <linux/kvm.h> says of names that 6.1 does not know."""
+from tests.abi.header import Header
+from tests.abi.headertests import HeaderTests
+from tests.abi.known import NEWER_THAN_6_1
 
 pytestmark = pytest.mark.slow
 
@@ -21,79 +18,50 @@ pytestmark = pytest.mark.slow
 def twin(tmp_path_factory):
     if shutil.which("cc") is None:
         pytest.skip("no C compiler: `sudo apt install build-essential`")
-    pytest.importorskip("setuptools", reason="cffi compiles through setuptools: `pip install setuptools`")
-    return twins.compile_twin(tmp_path_factory.mktemp("twin"))
+    return twins.Twin(Header(), tmp_path_factory.mktemp("twin"))
 
 
-def test_every_type_has_the_header_s_size_and_alignment(twin):
-    ours = {name: (ffi.sizeof(name), ffi.alignof(name)) for name in twins.type_names()}
-    pairs = list(twin.lib.twin_types)
-    theirs = dict(zip(twins.type_names(), zip(pairs[::2], pairs[1::2], strict=True), strict=True))
-    assert ours == theirs
-    assert ours["struct kvm_run"] == (2352, 8)
+class TestInstalled(HeaderTests):
+    """This machine's own."""
+
+    def test_what_it_lacks_is_named(self, twin):
+        assert twin.absent <= NEWER_THAN_6_1
+        if twin.header.version.startswith("6.1."):
+            assert twin.absent == NEWER_THAN_6_1, "some of these names are there, or are no names"
+        if twin.absent:
+            names = " ".join(sorted(twin.absent))
+            pytest.skip(f"Linux {twin.header.version} has no {names}: `scripts/test --nightly` compares them with 6.12")
 
 
-def test_every_field_is_where_the_header_has_it(twin):
-    plain = [row for row in twins.fields() if not row[4]]
-    ours = {f"{root}.{path}": offset for root, path, offset, _, _ in plain}
-    theirs = {f"{root}.{path}": there for (root, path, *_), there in zip(plain, twin.lib.twin_offsets, strict=True)}
-    assert ours == theirs
-    assert ours["struct kvm_run.io.data_offset"] == 40
+def test_a_field_too_many_is_seen(tmp_path, monkeypatch):
+    rows = [*twins.fields(), ("struct kvm_interrupt", "extra", 4, 4, False)]
+    monkeypatch.setattr(twins, "fields", lambda: rows)
+    assert "struct kvm_interrupt.extra" in twins.Twin(Header(), tmp_path).absent
 
 
-def test_every_field_is_as_long_as_in_the_header(twin):
-    sized = [row for row in twins.fields() if row[3] is not None]
-    ours = {f"{root}.{path}": size for root, path, _, size, _ in sized}
-    theirs = {f"{root}.{path}": there for (root, path, *_), there in zip(sized, twin.lib.twin_sizes, strict=True)}
-    assert ours == theirs
+def test_a_function_of_another_type_is_seen(tmp_path, monkeypatch):
+    wrong = cdef.text().replace("int close(int fd);", "long close(int fd);")
+    monkeypatch.setattr(cdef, "text", lambda: wrong)
+    with pytest.raises(AssertionError, match=r"conflicting types for .close"):
+        twins.Twin(Header(), tmp_path)
 
 
-def _width(root, name):
-    return dict(ffi.typeof(root).fields)[name].bitsize
-
-
-def test_every_bitfield_has_the_header_s_bits(twin):
-    bits = [row for row in twins.fields() if row[4]]
-    assert {row[0] for row in bits} == {"struct perf_event_attr", "struct kvm_ioapic_state", "struct kvm_irqchip"}
-    for number, (root, path, *_) in enumerate(bits):
-        ours, theirs = ffi.new(f"{root} *"), ffi.new(f"{root} *")
-        *steps, name = path.replace("[0]", ".0").split(".")
-        target = reduce(lambda at, step: at[0] if step == "0" else getattr(at, step), steps, ours)
-        width = dict(ffi.typeof(target).fields)[name].bitsize if steps else _width(root, name)
-        setattr(target, name, (1 << width) - 1)
-        twin.lib.twin_set_bits(number, twin.ffi.cast("void *", address_of(theirs)))
-        assert bytes(ffi.buffer(ours)) == bytes(ffi.buffer(theirs)), path
-
-
-@pytest.mark.parametrize("name", IOCTLS)
-def test_ioctl_number(twin, name):
-    assert hex(IOCTLS[name].number) == hex(getattr(twin.lib, name))
-
-
-@pytest.mark.parametrize("name", twins.enum_constants())
-def test_enum_constant(twin, name):
-    theirs = getattr(twin.lib, name)
-    if theirs == twins.ABSENT:
-        assert name in NEWER_THAN_6_1  # the headers here are older than the constant
-        theirs = IN_LINUX_6_8[name]
-    assert twins.enum_constants()[name] == theirs
-
-
-@pytest.mark.parametrize("name", twins.declared_constants())
-def test_declared_constant(twin, name):
-    # In API mode cffi compares the declared value with the compiled one when the name is first used.
-    assert getattr(twin.lib, name) == twins.declared_constants()[name] == getattr(lib, name)
-
-
-def test_the_twin_would_notice(tmp_path):
-    """The safety net itself: a field too many is an error, not a shrug."""
-    from cffi import FFI
-
-    builder = FFI()
-    builder.cdef("struct kvm_interrupt { uint32_t irq; uint32_t extra; };")
-    builder.set_source("wrong_twin", "#include <linux/kvm.h>")
-    with pytest.raises(Exception, match="CompileError"):
-        builder.compile(tmpdir=str(tmp_path))
+def test_what_a_later_header_adds_is_named(twin, monkeypatch):
+    later = Header()
+    later.__dict__ |= {
+        "version": "6.99.0",
+        "constants": twin.header.constants | {"KVM_BREW_TEA", "KVM_CAP_TEA", "KVM_S390_BREW_TEA"},
+        "types": twin.header.types | {"struct kvm_tea"},
+        "fields": twin.header.fields | {"struct kvm_run.tea"},
+    }
+    names = ["KVM_BREW_TEA", "KVM_CAP_TEA", "struct kvm_run.tea", "struct kvm_tea"]
+    assert headertests.unknown(later) == names
+    monkeypatch.setattr(twin, "header", later)
+    with pytest.raises(pytest.skip.Exception, match=" ".join(names)):
+        HeaderTests().test_nothing_of_the_header_is_missing_here(twin)
+    monkeypatch.setitem(headertests.CHECKED, "6.99", 0)
+    with pytest.raises(AssertionError, match="KVM_BREW_TEA"):
+        HeaderTests().test_nothing_of_the_header_is_missing_here(twin)
 
 
 def test_the_generated_module_is_current(tmp_path):

@@ -5,9 +5,13 @@ import os
 
 import pytest
 
-from kvmharness.abi.binding import IOCTLS, SYSTEM, VCPU, VM, Fd, ffi, ioctl, ioctl_raw, lib, open_file
+from kvmharness.abi.binding import DEVICE, IOCTLS, SYSTEM, VCPU, VM, Fd, ffi, ioctl, ioctl_raw, lib, open_file
+from kvmharness.abi.constants import Cap
 from kvmharness.abi.errors import IoctlError, SystemCallError
+from kvmharness.abi.ioctls import LEVEL_NAMES
 from kvmharness.errors import KvmHarnessError
+from kvmharness.kvm import Kvm, Vcpu, Vm
+from kvmharness.kvm.resources import KernelDevice
 
 
 # As strace prints them and as `printf("%#x")` of the header's macros gives them on x86-64.
@@ -31,7 +35,7 @@ def test_numbers(name, number):
 
 
 def test_numbers_are_unique_within_a_level():
-    for level in (SYSTEM, VM, VCPU):
+    for level in LEVEL_NAMES:
         numbers = [op.number for op in IOCTLS.values() if op.levels & level]
         assert len(numbers) == len(set(numbers))
 
@@ -116,3 +120,32 @@ def test_constants_and_calls_of_the_c_library():
     assert lib.sigaddset(signals, lib.SIGUSR1) == 0
     assert lib.sigismember(signals, lib.SIGUSR1) == 1
     assert lib.sigismember(signals, lib.SIGUSR2) == 0
+
+
+def _methods(level):
+    """The public names of the objects of a level of fd."""
+    objects = {SYSTEM: Kvm, VM: Vm, VCPU: Vcpu, DEVICE: KernelDevice}
+    return {name for name in dir(objects[level]) if not name.startswith("_")}
+
+
+NAMED_OTHERWISE = {
+    "KVM_RUN": "run",
+    "KVM_GET_XSAVE2": "get_xsave",
+    "KVM_GET_MSRS on /dev/kvm": "get_feature_msrs",
+}
+"""Ioctls whose method is not called as they are."""
+
+
+def test_every_ioctl_has_its_method_on_each_of_its_levels():
+    missing = []
+    for op in IOCTLS.values():
+        for level, where in LEVEL_NAMES.items():
+            usual = NAMED_OTHERWISE.get(op.name, op.name.removeprefix("KVM_").lower())
+            if op.levels & level and NAMED_OTHERWISE.get(f"{op.name} on {where}", usual) not in _methods(level):
+                missing.append(f"{op.name} of a {where}")
+    assert missing == []
+
+
+def test_every_capability_of_the_table_is_one():
+    names = {op.needs(level) for op in IOCTLS.values() for level in LEVEL_NAMES if op.levels & level} - {""}
+    assert {name for name in names if name.removeprefix("KVM_CAP_") not in Cap.__members__} == set()

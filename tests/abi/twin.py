@@ -1,21 +1,38 @@
-"""The same declarations once more, compiled against the system's headers: what they say is the truth here."""
+"""The same declarations once more, compiled against a header: what they say is the truth here."""
 
 import re
-from functools import cache
+import subprocess
+from functools import cache, cached_property
 
-from kvmharness.abi import cdef
+from kvmharness.abi import cdef, constants, features, interrupts, sev, xen
 from kvmharness.abi.binding import ffi
-from kvmharness.abi.constants import C_PREFIX, NEWER_THAN_6_1
 from kvmharness.abi.ioctls import IOCTLS
+from tests.abi.header import walk
 
-ABSENT = 0xAB5E_17AB5E17
-"""What a constant reads as when the system's header is older than the constant."""
+_START = """
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+"""
+_BYTES = r"""
+static void put_bytes(const char *name, const unsigned char *at, size_t size) {
+    printf("bits\t%s\t", name);
+    while (size--) printf("%02x", *at++);
+    printf("\n");
+}
+"""
 
 
 @cache
 def enum_constants():
-    """C name to the value that our enums give it."""
-    return {prefix + member.name: int(member) for enum, prefix in C_PREFIX.items() for member in enum}
+    """C name to the value that our enums give it, aliases and masks too."""
+    prefixes = {}
+    for module in (constants, features, interrupts, sev, xen):
+        prefixes |= module.C_PREFIX
+    return {prefix + name: int(value) for enum, prefix in prefixes.items() for name, value in enum.__members__.items()}
 
 
 @cache
@@ -33,75 +50,86 @@ def type_names():
 
 @cache
 def fields():
-    """Every field of every struct, nested ones too: (struct, C path, offset, size or None, bitfield?)."""
-    _, structs, unions = ffi.list_types()
-    rows = []
-    for kind, names in (("struct", structs), ("union", unions)):
-        for name in names:
-            rows += _walk(f"{kind} {name}", ffi.typeof(f"{kind} {name}"), "", 0)
-    return rows
+    """As :func:`tests.abi.header.walk`, of what we declare, but for perf's reserved bits: a later kernel names them."""
+    return [row for row in walk(ffi) if not row[1].startswith("__reserved")]
 
 
-def _walk(root, ctype, path, base):
-    for name, field in ctype.fields:
-        inner = f"{path}.{name}" if path and name else path or name
-        offset = base + field.offset
-        if field.bitsize >= 0:
-            yield root, inner, offset, None, True
-            continue
-        flexible = field.type.kind == "array" and field.type.length is None
-        if name:
-            yield root, inner, offset, None if flexible else ffi.sizeof(field.type), False
-        inside = field.type
-        if inside.kind == "array":
-            inside, inner = inside.item, f"{inner}[0]"
-        if inside.kind in ("struct", "union"):
-            yield from _walk(root, inside, inner, offset)
+class Twin:
+    """What the compiler says of one header about all that we declare.
 
+    Args:
+        header: the header.
+        folder: where the program goes.
 
-def compile_twin(folder):
-    """Builds the module in API mode and imports it."""
-    import importlib.util
-
-    from cffi import FFI
-
-    plain = [row for row in fields() if not row[4]]
-    bits = [row for row in fields() if row[4]]
-    sized = [row for row in plain if row[3] is not None]
-    names = [*enum_constants(), *IOCTLS]
-    builder = FFI()
-    builder.cdef(cdef.text() + "\n".join(f"#define {name} ..." for name in names) + _exports(plain, sized, bits))
-    headers = "#ifndef _GNU_SOURCE\n#define _GNU_SOURCE\n#endif\n#include <stddef.h>\n#include <string.h>\n"
-    headers += "".join(f"#include <{header}>\n" for header in cdef.HEADERS)
-    headers += "".join(f"#ifndef {name}\n#define {name} {ABSENT}\n#endif\n" for name in NEWER_THAN_6_1)
-    builder.set_source("abi_twin", headers + _definitions(plain, sized, bits), extra_compile_args=["-Wno-overflow"])
-    library = builder.compile(tmpdir=str(folder))
-    spec = importlib.util.spec_from_file_location("abi_twin", library)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def _exports(plain, sized, bits):
-    return f"""
-        extern size_t twin_types[{2 * len(type_names())}];
-        extern size_t twin_offsets[{len(plain)}];
-        extern size_t twin_sizes[{len(sized)}];
-        void twin_set_bits(int which, void *target);
+    Attributes:
+        header: as given.
+        types: C name to (size, alignment).
+        offsets, sizes: of fields, by ``struct name.path``.
+        bits: of bitfields: the struct's bytes with all bits of that one set and no other.
+        constants, ioctls: name to value.
+        absent: names of ours that the header does not know; they are in none of the others.
     """
 
+    def __init__(self, header, folder):
+        self.header = header
+        found = _run(self._program(), header, folder)
+        self.types = {name: tuple(map(int, text.split())) for name, text in found["type"]}
+        self.offsets = {name: int(text) for name, text in found["offset"]}
+        self.sizes = {name: int(text) for name, text in found["size"]}
+        self.bits = {name: bytes.fromhex(text) for name, text in found["bits"]}
+        self.constants = {name: int(text) for name, text in found["constant"]}
+        self.ioctls = {name: int(text) for name, text in found["ioctl"]}
 
-def _definitions(plain, sized, bits):
-    # Sizes and alignments too: cffi's own check of these gets nameless unions inside nameless structs wrong.
-    types = ", ".join(f"sizeof({name}), _Alignof({name})" for name in type_names())
-    offsets = ", ".join(f"offsetof({root}, {path})" for root, path, *_ in plain)
-    sizes = ", ".join(f"sizeof((({root} *)0)->{path})" for root, path, *_ in sized)
-    cases = "\n".join(
-        f"case {number}: (({root} *)target)->{path} = ~0ull; break;" for number, (root, path, *_) in enumerate(bits)
-    )
-    return f"""
-        size_t twin_types[] = {{ {types} }};
-        size_t twin_offsets[] = {{ {offsets} }};
-        size_t twin_sizes[] = {{ {sizes} }};
-        void twin_set_bits(int which, void *target) {{ switch (which) {{ {cases} }} }}
-    """
+    @cached_property
+    def absent(self):
+        """See the class."""
+        known = self.header
+        found = {name for name in (*enum_constants(), *IOCTLS) if name not in known.constants}
+        found |= {name for name in type_names() if _is_kvms(name) and name not in known.types}
+        for root, path, *_ in fields():
+            if _is_kvms(root) and root not in found and f"{root}.{path}" not in known.fields:
+                found.add(f"{root}.{path}")
+        return found
+
+    def has(self, name):
+        """Whether the header knows a name of ours: a type, ``type.path``, a constant or an ioctl."""
+        return name not in self.absent and name.partition(".")[0] not in self.absent
+
+    def _program(self):
+        lines = [f'printf("type\\t{n}\\t%zu %zu\\n", sizeof({n}), _Alignof({n}));' for n in type_names() if self.has(n)]
+        for root, path, _, size, bitfield in fields():
+            name = f"{root}.{path}"
+            if not self.has(name):
+                continue
+            if bitfield:
+                set_bits = f"memset(&v, 0, sizeof v); v.{path} = ~0ull;"
+                lines.append(f'{{ {root} v; {set_bits} put_bytes("{name}", (void *)&v, sizeof v); }}')
+                continue
+            lines.append(f'printf("offset\\t{name}\\t%zu\\n", offsetof({root}, {path}));')
+            if size is not None:
+                lines.append(f'printf("size\\t{name}\\t%zu\\n", sizeof((({root} *)0)->{path}));')
+        for kind, names in (("constant", (*enum_constants(), *declared_constants())), ("ioctl", IOCTLS)):
+            lines += [f'printf("{kind}\\t{n}\\t%llu\\n", (unsigned long long)({n}));' for n in names if self.has(n)]
+        # Functions are declared twice: the compiler compares.
+        functions = re.findall(r"^\w[^;{}#]*\([^;{}]*\);$", cdef.text(), re.M)
+        body = "\n".join(lines)
+        return "\n".join([*functions, _BYTES, f"int main(void) {{\n{body}\nreturn 0;\n}}"])
+
+
+def _is_kvms(name):
+    return name.startswith(("struct kvm_", "union kvm_"))
+
+
+def _run(program, header, folder):
+    includes = "".join(f"#include <{name}>\n" for name in cdef.HEADERS)
+    (folder / "twin.c").write_text(_START + includes + program)
+    # Not for a narrow bitfield to which all bits are assigned.
+    command = ["cc", "-Werror", "-Wno-overflow", *header.options, "twin.c", "-o", "twin"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = subprocess.run([folder / "twin"], capture_output=True, text=True, check=True).stdout.splitlines()
+    found = {kind: [] for kind in ("type", "offset", "size", "bits", "constant", "ioctl")}
+    for line in lines:
+        kind, name, text = line.split("\t")
+        found[kind].append((name, text))
+    return found

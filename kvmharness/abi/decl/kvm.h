@@ -7,6 +7,23 @@ struct kvm_userspace_memory_region {
     __u64 userspace_addr;
 };
 
+struct kvm_userspace_memory_region2 {
+    __u32 slot;
+    __u32 flags;
+    __u64 guest_phys_addr;
+    __u64 memory_size;
+    __u64 userspace_addr;
+    __u64 guest_memfd_offset;
+    __u32 guest_memfd;
+    __u32 pad1;
+    __u64 pad2[14];
+};
+
+struct kvm_create_guest_memfd { __u64 size; __u64 flags; __u64 reserved[6]; };
+struct kvm_memory_attributes { __u64 address; __u64 size; __u64 attributes; __u64 flags; };
+struct kvm_pre_fault_memory { __u64 gpa; __u64 size; __u64 flags; __u64 padding[5]; };
+struct kvm_enc_region { __u64 addr; __u64 size; };
+
 struct kvm_irq_level { union { __u32 irq; __s32 status; }; __u32 level; };
 
 struct kvm_irqchip {
@@ -54,6 +71,7 @@ struct kvm_irqfd { __u32 fd, gsi, flags, resamplefd; __u8 pad[16]; };
 struct kvm_ioeventfd { __u64 datamatch; __u64 addr; __u32 len; __s32 fd; __u32 flags; __u8 pad[36]; };
 struct kvm_coalesced_mmio { __u64 phys_addr; __u32 len; union { __u32 pad; __u32 pio; }; __u8 data[8]; };
 struct kvm_coalesced_mmio_ring { __u32 first, last; struct kvm_coalesced_mmio coalesced_mmio[]; };
+struct kvm_create_device { __u32 type; __u32 fd; __u32 flags; };
 struct kvm_device_attr { __u32 flags; __u32 group; __u64 attr; __u64 addr; };
 
 struct kvm_translation {
@@ -63,10 +81,14 @@ struct kvm_translation {
 };
 struct kvm_interrupt { __u32 irq; };
 struct kvm_signal_mask { __u32 len; __u8 sigset[]; };
+struct kvm_tpr_access_ctl { __u32 enabled; __u32 flags; __u32 reserved[8]; };
+struct kvm_vapic_addr { __u64 vapic_addr; };
 struct kvm_mp_state { __u32 mp_state; };
 struct kvm_guest_debug { __u32 control; __u32 pad; struct kvm_guest_debug_arch arch; };
 
 struct kvm_coalesced_mmio_zone { __u64 addr; __u32 size; union { __u32 pad; __u32 pio; }; };
+struct kvm_reg_list { __u64 n; __u64 reg[]; };
+struct kvm_one_reg { __u64 id; __u64 addr; };
 struct kvm_dirty_gfn { __u32 flags; __u32 slot; __u64 offset; };
 
 struct kvm_stats_header { __u32 flags, name_size, num_desc, id_offset, desc_offset, data_offset; };

@@ -39,7 +39,8 @@ struct kvm_run {
         struct { __u8 direction, size; __u16 port; __u32 count; __u64 data_offset; } io;
         struct { struct kvm_debug_exit_arch arch; } debug;
         struct { __u64 phys_addr; __u8 data[8]; __u32 len; __u8 is_write; } mmio;
-        struct { __u64 nr, args[6], ret; __u32 longmode, pad; } hypercall;
+        struct { __u64 phys_addr; __u8 data[8]; __u32 len; __u8 is_write; } iocsr_io;
+        struct { __u64 nr, args[6], ret; union { __u32 longmode; __u64 flags; }; } hypercall;
         struct { __u64 rip; __u32 is_write, pad; } tpr_access;
         struct { __u8 icptcode; __u16 ipa; __u32 ipb; } s390_sieic;
         __u64 s390_reset_flags;
@@ -65,6 +66,7 @@ struct kvm_run {
         struct { unsigned long extension_id, function_id, args[6], ret[2]; } riscv_sbi;
         struct { unsigned long csr_num, new_value, write_mask, ret_value; } riscv_csr;
         struct { __u32 flags; } notify;
+        struct { __u64 flags, gpa, size; } memory_fault;
         char padding[256];
     };
 

@@ -28,6 +28,7 @@ struct kvm_pit_channel_state {
     __s64 count_load_time;
 };
 
+struct kvm_pit_state { struct kvm_pit_channel_state channels[3]; };
 struct kvm_pit_state2 {
     struct kvm_pit_channel_state channels[3];
     __u32 flags;
@@ -94,6 +95,8 @@ struct kvm_msr_list { __u32 nmsrs; __u32 indices[]; };
 struct kvm_msr_filter_range { __u32 flags; __u32 nmsrs; __u32 base; __u8 *bitmap; };
 struct kvm_msr_filter { __u32 flags; struct kvm_msr_filter_range ranges[16]; };
 
+struct kvm_cpuid_entry { __u32 function, eax, ebx, ecx, edx, padding; };
+struct kvm_cpuid { __u32 nent; __u32 padding; struct kvm_cpuid_entry entries[]; };
 struct kvm_cpuid_entry2 { __u32 function, index, flags, eax, ebx, ecx, edx, padding[3]; };
 struct kvm_cpuid2 { __u32 nent; __u32 padding; struct kvm_cpuid_entry2 entries[]; };
 
@@ -153,6 +156,14 @@ struct kvm_nested_state {
         __u8 pad[120];
     } hdr;
 };
+
+struct kvm_x86_mce {
+    __u64 status, addr, misc, mcg_status;
+    __u8 bank;
+    __u8 pad1[7];
+    __u64 pad2[3];
+};
+struct kvm_hyperv_eventfd { __u32 conn_id; __s32 fd; __u32 flags; __u32 padding[3]; };
 
 struct kvm_pmu_event_filter {
     __u32 action, nevents, fixed_counter_bitmap, flags;

@@ -25,7 +25,7 @@ ROOT = "suite"
 PYTEST = (
     *("pytest", "_pytest", "py", "pluggy", "iniconfig", "packaging", "pygments.token"),
     *("gettext", "csv", "socket", "zipfile", "encodings.unicode_escape", "encodings.utf_8_sig"),
-    *("kvmharness.testing", "kvmharness.pytest_plugin"),
+    *("kvmharness.testing", "kvmharness.pytest_plugin", "kvmharness.abi", "kvmharness.kvm"),
 )
 # And what of these every session loads inside.
 _LOADED_FIRST = (
