@@ -255,6 +255,22 @@ def _never(scratch: Path) -> Path:
     raise FileNotFoundError(scratch)  # the entry was removed at this very moment
 
 
+@contextmanager
+def intact(place: Path) -> Iterator[None]:
+    """Around what reads an entry: where that fails, the entry is damaged, by a disk or by somebody's hand.
+
+    Raises:
+        UsageError: with the command that removes it, so that it is made again.
+    """
+    try:
+        yield
+    except (OSError, LookupError, TypeError, ValueError, UsageError) as error:
+        kind = place.parent.name
+        raise UsageError(
+            f"the cache entry {kind}/{place.name} is damaged: {error}", f"kvmharness cache --prune {kind}"
+        ) from None
+
+
 def remove(kind: str, key: str) -> bool:
     """Deletes the entry ``kind/key``, whole or in part, and says whether it is gone.
 

@@ -69,11 +69,16 @@ def run(
     done = subprocess.run(command, cwd=cwd, env=environment, input=stdin, capture_output=True, check=False)
     if done.returncode != 0:
         said = done.stderr.decode(errors="replace").strip() or done.stdout.decode(errors="replace").strip()
-        if any(words in said for words in _FULL_DISK_WORDS):
+        if tells_full_disk(said):
             raise DiskFullError(writes or cwd or tempfile.gettempdir())
         tail = "\n".join(said.splitlines()[-12:])
         raise ToolError(f"{' '.join(argv[:4])} ended with status {done.returncode}:\n{tail}")
     return done.stdout
+
+
+def tells_full_disk(said: str) -> bool:
+    """Whether a program's own words are that the disk is full."""
+    return any(words in said for words in _FULL_DISK_WORDS)
 
 
 def die_with_parent(told: str = "KILL") -> list[str]:

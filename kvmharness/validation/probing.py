@@ -47,7 +47,8 @@ def surroundings_of(machine: Machine, modules: Path, groups: Iterable[Params]) -
 
     path = cache.file_entry("surroundings", key, make)
     cache.keep_newest("surroundings", _KEPT)
-    return dict(zip(wanted, map(_read, json.loads(path.read_bytes())), strict=True))
+    with cache.intact(path):
+        return dict(zip(wanted, map(_read, json.loads(path.read_bytes())), strict=True))
 
 
 def _code() -> str:

@@ -63,6 +63,14 @@ def test_no_place_for_it_is_said_by_who_needs_one(place, why, tmp_path, monkeypa
     assert main(["run", "--list"]) == 0  # which needs none
 
 
+@pytest.mark.parametrize("error", [FileNotFoundError("gone"), ValueError("cut off"), UsageError("no kernel")])
+def test_a_damaged_entry_is_said_with_what_removes_it(folder, error):
+    place = cache.folder_entry("kernels", "key", write("x"))
+    with pytest.raises(UsageError, match=f"cache entry kernels/key is damaged: {error}") as caught, cache.intact(place):
+        raise error
+    assert caught.value.hint == "kvmharness cache --prune kernels"
+
+
 def test_one_that_cannot_be_written_to_is_no_place_to_make_things(folder, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: path != folder / "things")
     with pytest.raises(UsageError, match=r"things cannot be written to"):

@@ -6,6 +6,7 @@ real. So a variant compiles what changed and its users, and the built tree stays
 """
 
 import contextlib
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -87,12 +88,19 @@ class Kernel:
     def release(self) -> str:
         """The kernel release, from the image's own header.
 
-        Source: Documentation/x86/boot.rst, "Details of Header Fields", kernel_version.
+        Source: Documentation/x86/boot.rst, "Details of Header Fields", kernel_version, setup_sects, syssize.
+
+        Raises:
+            UsageError: it is no bzImage, or a part of one.
         """
         with opened(self.image, KERNEL) as file:
-            header = file.read(0x8000)
+            header, size = file.read(0x8000), os.fstat(file.fileno()).st_size
         if header[0x202:0x206] != b"HdrS":
             raise UsageError(f"{self.image} is not a bzImage")
+        if size < (header[0x1F1] + 1) * 512 + int.from_bytes(header[0x1F4:0x1F8], "little") * 16:
+            raise UsageError(
+                f"{self.image} is cut off: its header tells of more than it has", "Copy or build it again."
+            )
         start = int.from_bytes(header[0x20E:0x210], "little") + 0x200
         return header[start:].partition(b"\0")[0].decode(errors="replace").partition(" ")[0]
 
@@ -149,14 +157,18 @@ def _key(source: Source, overlay: Overlay, recipe: Recipe) -> str:
 
 
 def _kernel(source: Source, folder: Path, recipe: Recipe) -> Kernel:
-    return Kernel(
-        image=folder / "bzImage",
-        modules=folder / "modules",
-        config_hash=cache.digest((folder / "config").read_bytes()),
-        source=source.name,
-        tree=folder / "tree",
-        command_line=" ".join(recipe.boot_words),
-    )
+    with cache.intact(folder):
+        kernel = Kernel(
+            image=folder / "bzImage",
+            modules=folder / "modules",
+            config_hash=cache.digest((folder / "config").read_bytes()),
+            source=source.name,
+            tree=folder / "tree",
+            command_line=" ".join(recipe.boot_words),
+        )
+        if not kernel.release:
+            raise UsageError("its bzImage does not say which kernel it is")
+    return kernel
 
 
 def given(image: Path, modules: Path) -> Kernel:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from kvmharness.lab.kernels.make import enclosed
 from kvmharness.lab.kernels.trees import KVM_FOLDERS, Overlay, link_tree
+from kvmharness.system import cache
 from kvmharness.system.files import write_whole
 from kvmharness.system.programs import disk_errors
 from kvmharness.system.scratch import temporary_folder
@@ -162,10 +163,11 @@ def _words(text: str, name: str) -> frozenset[str]:
 
 
 def _kept(folder: Path) -> tuple[frozenset[str], list[_Object]]:
-    index = json.loads((folder / _INDEX).read_bytes())
-    return frozenset(index["inputs"]), [
-        _Object(target, command, frozenset(own)) for target, command, own in index["objects"]
-    ]
+    with cache.intact(folder.parent):
+        index = json.loads((folder / _INDEX).read_bytes())
+        return frozenset(index["inputs"]), [
+            _Object(target, command, frozenset(own)) for target, command, own in index["objects"]
+        ]
 
 
 def _copy(tree: Path, target: Path, path: str) -> None:

@@ -104,7 +104,8 @@ def checked(tree: Path, overlay: Overlay, check: Check, *, what: str, progress: 
     key = key_of(tree, overlay, check.options, check.targets)
     file = cache.file_entry("builds", key, make, progress)
     cache.keep_newest("builds", _KEPT_RESULTS)
-    status, lines = json.loads(file.read_bytes())
+    with cache.intact(file):
+        status, lines = json.loads(file.read_bytes())
     return Said(status, tuple(lines))
 
 

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from kvmharness.errors import UsageError
 from kvmharness.lab.inside.modules import module_name
-from kvmharness.system.reading import MODULE, read
+from kvmharness.system.reading import MODULE, fault, read
 from kvmharness.system.unpacking import gunzip, unxz, unzstd
 from kvmharness.vendors.names import NAMES
 
 _DEPENDS = re.compile(rb"\0depends=([^\0]*)\0")
+_ELF, _HEADER_BYTES = b"\x7fELF", 64
 _VENDORS = tuple(vendor.module for vendor in NAMES)
 
 
@@ -43,8 +44,25 @@ def load_order(folder: Path) -> list[Path]:
 
 
 def content(module: Path) -> bytes:
-    """A module as the kernel takes it, unpacked if its file is compressed. Raises: ReadError, it cannot be."""
-    return _CONTENT[_suffix(module)](module)
+    """A module as the kernel takes it, unpacked if its file is compressed.
+
+    Raises:
+        ReadError: it cannot be, or lacks its end, where an ELF file has the table of its sections.
+    """
+    data = _CONTENT[_suffix(module)](module)
+    if not data:
+        raise fault(str(module), MODULE, "it is empty")
+    if data.startswith(_ELF) and len(data) < _sections_end(data):
+        raise fault(str(module), MODULE, "it is cut off")
+    return data
+
+
+def _sections_end(data: bytes) -> int:
+    """Source: Elf64_Ehdr in elf.h."""
+    if len(data) < _HEADER_BYTES:
+        return _HEADER_BYTES
+    start, each, count = (int.from_bytes(data[at : at + size], "little") for at, size in ((40, 8), (58, 2), (60, 2)))
+    return start + each * count
 
 
 def depends(module: Path) -> list[str]:

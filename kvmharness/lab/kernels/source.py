@@ -12,13 +12,19 @@ import subprocess
 from dataclasses import dataclass
 from functools import cache as cache_results
 from pathlib import Path
+from stat import S_ISLNK, S_ISREG
 
 from kvmharness.errors import UsageError
 from kvmharness.system import cache
-from kvmharness.system.programs import Progress, disk_errors, find, run, silent
+from kvmharness.system.programs import Progress, disk_errors, find, silent
+from kvmharness.system.reading import SOURCE, TARBALL, check, fault
+from kvmharness.system.unpacking import untar
 
 _KEPT = 8  # unpacked sources, whole or in part
 _TARBALL_SUFFIXES = (".tar", ".tar.xz", ".tar.gz", ".tar.bz2", ".tar.zst")
+
+_TOP_FOLDER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+~-]*")
+_LONGEST_NAME = 4096
 
 _UNUSED_DRIVERS = "gpu net media staging infiniband scsi isdn iio mtd bluetooth crypto"
 # Sources below these folders are left out.
@@ -61,7 +67,8 @@ class Source:
             folders: of a tarball, only these folders of the kernel, and Kconfig.
 
         Raises:
-            ToolError, DiskFullError.
+            ReadError, UsageError: a tarball cannot be unpacked, or holds something else.
+            MissingToolError, DiskFullError.
         """
         if self.path.is_file():
             _unpack_tarball(self.path, target, folders)
@@ -86,9 +93,10 @@ def at(path: Path) -> Source:
     """The source at *path*, which the user names.
 
     Raises:
-        UsageError: it is neither a kernel tree nor a tarball.
+        UsageError: it is neither a kernel tree nor a tarball, as far as its beginning shows.
     """
     if path.is_file() and path.name.endswith(_TARBALL_SUFFIXES):
+        _top_folder(path)
         return Source(path.resolve())
     if (path / "arch/x86/kvm").is_dir() and (path / "Kconfig").is_file():
         return Source(path.resolve())
@@ -111,7 +119,7 @@ def to_read(source: Source, folders: tuple[str, ...], progress: Progress = silen
     """Some folders of a source as a tree to read; all of them without names. It is not to be written to.
 
     Raises:
-        ToolError, DiskFullError: a tarball cannot be unpacked.
+        ReadError, UsageError, MissingToolError, DiskFullError: a tarball cannot be unpacked.
     """
     if source.path.is_dir():
         return source.path
@@ -133,21 +141,32 @@ def _unpack_tarball(tarball: Path, target: Path, wanted: tuple[str, ...]) -> Non
     unused = [f"--exclude={top}/{folder}/*{suffix}" for folder in folders for suffix in _SOURCE_SUFFIXES]
     members = [f"{top}/{name.rstrip('/')}" for name in ("Kconfig", *wanted)] if wanted else []
     anchored = ["--anchored", "--wildcards", "--wildcards-match-slash"]
-    strip = ["--strip-components=1", "--no-same-owner"]
-    run(["tar", "-x", "-f", str(tarball), "-C", str(target), *strip, *anchored, *unused, *members], writes=target)
-    if not (target / "Kconfig").is_file():
-        raise UsageError(f"{tarball} does not hold a Linux source tree in one top folder")
+    untar(tarball, target, ["--strip-components=1", *anchored, *unused, "--", *members], TARBALL, SOURCE)
+    if not (target / "Kconfig").is_file() or not (wanted or (target / "arch/x86/kvm").is_dir()):
+        raise UsageError(
+            f"{tarball} does not hold a Linux source tree in one top folder: no Kconfig, or no arch/x86/kvm",
+            TARBALL.hint,
+        )
 
 
 def _top_folder(tarball: Path) -> str:
-    """The first name in a tarball, up to its first slash; read without unpacking all of it."""
-    with subprocess.Popen(
-        [find("tar"), "-t", "-f", str(tarball)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as process:
+    """The first name in a tarball, up to its first slash; read without unpacking all of it.
+
+    Raises:
+        ReadError: there is none, or one that tar would take for a pattern.
+    """
+    check(tarball, TARBALL)
+    command = [find("tar"), "-t", "-f", str(tarball)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
-        first = process.stdout.readline()
+        first = process.stdout.readline(_LONGEST_NAME).decode(errors="replace").strip().removeprefix("./")
         process.kill()
-    return first.strip().removeprefix("./").partition("/")[0]
+    if not first:
+        raise fault(str(tarball), TARBALL, "it is none, or an empty one")
+    top = first.partition("/")[0]
+    if not _TOP_FOLDER.fullmatch(top):
+        raise fault(str(tarball), TARBALL, f"its top folder has an unusual name: {top!r}")
+    return top
 
 
 @cache_results
@@ -167,7 +186,9 @@ def _walk(tree: Path) -> list[tuple[str, os.stat_result]]:
         for name in sorted(names):
             path = prefix + name
             if not _BUILT.search(path) and not _is_unused(path):
-                found.append((path, os.lstat(os.path.join(folder, name))))
+                facts = os.lstat(os.path.join(folder, name))
+                if S_ISREG(facts.st_mode) or S_ISLNK(facts.st_mode):  # a pipe or a device would never end
+                    found.append((path, facts))
     return found
 
 

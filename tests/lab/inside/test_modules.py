@@ -14,7 +14,7 @@ def write(folder, name, *needs):
     path = folder / f"{name}.ko"
     path.parent.mkdir(parents=True, exist_ok=True)
     # modinfo(8): zero-terminated strings of the form key=value.
-    path.write_bytes(b"\x7fELF....\0license=GPL\0depends=" + ",".join(needs).encode() + b"\0name=x\0")
+    path.write_bytes(b"\x7fELF" + bytes(60) + b"\0license=GPL\0depends=" + ",".join(needs).encode() + b"\0name=x\0")
     return path
 
 
@@ -49,6 +49,21 @@ def test_compressed_modules_are_unpacked(tmp_path, suffix, pack):
 def test_a_folder_without_kvm_is_refused(tmp_path):
     write(tmp_path, "kvm")
     with pytest.raises(UsageError, match=r"holds no kvm\.ko with"):
+        load_order(tmp_path)
+
+
+@pytest.mark.parametrize(("content", "why"), [(b"", "it is empty"), (b"\x7fELF" + bytes(9), "it is cut off")])
+def test_a_part_of_a_module_is_refused(content, why, tmp_path):
+    header = bytearray(64)
+    header[:4], header[40:42], header[58], header[60] = b"\x7fELF", (100).to_bytes(2, "little"), 64, 2
+    for file, data in (("kvm.ko", content), ("kvm-intel.ko", bytes(header) + bytes(36 + 128) + b"\0depends=kvm\0")):
+        (tmp_path / file).write_bytes(data)
+    with pytest.raises(UsageError, match=rf"kvm\.ko: {why}"):
+        load_order(tmp_path)
+    (tmp_path / "kvm.ko").write_bytes(b"\0depends=\0")
+    assert len(load_order(tmp_path)) == 2
+    (tmp_path / "kvm-intel.ko").write_bytes(bytes(header) + bytes(36 + 127))
+    with pytest.raises(UsageError, match=r"kvm-intel\.ko: it is cut off"):
         load_order(tmp_path)
 
 

@@ -119,6 +119,12 @@ def test_a_release_is_read_from_the_image(tmp_path):
     header[0x3200:0x3200] = b"6.1.192 (kvmharness@lab) #1\0"
     image.write_bytes(header)
     assert build.Kernel(image, tmp_path).release == "6.1.192"
+    header[0x1F1], header[0x1F4:0x1F6] = 3, (0x300).to_bytes(2, "little")  # 0x800 bytes of set-up, then 0x3000
+    image.write_bytes(header[:0x3800])
+    assert build.Kernel(image, tmp_path).release == "6.1.192"
+    image.write_bytes(header[:0x37FF])
+    with pytest.raises(UsageError, match="is cut off"):
+        _ = build.Kernel(image, tmp_path).release
     image.write_bytes(b"no kernel")
     with pytest.raises(UsageError, match="is not a bzImage"):
         _ = build.Kernel(image, tmp_path).release

@@ -7,6 +7,8 @@ from kvmharness.lab.kernels.config import MINIMAL
 from kvmharness.lab.kernels.debugging import CHOICES, KMEMLEAK, LITE
 from kvmharness.lab.kernels.source import Source
 
+BZIMAGE = bytes(0x202) + b"HdrS" + bytes(8) + b"\0\x04" + bytes(0x3F0) + b"6.1.0 x\0"
+
 
 @pytest.fixture
 def made(tmp_path, monkeypatch):
@@ -21,7 +23,7 @@ def made(tmp_path, monkeypatch):
             (tree / ".config").write_text("")
         if "bzImage" in targets:
             (tree / "arch/x86/boot").mkdir(parents=True)
-            (tree / "arch/x86/boot/bzImage").write_bytes(b"")
+            (tree / "arch/x86/boot/bzImage").write_bytes(BZIMAGE)
 
     for name, replacement in (
         ("check_tools", lambda: None),

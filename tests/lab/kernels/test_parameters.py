@@ -28,7 +28,7 @@ def test_in_sources(tmp_path):
 def test_in_modules(tmp_path):
     """As their symbol table has them."""
     for name, symbols in {"kvm": b"__param_str_tdp_mmu\0__param_tdp_mmu", "kvm-intel": b"__param_str_ept"}.items():
-        (tmp_path / f"{name}.ko").write_bytes(b"\x7fELF\0depends=\0" + symbols + b"\0")
+        (tmp_path / f"{name}.ko").write_bytes(b"\x7fELF" + bytes(60) + b"\0depends=\0" + symbols + b"\0")
     assert parameters.of_modules(tmp_path) == {"kvm.tdp_mmu", "kvm_intel.ept"}
 
 

@@ -1,6 +1,12 @@
 """A source is copied, never written to, and known by what is in it."""
 
+import io
+import lzma
+import os
+import re
 import subprocess
+import tarfile
+from dataclasses import replace
 
 import pytest
 
@@ -91,3 +97,69 @@ def test_a_tarball_of_something_else_is_refused(tmp_path):
     target.mkdir()
     with pytest.raises(UsageError, match="does not hold a Linux source tree"):
         source.at(tmp_path / "x.tar").unpack(target)
+
+
+def member(name, kind=tarfile.REGTYPE, content=b"x", link=""):
+    made = tarfile.TarInfo(name)
+    made.type, made.linkname = kind, link
+    made.size = len(content) if kind == tarfile.REGTYPE else 0
+    return made, io.BytesIO(content)
+
+
+GOOD = (member("l/Kconfig"), member("l/arch/x86/kvm/x86.c"))
+
+
+def packed(*members):
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as tar:
+        for info, content in members:
+            content.seek(0)
+            tar.addfile(info, content)
+    return made.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "it is none, or an empty one"),
+        (b"hello" * 999, "it is none, or an empty one"),
+        (lzma.compress(packed(*GOOD))[:-60], "cannot unpack it"),
+        (packed(*GOOD, member("l/../../../out")), "cannot unpack it"),
+        (packed(*GOOD, member("l/h", tarfile.LNKTYPE, link="/etc/passwd")), "cannot unpack it"),
+        (packed(*GOOD, member("l/s", tarfile.SYMTYPE, link="..")), "its link s leads out of it"),
+        (packed(*GOOD, member("l/s", tarfile.SYMTYPE, link="/etc")), "its link s leads out of it"),
+        (packed(*GOOD, member("l/s", tarfile.SYMTYPE, link="../.."), member("l/s/out")), "cannot unpack it"),
+        (packed(*GOOD, member("l/p", tarfile.FIFOTYPE)), "p in it is a device or a pipe"),
+        (packed(member("l/Kconfig", tarfile.DIRTYPE), GOOD[1]), "no Kconfig, or no arch/x86/kvm"),
+        (packed(GOOD[0]), "no Kconfig, or no arch/x86/kvm"),
+        (packed(member("--to-command=touch out/Kconfig")), "its top folder has an unusual name"),
+        (packed(member("*/Kconfig")), "its top folder has an unusual name"),
+        (lzma.compress(packed(*GOOD, member("l/zeros", content=bytes(65 << 20)))), "larger than 64 MiB"),
+    ],
+)
+def test_a_bad_tarball_is_a_usage_error_and_reaches_nothing(content, why, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.tar.xz").write_bytes(content)
+    (tmp_path / "in/copy").mkdir(parents=True)
+    with pytest.raises(UsageError, match=re.escape(why)) as caught:
+        source.at(tmp_path / "x.tar.xz").unpack(tmp_path / "in/copy")
+    assert "x.tar.xz" in str(caught.value)
+    assert caught.value.hint
+    assert sorted(os.listdir(tmp_path)) == ["in", "x.tar.xz"]
+    assert os.listdir(tmp_path / "in") == ["copy"]
+
+
+def test_a_bomb_is_stopped_at_the_limit(tmp_path, monkeypatch):
+    monkeypatch.setattr(source, "TARBALL", replace(source.TARBALL, most_bytes=3 << 20))
+    (tmp_path / "x.tar").write_bytes(lzma.compress(packed(*GOOD, *[member("l/zeros", content=bytes(1 << 20))] * 9)))
+    (tmp_path / "copy").mkdir()
+    with pytest.raises(UsageError, match="more than 3 MiB, which is the limit"):
+        source.at(tmp_path / "x.tar").unpack(tmp_path / "copy")
+
+
+def test_a_pipe_in_a_tree_is_left_out_of_a_copy(tree, tmp_path):
+    os.mkfifo(tree / "arch/x86/kvm/pipe.kvm")
+    (tmp_path / "copy").mkdir()
+    source.at(tree).unpack(tmp_path / "copy")
+    assert not (tmp_path / "copy/arch/x86/kvm/pipe.kvm").exists()
+    assert (tmp_path / "copy/arch/x86/kvm/x86.c").exists()
