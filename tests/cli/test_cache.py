@@ -1,6 +1,7 @@
 """cache: what is listed, what is removed, and what is not."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -69,9 +70,47 @@ def test_every_kind_has_its_words():
     """Each kind that the package names is explained in the listing."""
     from kvmharness.lab.machines.snapshot.kept import KIND
 
-    named = {KIND}
-    for path in Path(kvmharness.__file__).parent.rglob("*.py"):
-        for call in ('file_entry("', 'folder_entry("', 'keep_newest("'):
-            named |= {part.partition('"')[0] for part in path.read_text().split(call)[1:]}
+    named = {KIND} | named_with("file_entry", "folder_entry", "keep_newest")
     assert named <= set(WHAT)
     assert len(named) > 8
+
+
+def named_with(*functions):
+    """The kinds that calls of these functions name in the package."""
+    texts = [path.read_text() for path in Path(kvmharness.__file__).parent.rglob("*.py")]
+    return {kind for text in texts for kind in re.findall(rf'\b(?:{"|".join(functions)})\("(\w+)"', text)}
+
+
+def test_every_kind_is_bounded():
+    made = named_with("file_entry", "folder_entry", "folder")
+    assert {"sources", "selftests", "kernels", "runs"} <= made
+    assert made <= named_with("keep_newest")
+
+
+ROLES = {
+    "make": "cache.folder_entry('sources', key, fill); cache.keep_newest('sources', 4)",
+    "find": "cache.found('sources', key)",
+    "list": "cache.entries('sources')",
+    "prune": "[cache.remove('sources', entry.key) for entry in cache.entries('sources')]",
+    "tidy": "cache.remove_leftovers()",
+}
+
+
+@pytest.mark.slow
+def test_what_others_prune_at_the_same_moment_is_no_error(folder):
+    script = """
+import random, time
+from kvmharness.system import cache
+def fill(folder):
+    for number in range(300):
+        (folder / str(number)).write_text("x")
+end = time.monotonic() + 4
+while time.monotonic() < end:
+    key = str(random.randrange(12))
+    """
+    command = [sys.executable, "-c"]
+    running = [subprocess.Popen([*command, script + ROLES[role]], stderr=subprocess.PIPE) for role in (*ROLES, *ROLES)]
+    said = [process.communicate()[1].decode() for process in running]
+    assert said == [""] * len(said)
+    assert main(["cache"]) == 0
+    assert not list(folder.glob("sources/.*"))
