@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from kvmharness.kvm.system import Kvm
     from kvmharness.kvm.vcpu import Vcpu
     from kvmharness.kvm.vm import Vm
-    from kvmharness.testing.fixtures.counts import ExitCounts, RootLoads
+    from kvmharness.testing.fixtures.counts import Count, ExitCounts, RootLoads, Statistics
     from kvmharness.testing.fixtures.guests import Guest, Guests, Nested
     from kvmharness.testing.fixtures.inline import Assemble
     from kvmharness.testing.fixtures.litmus import Litmus
@@ -34,7 +34,7 @@ _MARKERS = (
 
 # What tells cheaply that a test may need something of its host.
 _MARKS = frozenset({"needs", "kvm", "nested_vmx", "nested_svm", "kvm_hosts"})
-_FIXTURE_NEEDS = {"kvm": "kvm", "nested": "nested", "exit_counts": "perf", "root_loads": "kprobes"}
+_FIXTURE_NEEDS = {"kvm": "kvm", "nested": "nested", "exit_counts": "perf", "root_loads": "kprobes", "count": "kprobes"}
 
 _PLACE: "pytest.StashKey[Place]" = pytest.StashKey()
 _WATCHED: "pytest.StashKey[Watched]" = pytest.StashKey()
@@ -289,6 +289,26 @@ def root_loads() -> "type[RootLoads]":
     from kvmharness.testing.fixtures.counts import RootLoads
 
     return RootLoads
+
+
+@pytest.fixture
+def count() -> "type[Count]":
+    """Counts calls of kernel functions and hits of tracepoints, by this thread.
+
+    ``with count("nested_vmx_run") as entries:``, then ``int(entries)``; of several, ``count("kvm_mmu_load",
+    "kvm:kvm_exit")``, each by its name: ``found["kvm:kvm_exit"]``.
+    """
+    from kvmharness.testing.fixtures.counts import Count
+
+    return Count
+
+
+@pytest.fixture
+def kvm_stats() -> "type[Statistics]":
+    """What KVM's statistics gain: ``with kvm_stats(pair.vcpu) as stats:``, then ``stats["nested_run"]``."""
+    from kvmharness.testing.fixtures.counts import Statistics
+
+    return Statistics
 
 
 @pytest.fixture

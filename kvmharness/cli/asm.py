@@ -63,12 +63,12 @@ def _image(name: str) -> Image:
     from kvmharness.guest import shipped as programs
     from kvmharness.guest.apart import assemble_apart
     from kvmharness.guest.names import named_values
-    from kvmharness.guest.source import parse
+    from kvmharness.guest.source import DEFAULTS, parse
 
     path = Path(name)
     if path.suffix or path.exists():
-        program = parse(path)
-        return assemble_apart(program, named_values(), programs.origin(program.name))
+        program = parse(path, DEFAULTS)
+        return assemble_apart(program, named_values(), programs.origin(program))
     if name in programs.names():
         return programs.assemble_file(programs.source_folder() / f"{name}.asm")
     raise UsageError(f"{name} is neither a file nor a program", f"Programs: {', '.join(programs.names())}.")

@@ -15,6 +15,8 @@ from kvmharness.guest.layout import Place
 if TYPE_CHECKING:
     from pathlib import Path  # costs a fifth of a second where images come unpacked
 
+    from kvmharness.guest.source import Program
+
 _ORIGINS = {
     "hello": Place.REAL_MODE_CODE,
     "mov_cr3": Place.L1_CODE,
@@ -55,9 +57,9 @@ def source_folder() -> "Path":
     raise UsageError("the guests' sources are missing", f"Reinstall the package; looked in and beside {package}.")
 
 
-def origin(name: str) -> int:
-    """The gpa that a shipped program is made for; an unknown one runs as L1."""
-    return _ORIGINS.get(name, Place.L1_CODE)
+def origin(program: "Program") -> int:
+    """The gpa that a program is made for: a shipped one of its name, or somebody's own by its mode."""
+    return _ORIGINS.get(program.name, Place.REAL_MODE_CODE if program.bits == 16 else Place.TEST_CODE)
 
 
 @cache
@@ -87,7 +89,7 @@ def assemble_file(path: "Path") -> Image:
     from kvmharness.guest.source import parse
 
     program = parse(path)
-    return assemble(program, named_values(), origin(program.name))
+    return assemble(program, named_values(), origin(program))
 
 
 def pack() -> dict[str, Any]:

@@ -6,7 +6,7 @@ them. What Keystone would read wrongly without a word is refused here, with the 
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -15,6 +15,18 @@ from kvmharness.errors import UsageError
 from kvmharness.system.reading import ASM, ReadError, read_text
 
 HEADER_KEYS = ("purpose", "mode", "in", "out", "clobber", "memory", "exits", "source")
+
+DEFAULTS = {
+    "purpose": "not said",
+    "mode": "long64",
+    "in": "none",
+    "out": "not said",
+    "clobber": "all",
+    "memory": "0x0 MEMORY_BYTES everything",
+    "exits": "not said",
+    "source": "not said",
+}
+"""What the header of somebody's own program need not say; the programs that come with the package say everything."""
 
 MODES = {"real16": 16, "long64": 64}
 
@@ -70,29 +82,47 @@ class Program:
     statements: tuple[Statement, ...]
 
     @property
+    def mode(self) -> str:
+        """The mode that the program starts in: a name of :data:`MODES`."""
+        return self.header["mode"].split(",")[0].strip()
+
+    @property
     def bits(self) -> int:
-        """Operand size of the mode that the program starts in: 16 or 64."""
-        return MODES[self.header["mode"].split(",")[0].strip()]
+        """Operand size of that mode: 16 or 64."""
+        return MODES[self.mode]
 
 
-def parse(path: Path) -> Program:
+def parse(path: Path, defaults: Mapping[str, str] | None = None) -> Program:
     """Reads a guest program and the files it includes.
+
+    Args:
+        path: the file.
+        defaults: for what its header does not say; without any it must say everything.
 
     Raises:
         AssembleError: a file cannot be read, the header lacks a key, or a line is one that Keystone would misread.
     """
-    return parse_text(_read(path), str(path), name=path.stem, read_include=lambda name: _read(path.parent / name))
+
+    def read_include(name: str) -> str:
+        return _read(path.parent / name)
+
+    return parse_text(_read(path), str(path), name=path.stem, read_include=read_include, defaults=defaults)
 
 
 def parse_text(
-    text: str, path: str, *, name: str, read_include: Callable[[str], str], header: dict[str, str] | None = None
+    text: str,
+    path: str,
+    *,
+    name: str,
+    read_include: Callable[[str], str],
+    defaults: Mapping[str, str] | None = None,
 ) -> Program:
-    """Parses source text; ``header`` stands in for a contract that the text itself does not have.
+    """Parses source text.
 
     Raises:
         AssembleError: as for :func:`parse`.
     """
-    contract = _header(text) if header is None else header
+    contract = {**(defaults or {}), **_header(text)}
     _check_header(contract, path)
     return Program(name, path, contract, tuple(_statements(text, path, read_include, 0, count(1))))
 
@@ -108,7 +138,7 @@ def _header(text: str) -> dict[str, str]:
     """The leading comment block as key -> text."""
     header: dict[str, str] = {}
     key = None
-    for line in text.splitlines():
+    for line in map(str.strip, text.strip().splitlines()):
         if not line.startswith("#"):
             break
         if match := _HEADER.fullmatch(line):

@@ -34,12 +34,12 @@ def test_listing_of_a_file(program, capsys):
     assert main(["asm", path]) == 0
     out = capsys.readouterr().out
     assert "purpose  a test" in out
-    assert "given: 9 bytes at 0x10000" in out
-    rows = {line.split()[0]: line for line in out.splitlines() if line.startswith("   1000")}
-    assert rows["10000"].split("entry:")[0].split() == ["10000", "b8", "10", "00", "00", "00", "9"]
-    assert "0f 22 d8" in rows["10005"]
-    assert "f4" in rows["10008"]
-    assert "# sixteen" in rows["10000"]
+    assert "given: 9 bytes at 0x28000" in out
+    rows = {line.split()[0]: line for line in out.splitlines() if line.startswith("   2800")}
+    assert rows["28000"].split("entry:")[0].split() == ["28000", "b8", "10", "00", "00", "00", "9"]
+    assert "0f 22 d8" in rows["28005"]
+    assert "f4" in rows["28008"]
+    assert "# sixteen" in rows["28000"]
 
 
 def test_decoded_where_capstone_is_installed(program, capsys):
@@ -52,7 +52,7 @@ def test_json(program, capsys):
     assert main(["asm", "--json", program("entry: nop\ndone: hlt\n")]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["code"] == "90f4"
-    assert document["symbols"] == {"entry": 0x10000, "done": 0x10001}
+    assert document["symbols"] == {"entry": 0x28000, "done": 0x28001}
     assert [line["line"] for line in document["lines"]] == [9, 10]
 
 
@@ -85,3 +85,12 @@ def test_a_file_that_is_not_there(tmp_path, capsys):
 def test_a_name_that_is_no_program(capsys):
     assert main(["asm", "nix"]) == 2
     assert "hint: Programs: hello" in capsys.readouterr().err
+
+
+def test_a_header_need_say_nothing(tmp_path, capsys):
+    path = tmp_path / "bare.asm"
+    path.write_text("# mode: real16\nentry: add ax, bx\n hlt\n")
+    assert main(["asm", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "bare: 3 bytes at 0x8000" in out  # 16-bit: ADD r/m16, r16 is 01 /r without a prefix
+    assert "memory   0x0 MEMORY_BYTES everything" in out

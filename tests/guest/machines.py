@@ -49,7 +49,7 @@ def inline(text: str) -> Image:
         "inline.asm",
         name="inline",
         read_include=lambda name: (source_folder() / name).read_text(),
-        header=CONTRACT,
+        defaults=CONTRACT,
     )
     return assemble(program, named_values(), Place.L1_CODE)
 

@@ -11,7 +11,7 @@ from tests.guest.test_source import CONTRACT
 
 
 def program(text):
-    return parse_text(text, "some.asm", name="some", read_include=str, header=CONTRACT)
+    return parse_text(text, "some.asm", name="some", read_include=str, defaults=CONTRACT)
 
 
 def test_the_image_is_the_one_that_is_assembled_here():
@@ -75,10 +75,10 @@ def test_includes_do_not_multiply_without_end():
 
     began = time.monotonic()
     with pytest.raises(AssembleError, match="includes itself"):
-        parse_text('.include "a"\n', "some.asm", name="some", read_include=include, header=CONTRACT)
+        parse_text('.include "a"\n', "some.asm", name="some", read_include=include, defaults=CONTRACT)
     files = {str(n): f'.include "{n + 1}"\n' * 20 for n in range(7)} | {"7": "# nothing\n"}
     with pytest.raises(AssembleError, match="more than 100000 lines"):
-        parse_text(files["0"], "some.asm", name="some", read_include=files.__getitem__, header=CONTRACT)
+        parse_text(files["0"], "some.asm", name="some", read_include=files.__getitem__, defaults=CONTRACT)
     assert time.monotonic() - began < 10
 
 

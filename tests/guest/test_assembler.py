@@ -16,7 +16,7 @@ capstone = pytest.importorskip("capstone", reason="capstone: pip install kvmharn
 
 
 def build(text: str, values: dict[str, int] | None = None, origin: int = 0x10000) -> Image:
-    program = parse_text(text, "some.asm", name="some", read_include=str, header=CONTRACT)
+    program = parse_text(text, "some.asm", name="some", read_include=str, defaults=CONTRACT)
     return assemble(program, values or {}, origin)
 
 

@@ -11,7 +11,7 @@ def parse_lines(text: str) -> Program:
     def no_include(name: str) -> str:
         raise AssembleError("cannot be read", name)
 
-    return parse_text(text, "some.asm", name="some", read_include=no_include, header=CONTRACT)
+    return parse_text(text, "some.asm", name="some", read_include=no_include, defaults=CONTRACT)
 
 
 def test_statements_are_labels_and_code_without_comments():
@@ -70,7 +70,7 @@ def test_missing_header_keys_are_named(tmp_path):
 def test_unknown_mode_is_refused():
     header = CONTRACT | {"mode": "protected32"}
     with pytest.raises(AssembleError, match="protected32"):
-        parse_text("nop", "a.asm", name="a", read_include=str, header=header)
+        parse_text("nop", "a.asm", name="a", read_include=str, defaults=header)
 
 
 def test_include_keeps_the_place_of_the_included_line(tmp_path):

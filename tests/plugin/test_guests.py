@@ -198,6 +198,45 @@ def test_a_mistake_in_the_source_is_shown_in_the_tests_own_line(pytester, run):
     assert "KsError" not in result.stdout.str()
 
 
+ONE_LINE = """
+    def test_wrong(assemble):
+        program = "entry: nop"
+
+        assemble("entry: nop\\n nop\\n movv eax, 0x2")
+
+    def test_joined(assemble):
+        assemble(
+            "entry: nop\\n"
+            "movv eax, 0x2\\n"
+            "hlt"
+        )
+
+    def test_made(assemble):
+        assemble(f"entry: nop\\n nop\\n movv eax, {0x3:#x}")
+"""
+
+
+def test_a_mistake_in_a_string_of_one_line_is_in_that_line(pytester, run):
+    pytester.makepyfile(ONE_LINE)
+    result = run()
+    result.assert_outcomes(failed=3)
+    for line in (4, 9, 14):
+        result.stdout.fnmatch_lines([f"E *AssembleError: *test_a_mistake*.py:{line}: Invalid mnemonic*"])
+
+
+def test_a_source_may_say_what_a_file_says(guest, assemble):
+    made = guest(
+        assemble("""
+        # mode: real16
+        # in: rax = 0x20; rbx = MAILBOX
+        entry: add ax, bx
+               hlt
+    """)
+    )
+    made.run()
+    assert (made.vcpu.get_regs().rax, made.image.origin) == (0x2020, 0x8000)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
