@@ -15,10 +15,13 @@ if TYPE_CHECKING:
     from kvmharness.kvm.system import Kvm
     from kvmharness.kvm.vcpu import Vcpu
     from kvmharness.kvm.vm import Vm
+    from kvmharness.testing.emulated.spread import Share
     from kvmharness.testing.fixtures.counts import Count, ExitCounts, RootLoads, Statistics
-    from kvmharness.testing.fixtures.guests import Guest, Guests, Nested
+    from kvmharness.testing.fixtures.guests import Guests
     from kvmharness.testing.fixtures.inline import Assemble
     from kvmharness.testing.fixtures.litmus import Litmus
+    from kvmharness.testing.fixtures.pairs import Nested
+    from kvmharness.testing.fixtures.programs import Guest
     from kvmharness.testing.fixtures.timing import Timing
     from kvmharness.testing.fixtures.watched import Watched
     from kvmharness.testing.needs import Place
@@ -37,6 +40,7 @@ _MARKS = frozenset({"needs", "kvm", "nested_vmx", "nested_svm", "kvm_hosts"})
 _FIXTURE_NEEDS = {"kvm": "kvm", "nested": "nested", "exit_counts": "perf", "root_loads": "kprobes", "count": "kprobes"}
 
 _PLACE: "pytest.StashKey[Place]" = pytest.StashKey()
+_SHARE: "pytest.StashKey[Share]" = pytest.StashKey()
 _WATCHED: "pytest.StashKey[Watched]" = pytest.StashKey()
 
 
@@ -87,6 +91,11 @@ def pytest_configure(config: pytest.Config) -> None:
     """Registers the markers, so that --strict-markers knows them."""
     for line in _MARKERS:
         config.addinivalue_line("markers", line)
+    distributed = getattr(config.option, "dist", "no") != "no" and not hasattr(config, "workerinput")
+    if distributed and config.getoption("kvm_host"):
+        from kvmharness.testing.emulated.spread import check
+
+        check(config)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -114,6 +123,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     chosen = [item for item in items if any(mark.name in _MARKS for mark in item.iter_markers())]
     if chosen or config.getoption("kvm_host") or config.getoption("kvm_emulator") or _required(config):
         _place(config, chosen)
+    if hasattr(config, "workerinput") and any(_PLACE in item.stash and item.stash[_PLACE].host for item in items):
+        _share_out(config, items)
     return result
 
 
@@ -152,6 +163,28 @@ def _place(config: pytest.Config, items: list[pytest.Item]) -> None:
         raise pytest.UsageError(f"{where}{error} {error.hint}") from error
 
 
+def _share_out(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In a worker of pytest-xdist: which tests of the emulated hosts are run together."""
+    from kvmharness.testing.emulated.spread import share_out
+    from kvmharness.testing.needs import Place
+
+    places = [item.stash.get(_PLACE, Place()) for item in items]
+    shares = share_out(items, places, min(config.workerinput["workercount"], len(items)))  # type: ignore[attr-defined]
+    for item, share in zip(items, shares, strict=True):
+        if share is not None:
+            item.stash[_SHARE] = share
+
+
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Has pytest-xdist give each worker a share of the tests that is fixed from the beginning."""
+    if not config.getoption("kvm_host"):
+        return None
+    from kvmharness.testing.emulated.spread import scheduler
+
+    return scheduler(config, log)
+
+
 def _required(config: pytest.Config) -> list[str]:
     options = [name.strip() for option in config.getoption("kvm_require") for name in option.split(",")]
     return [*filter(None, options), *config.getini("kvm_require")]
@@ -171,11 +204,21 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
 def pytest_runtestloop(session: pytest.Session) -> bool | None:
     """Runs what runs here first, then what runs in emulated hosts; pytest's own loop when there is no such test."""
     places = {item: item.stash[_PLACE] for item in session.items if _PLACE in item.stash}
-    if not any(place.host for place in places.values()) or session.config.option.collectonly:
+    elsewhere = session.config.option.collectonly or hasattr(session.config, "workerinput")
+    if elsewhere or not any(place.host for place in places.values()):
         return None
     from kvmharness.testing.emulated.loop import run
 
     return run(session, places)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
+    """In a worker of pytest-xdist: a test of an emulated host is told of, rather than run."""
+    if (share := item.stash.get(_SHARE, None)) is None:
+        return None
+    share.tell(item)
+    return True
 
 
 @pytest.hookimpl(tryfirst=True)

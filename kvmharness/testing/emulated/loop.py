@@ -1,6 +1,6 @@
 """The session's loop when tests run in emulated hosts: what runs here first, then one host after the other."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from kvmharness.lab.machines.own import OwnEmulator, chosen_emulator
 from kvmharness.lab.steps import Call, Load, Step, Unload
 from kvmharness.system.shown import shown
 from kvmharness.testing.emulated.heartbeat import SILENCE_S
-from kvmharness.testing.emulated.replay import Replay
+from kvmharness.testing.emulated.replay import Replay, Teller
 from kvmharness.testing.emulated.suite import ROOT, Suite, suite
 from kvmharness.testing.names import INI
 from kvmharness.testing.needs import Params, Place
@@ -49,13 +49,11 @@ def run(session: pytest.Session, places: Mapping[pytest.Item, Place]) -> bool:
 
     Raises:
         pytest.Session.Failed, pytest.Session.Interrupted: as pytest's own loop.
-        pytest.UsageError: the emulated host cannot be had, or another plugin distributes the tests.
+        pytest.UsageError: the emulated host cannot be had.
     """
     if session.testsfailed and not session.config.option.continue_on_collection_errors:
         raise session.Interrupted(f"{session.testsfailed} errors during collection")
-    if session.config.pluginmanager.hasplugin("dsession") or hasattr(session.config, "workerinput"):
-        raise pytest.UsageError("--kvm-host and pytest-xdist's -n cannot be used together")
-    own = _own_emulator(session.config, places)
+    own = own_emulator(session.config, [place.host for place in places.values()])
     here = [item for item in session.items if not places.get(item, Place()).host]
     for item, following in zip_longest(here, here[1:]):
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
@@ -68,20 +66,33 @@ def run(session: pytest.Session, places: Mapping[pytest.Item, Place]) -> bool:
         if (place := places.get(item, Place())).host:
             hosts.setdefault(place.host, {}).setdefault(place.params, []).append(item)
     for host, groups in hosts.items():
-        _EmulatedHost(session, host, groups, own).run()
+        HostRun(session, host, groups, own).run()
     return True
 
 
-def _own_emulator(config: pytest.Config, places: Mapping[pytest.Item, Place]) -> OwnEmulator | None:
-    hosts = dict.fromkeys(place.host for place in places.values() if place.host)
+def own_emulator(config: pytest.Config, hosts: Iterable[str]) -> OwnEmulator | None:
+    """The user's own emulator, None without one.
+
+    Raises:
+        pytest.UsageError: it is none, or cannot emulate one of the hosts.
+    """
+    named = map(catalogue.named, dict.fromkeys(filter(None, hosts)))
     try:
-        return chosen_emulator(str(config.getoption("kvm_emulator")), map(catalogue.named, hosts))
+        return chosen_emulator(str(config.getoption("kvm_emulator")), named)
     except KvmHarnessError as error:
         raise pytest.UsageError(shown(f"{error} {error.hint}")) from error
 
 
-class _EmulatedHost:
-    """The tests of one emulated host: one boot, and another one after each crash."""
+class HostRun:
+    """The tests of one emulated host: one boot, and another one after each crash.
+
+    Args:
+        session: of this side.
+        host: the emulated host's name.
+        groups: the tests, by the module parameters that they want.
+        own: the user's own emulator.
+        tell: is told what happens to each test.
+    """
 
     def __init__(
         self,
@@ -89,12 +100,19 @@ class _EmulatedHost:
         host: str,
         groups: Mapping[Params, list[pytest.Item]],
         own: OwnEmulator | None,
+        tell: Teller | None = None,
     ) -> None:
+        self._tell = tell
         self._session, self._config, self._host, self._own = session, session.config, host, own
         self._params = {item: params for params, items in groups.items() for item in items}
         self._timeout_s = float(self._config.getoption("kvm_timeout"))
 
     def run(self) -> None:
+        """Runs them.
+
+        Raises:
+            pytest.UsageError: the host cannot be had.
+        """
         try:
             carried = suite(self._config, self._params)
             kernel = self._kernel()
@@ -107,7 +125,7 @@ class _EmulatedHost:
         left = list(self._params)
         self._say(f"booting {self._host}")
         while left:
-            replay = Replay(self._session, left, self._host)
+            replay = Replay(self._session, left, self._host, self._tell)
             try:
                 machine.run(self._job(left, carried, kernel), replay.on_event)
             except LostMachineError as error:

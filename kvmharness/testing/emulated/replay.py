@@ -22,6 +22,22 @@ _OUTPUT_LINES = 40
 _SPINS = "A guest that spins with IF = 0 keeps its emulated host from everything, the test's own time limit included."
 
 
+class Teller:
+    """Takes what happens to a test; as it stands, it tells pytest."""
+
+    def start(self, item: pytest.Item) -> None:
+        """The test begins."""
+        item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+
+    def report(self, item: pytest.Item, report: pytest.TestReport) -> None:
+        """One phase of it is over."""
+        item.ihook.pytest_runtest_logreport(report=report)
+
+    def finish(self, item: pytest.Item) -> None:
+        """It is over."""
+        item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+
+
 class Replay:
     """The tests of one boot.
 
@@ -29,13 +45,16 @@ class Replay:
         session: of this side.
         items: the tests, in the order in which they are to run.
         host: the emulated host's name.
+        tell: is told what happens.
 
     Attributes:
         started: whether any test has begun.
     """
 
-    def __init__(self, session: pytest.Session, items: Iterable[pytest.Item], host: str) -> None:
-        self._session, self._host = session, host
+    def __init__(
+        self, session: pytest.Session, items: Iterable[pytest.Item], host: str, tell: Teller | None = None
+    ) -> None:
+        self._session, self._host, self._tell = session, host, tell or Teller()
         self._left = {item.nodeid: item for item in items}
         self._running: pytest.Item | None = None
         self._phases: dict[str, str] = {}  # of the running test, with their outcomes
@@ -101,7 +120,7 @@ class Replay:
     def _start(self, item: pytest.Item) -> None:
         self.started = True
         self._running, self._phases, self._output = item, {}, []
-        item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+        self._tell.start(item)
 
     def _on_report(self, data: dict[str, Any]) -> None:
         row = an_object(data.get("report"), "report")
@@ -160,7 +179,7 @@ class Replay:
 
     def _log(self, item: pytest.Item, report: pytest.TestReport) -> None:
         self._phases[report.when or ""] = report.outcome
-        item.ihook.pytest_runtest_logreport(report=report)
+        self._tell.report(item, report)
 
     def _fail(self, item: pytest.Item, text: str, *, infrastructure: bool) -> None:
         """Ends a test that cannot end itself; where the machine is to blame, with an error rather than a failure."""
