@@ -23,12 +23,14 @@ class Emulator:
             :class:`kvmharness.lab.machines.emulator.EmulatedMachine`.
         packages: its group in :mod:`kvmharness.system.packages`; empty when nothing has to be installed.
         itself: what of that is the emulator itself, which the user may bring along.
+        gdb: a debugger can be attached to its machines.
     """
 
     title: str
     machine: str
     packages: str = ""
     itself: tuple[str, ...] = ()
+    gdb: bool = False
 
     def lacks(self, *, brought: bool = False) -> dict[str, str]:
         """What must be installed before its hosts can be started: program or file -> packages.
@@ -102,7 +104,7 @@ class EmulatedHost:
 
 
 BOCHS = Emulator("Bochs", "kvmharness.lab.machines.bochs:Bochs", "BOCHS", ("bochs", "libbx_sdl2_gui.so"))
-QEMU = Emulator("QEMU", "kvmharness.lab.machines.qemu:Qemu", "QEMU", ("qemu-system-x86_64",))
+QEMU = Emulator("QEMU", "kvmharness.lab.machines.qemu:Qemu", "QEMU", ("qemu-system-x86_64",), gdb=True)
 
 _ALL = ("kvm", "nested", "perf", "kprobes", "root")
 _VMX = (*_ALL, "nested_vmx", "pcid")

@@ -64,12 +64,14 @@ class Exec:
         argv: the program's path and its arguments.
         timeout_s: seconds of the host's own clock, or None for no limit.
         env: added to the environment.
+        stdin: the file that is its standard input.
         required: see :class:`Load`; a program that ends with another status than 0 has not failed.
     """
 
     argv: tuple[str, ...]
     timeout_s: float | None = None
     env: Mapping[str, str] = field(default_factory=dict)
+    stdin: str = "/dev/null"
     required: bool = False
 
 

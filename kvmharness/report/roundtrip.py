@@ -19,8 +19,8 @@ _INDENT = 2
 _ENTRIES = ("kvm_nested_vmrun:", "kvm_nested_vmenter:")
 _MOVES = ("kvm_cr: cr_write 3",)
 _EXIT = "kvm_exit:"
-# The host's own timer, whose ticks fall into some round trip or other.
-_TICK = re.compile(r"^kvm_exit: .*reason (?:EXTERNAL_INTERRUPT|interrupt|INTR)\b")
+# What the host's own timer and its other tasks do, which falls into some round trip or other.
+_TICK = re.compile(r"^(?:kvm_exit: .*reason (?:EXTERNAL_INTERRUPT|interrupt|INTR)\b|kvm_sched_(?:in|out)\(\))")
 # Addresses of the kernel's own memory, and its page frames, are other ones in each run.
 _ADDRESS = re.compile(r"(?:0x)?[0-9a-f]{16}\b|\b(?:pfn|spte|addr|hva) (?:0x)?[0-9a-f]+")
 _AROUND = 2  # lines that are alike, around each that is not

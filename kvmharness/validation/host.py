@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from kvmharness.errors import HostRequirementError, UsageError
 from kvmharness.hosts import catalogue
@@ -22,10 +22,12 @@ if TYPE_CHECKING:
     from kvmharness.cells.cell import Cell
     from kvmharness.cells.params import Params
     from kvmharness.cells.passes import Plan
+    from kvmharness.lab.image.initramfs import ImageParts
     from kvmharness.lab.job import Machine
     from kvmharness.lab.kernels.build import Kernel
     from kvmharness.lab.kernels.choice import KernelChoice
     from kvmharness.lab.kernels.source import Source
+    from kvmharness.lab.machines.emulator import Attached
     from kvmharness.lab.machines.own import OwnEmulator
     from kvmharness.results.record import Record
     from kvmharness.validation.collector import OnResult
@@ -287,6 +289,25 @@ class Emulated(Host):
 
         at_once = self.jobs or len(os.sched_getaffinity(0))
         return emulated_host(self.entry.name, kernel, snapshot=self.snapshot, at_once=at_once, own=self.own)
+
+    def by_hand(self, kernel: "Kernel", attached: "Attached", parts: "ImageParts | None" = None) -> "Machine":
+        """A machine that a user attaches something to; it is booted.
+
+        Args:
+            kernel: what it boots.
+            attached: what.
+            parts: what its image holds besides a job.
+
+        Raises:
+            MissingToolError: the emulator is not installed.
+        """
+        from dataclasses import replace
+
+        from kvmharness.lab.machines.emulator import EmulatedMachine, emulated_host
+
+        machine = emulated_host(self.entry.name, kernel, parts=parts, own=self.own)
+        assert isinstance(machine, EmulatedMachine)
+        return cast("Machine", replace(machine, attached=attached))
 
 
 def resolve(text: str, **how: Any) -> Host:

@@ -110,13 +110,6 @@ def test_what_argparse_refuses(arguments, capsys):
     assert "usage: kvmharness" in capsys.readouterr().err
 
 
-def test_a_script_is_no_program_for_the_lab(tmp_path, capsys):
-    script = tmp_path / "x.sh"
-    script.write_text("#!/bin/sh\n")
-    assert main(["lab", "exec", str(script)]) == 2
-    assert "not a program for Linux (ELF)" in capsys.readouterr().err
-
-
 def test_compare_two_records(record, capsys):
     assert main(["compare", record, record]) == 0
     assert "a:3x3" in capsys.readouterr().out

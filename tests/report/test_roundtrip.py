@@ -67,8 +67,9 @@ def test_a_trace_without_round_trips_has_none():
     assert round_trips([]) == round_trips([Entry(0, "kvm_vcpu_ioctl()")]) == []
 
 
-def test_the_round_trip_to_look_at_differs_and_is_not_one_with_a_tick():
-    tick = Entry(0, "kvm_exit: vcpu 0 reason EXTERNAL_INTERRUPT rip 1")
+@pytest.mark.parametrize("what", ["kvm_exit: vcpu 0 reason EXTERNAL_INTERRUPT rip 1", "kvm_sched_in()"])
+def test_the_round_trip_to_look_at_differs_and_is_not_one_in_which_the_host_did_something_else(what):
+    tick = Entry(0, what)
     before = [tuple(trip(number, "a()", "b()")) for number in range(4)]
     after = [before[0], (*before[1], tick), tuple(trip(2, "a()")), tuple(trip(3, "a()"))]
     assert telling(before, after) == 2

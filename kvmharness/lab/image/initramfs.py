@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kvmharness.lab.image.cpio import Archive
-from kvmharness.lab.image.interpreter import HOME, PYTHON, PythonParts, add_python
+from kvmharness.lab.image.interpreter import ENVIRONMENT, PYTHON, PythonParts, add_python
 from kvmharness.lab.inside.modules import module_name
 from kvmharness.lab.inside.waiting import WAITING_PATH
 from kvmharness.lab.job import AGENT_ENDED, Job
@@ -20,6 +20,7 @@ from kvmharness.lab.steps import encode
 from kvmharness.system import cache
 from kvmharness.system.programs import disk_errors, find, run
 
+_PYTHON_WORDS = " ".join(f"{name}={value}" for name, value in ENVIRONMENT.items())
 # Mounts come first: without /dev Python finds no /dev/urandom, without tracefs no tracepoint has an id.
 INIT = f"""#!/bin/busybox sh
 b=/bin/busybox
@@ -30,8 +31,8 @@ $b mount -t debugfs debugfs /sys/kernel/debug
 $b mount -t tracefs tracefs /sys/kernel/tracing
 $b mount -t tmpfs tmpfs /tmp
 cd /root
-PATH=/bin HOME=/root LC_ALL=C LD_LIBRARY_PATH=/lib PYTHONHOME={HOME} PYTHONHASHSEED=0 PYTHONDONTWRITEBYTECODE=1 \\
-PYTHONUTF8=1 PYTHONNOUSERSITE=1 {PYTHON} -S -P -c 'from kvmharness.lab.inside.agent import main; main()'
+PATH=/bin HOME=/root LC_ALL=C PYTHONHASHSEED=0 {_PYTHON_WORDS} \\
+{PYTHON} -S -P -c 'from kvmharness.lab.inside.agent import main; main()'
 echo "{AGENT_ENDED} with status $?"
 $b poweroff -f
 """

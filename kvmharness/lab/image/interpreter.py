@@ -33,6 +33,15 @@ HOME = "/py"
 PYTHON = "/bin/python3"
 LIBRARY = f"{HOME}/lib/python{sys.version_info.major}.{sys.version_info.minor}"
 
+ENVIRONMENT = {
+    "LD_LIBRARY_PATH": "/lib",
+    "PYTHONHOME": HOME,
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONUTF8": "1",
+    "PYTHONNOUSERSITE": "1",
+}
+"""What the interpreter wants to find in its environment inside."""
+
 # What of this package runs inside; whatever else a job calls is named by its packages.
 _INSIDE = (
     *("kvmharness.lab.inside", "kvmharness.cells.execute", "kvmharness.cells.surroundings", "kvmharness.cells.trace"),
@@ -140,6 +149,12 @@ def _add_data_files(archive: Archive, package: str, modules: dict[str, Found]) -
 
 def add_shared_libraries(archive: Archive, binaries: Iterable[Path]) -> None:
     """The libraries that *binaries* are linked with, by ``ldd``, into /lib; the loader where they look for it."""
+    for place, path in libraries(binaries).items():
+        archive.add_file(place, stripped(path), executable=True)
+
+
+def libraries(binaries: Iterable[Path]) -> dict[str, Path]:
+    """The libraries that *binaries* are linked with, by their places in an image; none for what is static."""
     wanted: dict[str, Path] = {}
     for binary in binaries:
         # Not through run(): ldd's status is 1 for a static binary, which simply needs nothing.
@@ -148,8 +163,7 @@ def add_shared_libraries(archive: Archive, binaries: Iterable[Path]) -> None:
             path = Path(match["path"])
             # A line without an arrow is the loader, under the full path that binaries name.
             wanted[f"/lib/{match['name']}" if match["name"] else str(path)] = path
-    for place, path in wanted.items():
-        archive.add_file(place, stripped(path), executable=True)
+    return wanted
 
 
 def stripped(path: Path) -> bytes:

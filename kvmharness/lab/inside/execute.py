@@ -27,7 +27,8 @@ def execute(step: Exec, output: Callable[[str], None]) -> Exited:
     deadline = None if step.timeout_s is None else time.monotonic() + step.timeout_s
     reader, writer = os.pipe()
     try:
-        redirect = [(os.POSIX_SPAWN_DUP2, writer, 1), (os.POSIX_SPAWN_DUP2, writer, 2)]
+        redirect: list[tuple[object, ...]] = [(os.POSIX_SPAWN_OPEN, 0, step.stdin, os.O_RDONLY, 0)]
+        redirect += [(os.POSIX_SPAWN_DUP2, writer, 1), (os.POSIX_SPAWN_DUP2, writer, 2)]
         # A group of its own, so that a time-out also ends what the program has started.
         pid = os.posix_spawn(program, step.argv, {**ENVIRONMENT, **step.env}, file_actions=redirect, setpgroup=0)
     except OSError as error:

@@ -37,6 +37,8 @@ VMLINUX = "vmlinux"
 """Beside the image of a traceable kernel: that kernel with its symbols."""
 SYMBOLS = ".debug"
 """Behind a module's name: the same module with its debug information."""
+SOURCES = "sources"
+"""Beside a variant's modules with debug information: the files in which its source differs."""
 
 # What KVM's modules depend on, where that is made of modules too.
 _BELOW = ("virt/lib/irqbypass.ko", "drivers/crypto/ccp/ccp.ko")
@@ -213,7 +215,9 @@ def variant(tree: Path, overlay: Overlay, *, name: str = "variant", progress: Pr
         farm = folder / "tree"
         link_tree(tree, farm, overlay)
         make(farm, "M=arch/x86/kvm", "modules", what=name, progress=progress, timeout_s=VARIANT_TIMEOUT_S, base=tree)
-        _collect_modules(farm, tree, folder)
+        if _collect_modules(farm, tree, folder):
+            (folder / SOURCES).mkdir()
+            write_overlay(folder / SOURCES, overlay)
         shutil.rmtree(farm)
 
     folder = cache.folder_entry("variants", key, build, progress)
@@ -269,10 +273,13 @@ def _build_kernel(tree: Path, recipe: Recipe, what: str, progress: Progress) -> 
         step("bzImage", "modules")
 
 
-def _collect_modules(tree: Path, base: Path, target: Path) -> None:
+def _collect_modules(tree: Path, base: Path, target: Path) -> bool:
     """Copy KVM's modules of *tree*, and what else they depend on from *base*, into *target*.
 
     What has debug information is kept with it as :data:`SYMBOLS`, and loaded without: that is a tenth as large.
+
+    Returns:
+        Whether they have debug information.
     """
     target.mkdir(exist_ok=True)
     debug_info = "CONFIG_DEBUG_INFO=y\n" in (tree / ".config").read_text()
@@ -286,6 +293,7 @@ def _collect_modules(tree: Path, base: Path, target: Path) -> None:
         if (base / name).exists():  # else it is built in, or load_order says that it is missing
             shutil.copy2(base / name, target)
     load_order(target)
+    return debug_info
 
 
 def _remove_spent(tree: Path) -> None:

@@ -114,11 +114,13 @@ class Bochs(EmulatedMachine):
                 f"memory: guest={MEMORY_MB}, host={MEMORY_MB}",
                 cpu,
                 # The clock follows emulated instructions and starts at a fixed time: runs repeat exactly.
-                "clock: sync=none, time0=1700000000",
+                # Where somebody sits before it, it waits when it has nothing to do.
+                f"clock: sync={'slowdown' if self.attached.terminal else 'none'}, time0=1700000000",
                 f"display_library: {display}",
                 "boot: cdrom",
                 "ata0-master: type=cdrom, path=boot.iso, status=inserted",
                 f"com1: enabled=1, mode=file, dev={CONSOLE}",
+                *([f"com2: enabled=1, mode=term, dev={self.attached.terminal}"] if self.attached.terminal else []),
                 "port_e9_hack: enabled=1",
                 *(["magic_break: enabled=0"] if self._has(_DEBUGGER) else []),
                 # SDL, which Debian's build plays sound with, is told in its environment.

@@ -50,6 +50,20 @@ CONSOLE = "console"
 
 
 @dataclass(frozen=True, slots=True)
+class Attached:
+    """What a user has attached to a machine.
+
+    Attributes:
+        terminal: the path of a pseudoterminal that is its second serial port; empty for none. Such a machine's clock
+            is the user's, and not repeatable.
+        gdb: a socket at which it waits for a debugger before its first instruction; empty for none.
+    """
+
+    terminal: str = ""
+    gdb: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class EmulatedMachine(ABC):
     """A machine that an emulator makes (see :class:`kvmharness.lab.job.Machine`).
 
@@ -58,6 +72,7 @@ class EmulatedMachine(ABC):
         host: which machine.
         parts: what its image holds besides the job.
         own: the user's own emulator, in the place of the installed one.
+        attached: what the user has attached; a restored host has none of it.
         program: the emulator that is installed.
         words: what the emulator adds to each kernel's command line.
         memory_file: of a saved host's files the one that holds its memory; empty when hosts cannot be saved.
@@ -67,6 +82,7 @@ class EmulatedMachine(ABC):
     host: EmulatedHost
     parts: ImageParts = field(default_factory=ImageParts)
     own: OwnEmulator | None = None
+    attached: Attached = Attached()
 
     program: ClassVar[str]
     words: ClassVar[tuple[str, ...]] = ()

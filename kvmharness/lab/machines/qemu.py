@@ -46,6 +46,14 @@ class Qemu(EmulatedMachine):
             *self._boot(),
             # Results on standard output, through the same port as in Bochs.
             *("-chardev", "stdio,id=results,signal=off"),
+            *self._attached(),
+        ]
+
+    def _attached(self) -> list[str]:
+        terminal, gdb = self.attached.terminal, self.attached.gdb
+        return [
+            *(["-chardev", f"serial,id=terminal,path={terminal}", "-serial", "chardev:terminal"] if terminal else []),
+            *(["-gdb", f"unix:{gdb},server=on,wait=off", "-S"] if gdb else []),
         ]
 
     def cannot_be_saved(self) -> str:
@@ -73,7 +81,7 @@ class Qemu(EmulatedMachine):
         return [
             self.executable,
             # One thread that counts instructions, and a clock that follows them: runs repeat.
-            *("-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off"),
+            *("-accel", "tcg,thread=single", "-icount", f"shift=0,sleep={'on' if self.attached.terminal else 'off'}"),
             *("-rtc", "base=2020-01-01,clock=vm"),
             # Otherwise RDRAND gives this machine's own randomness.
             *("-seed", "1"),

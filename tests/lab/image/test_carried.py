@@ -18,7 +18,7 @@ OWN = {
         " vcpu vcpu_requests vcpu_state vm vm_requests"
     ),
     "lab": "events inside steps",
-    "lab.inside": "agent execute executor frames kernellog memory modules port waiting",
+    "lab.inside": "agent execute executor frames kernellog memory modules port sections waiting",
     "lean": "dataclasses",
     "litmus": "execute host protocol",
     "measure": "clock ftrace perf stats_fd",

@@ -18,6 +18,12 @@ def test_a_programs_output_and_status():
     assert text == "out\nerr\nvalue\n"
 
 
+def test_a_program_reads_the_file_that_it_is_given_and_else_the_end_at_once(tmp_path):
+    (tmp_path / "input").write_text("told")
+    assert shell("cat", stdin=str(tmp_path / "input")) == (Exited(0, None, False), "told")
+    assert shell("cat") == (Exited(0, None, False), "")
+
+
 def test_a_program_that_is_killed_names_the_signal():
     assert shell("kill -SEGV $$")[0] == Exited(None, "SIGSEGV", False)
 

@@ -71,7 +71,7 @@ def thrown(monkeypatch, tmp_path):
     image[0x20E:0x210] = (0x90).to_bytes(2, "little")
     image[0x290:0x29A] = b"6.1.0 (me)"
     (tmp_path / "bzImage").write_bytes(image)
-    monkeypatch.setattr(KernelChoice, "get", lambda choice, progress: Kernel(tmp_path / "bzImage", tmp_path))
+    monkeypatch.setattr(KernelChoice, "get", lambda choice, progress, recipe: Kernel(tmp_path / "bzImage", tmp_path))
     return tmp_path / "bzImage"
 
 

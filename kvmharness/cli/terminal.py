@@ -1,0 +1,96 @@
+"""Joins the user's terminal with a pseudoterminal, at whose other end an emulator has a serial port.
+
+As with ssh, what runs at the other end writes to the terminal as it likes, and each key goes there, Ctrl-C too. The
+terminal is given back as it was, whatever happens.
+"""
+
+import os
+import selectors
+import sys
+import termios
+import threading
+import tty
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+LEAVE = b"\x1d"
+"""Ctrl-], as telnet has it: for an end that does not answer any more."""
+
+_END_OF_INPUT = b"\x04"  # Ctrl-D
+_CHUNK_BYTES = 1 << 12
+_STDIN, _STDOUT = 0, 1
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """A terminal that is joined.
+
+    Attributes:
+        path: of the pseudoterminal, for the emulator.
+        rows, columns: of the user's terminal; 0 where there is none.
+    """
+
+    path: str
+    rows: int
+    columns: int
+
+
+@contextmanager
+def joined(on_leave: Callable[[], None]) -> Iterator[Joined]:
+    """Joins standard input and output with a pseudoterminal.
+
+    Nothing is read of the input before the other end has said something: until then there is nobody to hear it.
+
+    Args:
+        on_leave: called, from another thread, when the user presses :data:`LEAVE`.
+    """
+    ours, theirs = os.openpty()
+    done, stop = os.pipe()
+    tty.setraw(theirs)
+    rows, columns = termios.tcgetwinsize(_STDOUT) if os.isatty(_STDOUT) else (0, 0)
+    before = termios.tcgetattr(_STDIN) if os.isatty(_STDIN) else None
+    pump = threading.Thread(target=_pump, args=(ours, done, before is not None, on_leave), daemon=True)
+    pump.start()
+    try:
+        yield Joined(os.ttyname(theirs), rows, columns)
+    finally:
+        os.close(stop)
+        pump.join()
+        if before is not None:
+            termios.tcsetattr(_STDIN, termios.TCSADRAIN, before)
+        for number in (ours, theirs, done):
+            os.close(number)
+
+
+def _pump(ours: int, done: int, keys: bool, on_leave: Callable[[], None]) -> None:
+    with selectors.DefaultSelector() as selector:
+        selector.register(done, selectors.EVENT_READ)
+        selector.register(ours, selectors.EVENT_READ)
+        heard = False
+        while True:
+            ready = {key.fd for key, _ in selector.select()}
+            if ours in ready:
+                _show(os.read(ours, _CHUNK_BYTES))
+                if not heard:
+                    heard = True
+                    if keys:
+                        tty.setraw(_STDIN)
+                    with suppress(PermissionError):  # a file is never waited for
+                        selector.register(_STDIN, selectors.EVENT_READ)
+            elif done in ready:  # after all that was said
+                return
+            if _STDIN in ready:
+                typed = os.read(_STDIN, _CHUNK_BYTES)
+                if not typed:
+                    selector.unregister(_STDIN)
+                if keys and LEAVE in typed:
+                    on_leave()
+                os.write(ours, typed or _END_OF_INPUT)
+
+
+def _show(said: bytes) -> None:
+    with suppress(OSError):  # nobody looks any more
+        sys.stdout.flush()
+        while said:
+            said = said[os.write(_STDOUT, said) :]
