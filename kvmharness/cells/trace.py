@@ -21,7 +21,7 @@ def trace(
     emit: Callable[[dict[str, Any]], None],
     *,
     cell: Mapping[str, Any],
-    round_trips: int,
+    passes: Sequence[int],
     modules: Sequence[str],
     offered: Mapping[str, Any],
     parameters: Mapping[str, str],
@@ -29,14 +29,15 @@ def trace(
 ) -> None:
     """Runs a cell on the machine it is called on.
 
-    A guest that fails is traced up to its end, in the warm-up too.
+    A guest that fails is traced up to its end.
 
     Args:
-        emit: takes ``{"lines": [...]}`` as often as it needs, then ``{"failed": how, "lacking": why}``: null, or what
+        emit: takes ``{"lines": [...]}`` as often as it needs, then ``{"passes": number, "failed": how, "lacking":
+            why}``: how many passes had begun, of which the last one is traced; null, or what
             :class:`kvmharness.cells.judge.Raw` reads of a cell that failed; and what the trace lacks, or an empty
             string. Or once ``{"differs": what}``.
         cell: as :meth:`kvmharness.cells.plan.Planned.to_json` gives it.
-        round_trips: to trace.
+        passes: their round trips.
         modules: whose functions are traced; none for tracepoints alone.
         offered, parameters, run_loop: as for :func:`kvmharness.cells.execute.execute`.
 
@@ -50,11 +51,12 @@ def trace(
             return
         cpuid, code = cpuid_table(bytes.fromhex(offered["cpuid"])), bytes.fromhex(run_loop) or None
         with build(kvm, Blueprint.from_json(cell["blueprint"]), cpuid, code) as guest, Ftrace(tuple(modules)) as ftrace:
-            warmup, timeout_s = cell["passes"][0], cell["passes"][-1] * _SLOWER
-            session = Session(guest.loop, guest.memory, timeout_s=timeout_s)
+            session = Session(guest.loop, guest.memory, timeout_s=cell["passes"][-1] * _SLOWER)
+            begun = 0
             failed: dict[str, Any] | None = None
             try:
-                for length in (warmup, round_trips):
+                for length in passes:
+                    begun += 1
                     ftrace.start()
                     session.phase(1, length, cell["flags"])
             except GuestFailedError as e:
@@ -63,7 +65,7 @@ def trace(
                 failed = {"cell": 0, "error": {"type": type(e).__name__, "message": str(e)}}
             ftrace.stop()
             _emit_lines(emit, list(ftrace.lines()))
-            emit({"failed": failed, "lacking": ftrace.lacking})
+            emit({"passes": begun, "failed": failed, "lacking": ftrace.lacking})
 
 
 def _emit_lines(emit: Callable[[dict[str, Any]], None], lines: Sequence[str]) -> None:

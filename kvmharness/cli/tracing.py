@@ -38,7 +38,7 @@ def _beside(cell: str, traced: Sequence[Traced], trips: Sequence[Sequence[RoundT
     names = [each.variant for each in traced]
     count = min(map(len, trips))
     # Where the guest failed is what is looked for.
-    place = count - 1 if any(each.failed for each in traced) else telling(*trips)
+    place = count - 1 if traced[-1].failed else telling(*trips)
     if place is None:
         output.result(f"{cell}: {count} round trips are the same, call by call, under {names[0]} and {names[1]}")
         place = count - 1

@@ -243,14 +243,14 @@ class Emulated(Host):
 
         (cell,) = request.cells
         wanted = [name for name, _ in cell.params]
-        traced = []
-        for one in chosen(
-            request.kernel, request.of, beside_none=True, wanted=wanted, recipe=TRACEABLE, progress=task.tick
-        ):
+        ones = chosen(request.kernel, request.of, beside_none=True, wanted=wanted, recipe=TRACEABLE, progress=task.tick)
+        traced: list[Traced] = []
+        for one in reversed(ones):  # where the guest fails decides which round trips are wanted of the other
             machine = self.machine(one.kernel)
             task.step(f"tracing {one.variant.id.name} of {one.kernel.release} in {machine.description}")
             there = surroundings_of(machine, one.variant.modules, [cell.params])[cell.params]
-            traced.append(trace_cell(machine.run, cell, there, request.plan, one.variant))
+            passes = traced[0].passes if traced else 2
+            traced.insert(0, trace_cell(machine.run, cell, there, request.plan, one.variant, passes=passes))
         return tuple(traced)
 
     def testbed(self, kernel: "KernelChoice", settings: "tuple[Params, ...] | None", task: Task) -> "Testbed":

@@ -15,7 +15,7 @@ from kvmharness.hosts.needs import all_unmet
 from kvmharness.lab.events import Data, Event
 from kvmharness.lab.job import Job
 from kvmharness.lab.steps import Call, Load, Step, Unload
-from kvmharness.results.jsonread import Fields, an_object, list_of, or_none, text
+from kvmharness.results.jsonread import Fields, an_object, integer, list_of, or_none, text
 from kvmharness.results.record import CellError
 from kvmharness.validation.campaign import Variant
 from kvmharness.validation.probing import Run
@@ -32,17 +32,21 @@ class Traced:
     Attributes:
         variant: under which it ran.
         lines: as the kernel wrote them.
+        passes: which pass they are of: 1 is the warm-up of a guest that failed there, 2 what follows it.
         failed: why the guest ended early, which the trace then ends with.
         lacking: what the trace lacks, and why; or empty.
     """
 
     variant: str
     lines: tuple[str, ...]
+    passes: int = 2
     failed: CellError | None = None
     lacking: str = ""
 
 
-def trace_cell(run: Run, cell: Cell, there: Surroundings, lengths: Plan, variant: Variant | None = None) -> Traced:
+def trace_cell(
+    run: Run, cell: Cell, there: Surroundings, lengths: Plan, variant: Variant | None = None, *, passes: int = 2
+) -> Traced:
     """Runs a cell with ftrace around a whole rotation of it.
 
     Args:
@@ -52,6 +56,7 @@ def trace_cell(run: Run, cell: Cell, there: Surroundings, lengths: Plan, variant
         lengths: of the passes; the warm-up is taken from it.
         variant: modules to load for it, with the function graph of all that they do; None for what is loaded on a
             machine that is not ours alone, and tracepoints.
+        passes: 1 for the warm-up alone.
 
     Raises:
         HostRequirementError: the cell cannot run there, or not be traced.
@@ -63,7 +68,7 @@ def trace_cell(run: Run, cell: Cell, there: Surroundings, lengths: Plan, variant
     name = variant.id.name if variant else "host"
     arguments = {
         "cell": planned.to_json(),
-        "round_trips": rotation(cell).period + _MORE,
+        "passes": [planned.passes.warmup, rotation(cell).period + _MORE][:passes],
         "modules": ["kvm", there.facts.vendor_module] if variant else [],
         "offered": there.offered.to_json(),
         "parameters": dict(there.facts.module_parameters),
@@ -79,13 +84,13 @@ def trace_cell(run: Run, cell: Cell, there: Surroundings, lengths: Plan, variant
             came.append(event.data)
 
     run(Job(steps, modules={name: variant.modules} if variant else {}, timeout_s=_TIMEOUT_S), take)
-    lines, failed, lacks = _read(came)
+    lines, begun, failed, lacks = _read(came)
     told = judge(planned, Raw.read(failed), blank(cell, name, 0), {}, None).error if failed else None
-    return Traced(name, lines, told, lacks)
+    return Traced(name, lines, begun, told, lacks)
 
 
-def _read(came: Sequence[dict[str, object]]) -> tuple[tuple[str, ...], dict[str, object] | None, str]:
-    """The lines, how the guest failed, what is lacking. Raises: ShapeError, HostRequirementError."""
+def _read(came: Sequence[dict[str, object]]) -> tuple[tuple[str, ...], int, dict[str, object] | None, str]:
+    """The lines, the passes, how the guest failed, what is lacking. Raises: ShapeError, HostRequirementError."""
     lines: list[str] = []
     for data in came[:-1]:
         with Fields(data, "trace") as fields:
@@ -95,4 +100,9 @@ def _read(came: Sequence[dict[str, object]]) -> tuple[tuple[str, ...], dict[str,
             raise HostRequirementError(
                 f"this KVM is not the one that was asked a moment ago: {fields.take('differs', text)}"
             )
-        return tuple(lines), fields.take("failed", or_none(an_object)), fields.take("lacking", text)
+        return (
+            tuple(lines),
+            fields.take("passes", integer),
+            fields.take("failed", or_none(an_object)),
+            fields.take("lacking", text),
+        )
