@@ -2,7 +2,6 @@
 
 import os
 import re
-import select
 import shutil
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import pytest
 from kvmharness.cli import inhost
 from kvmharness.cli.main import main
 from kvmharness.cli.output import Output
+from tests.terminals import Seat
 
 SCRIPT = """#!/bin/sh
 cat
@@ -22,7 +22,6 @@ pwd
 [ -x ./ls ] && ./ls -l data.txt
 exec /bin/python3 -S -P -c 'from kvmharness.kvm.system import Kvm; Kvm.open().close(); print("opened")'
 """
-SHELL = [sys.executable, "-m", "kvmharness", "lab", "shell"]
 
 
 @pytest.mark.parametrize(
@@ -106,43 +105,11 @@ def test_gdb_stops_in_kvm_with_lines_and_arguments(tmp_path):
             ran.kill()
 
 
-class Seat:
-    """Somebody at a terminal, before `lab shell`."""
-
-    def __init__(self, *arguments):
-        self.ours, self.theirs = os.openpty()
-        termios.tcsetwinsize(self.theirs, (24, 80))
-        self.before = termios.tcgetattr(self.theirs)
-        self.heard = b""
-        self.process = subprocess.Popen(
-            [*SHELL, *arguments], stdin=self.theirs, stdout=self.theirs, stderr=self.theirs, start_new_session=True
-        )
-
-    def until(self, what, seconds=120):
-        """All that is said up to *what*."""
-        end = time.monotonic() + seconds
-        while what not in self.heard:
-            assert select.select([self.ours], [], [], max(0, end - time.monotonic()))[0], self.heard
-            self.heard += os.read(self.ours, 4096)
-        said, self.heard = self.heard.split(what, 1)
-        return said.decode()
-
-    def type(self, keys):
-        os.write(self.ours, keys)
-
-    def close(self):
-        self.process.kill()
-        self.process.wait()
-        os.close(self.ours)
-        os.close(self.theirs)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("host", ["vmx", "svm"])
 @pytest.mark.needs("emulated_vmx", "emulated_svm")
 def test_a_shell_takes_keys_and_ctrl_c_and_ends_with_its_own_status(host):
-    seat = Seat("--host", host)
-    try:
+    with Seat([sys.executable, "-m", "kvmharness", "lab", "shell", "--host", host]) as seat:
         seat.until(b"host# ", 600)
         seat.type(b"cat /sys/module/kvm_*/parameters/nested; stty size; ls /sys/kernel/debug/kvm | wc -l\n")
         said = seat.until(b"host# ").split()
@@ -159,5 +126,3 @@ def test_a_shell_takes_keys_and_ctrl_c_and_ends_with_its_own_status(host):
         seat.type(b"exit 7\n")
         assert seat.process.wait(60) == 7
         assert termios.tcgetattr(seat.theirs) == seat.before
-    finally:
-        seat.close()

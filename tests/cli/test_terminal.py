@@ -1,12 +1,12 @@
 """The terminal that is joined with an emulated host's: keys and words pass, and it is given back as it was."""
 
-import os
-import select
 import subprocess
 import sys
 import termios
 
 import pytest
+
+from tests.terminals import Seat
 
 # What stands at the other end: it greets, says back what it is told in hexadecimal, and ends at "q" or Ctrl-].
 OTHER_END = """
@@ -27,37 +27,11 @@ print(" left" if left.is_set() else " done", flush=True)
 """
 
 
-class Seat:
-    """Somebody at a terminal, before a program."""
-
-    def __init__(self, *arguments):
-        self.ours, theirs = os.openpty()
-        termios.tcsetwinsize(theirs, (24, 80))
-        self.before = termios.tcgetattr(theirs)
-        self.theirs, self.heard = theirs, b""
-        command = [sys.executable, "-c", OTHER_END, *arguments]
-        self.process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
-
-    def until(self, what):
-        while what not in self.heard:
-            assert select.select([self.ours], [], [], 30)[0], f"{what} has not come, but {self.heard}"
-            self.heard += os.read(self.ours, 4096)
-
-    def type(self, keys):
-        os.write(self.ours, keys)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.process.kill()
-        self.process.wait()
-        os.close(self.ours)
-        os.close(self.theirs)
+COMMAND = [sys.executable, "-c", OTHER_END]
 
 
 def test_each_key_goes_to_the_other_end_ctrl_c_too():
-    with Seat() as seat:
+    with Seat(COMMAND) as seat:
         seat.until(b"ready 24x80 ")
         seat.type(b"a\x03\x1a\r")
         seat.until(b"61031a0d ")
@@ -69,7 +43,7 @@ def test_each_key_goes_to_the_other_end_ctrl_c_too():
 
 
 def test_the_terminal_is_given_back_after_an_error_too():
-    with Seat("raise") as seat:
+    with Seat([*COMMAND, "raise"]) as seat:
         seat.until(b"ready")
         seat.type(b"q")
         seat.until(b"KeyboardInterrupt")
@@ -78,7 +52,7 @@ def test_the_terminal_is_given_back_after_an_error_too():
 
 
 def test_ctrl_bracket_leaves_an_end_that_does_not_answer():
-    with Seat() as seat:
+    with Seat(COMMAND) as seat:
         seat.until(b"ready")
         seat.type(b"\x1d")
         seat.until(b" left")
@@ -87,7 +61,6 @@ def test_ctrl_bracket_leaves_an_end_that_does_not_answer():
 
 @pytest.mark.parametrize(("given", "heard"), [(b"abc", "616263"), (b"", "")])
 def test_the_end_of_what_is_piped_in_is_ctrl_d(given, heard):
-    command = [sys.executable, "-c", OTHER_END]
-    said = subprocess.run(command, input=given, capture_output=True, timeout=60, check=True).stdout.decode()
+    said = subprocess.run(COMMAND, input=given, capture_output=True, timeout=60, check=True).stdout.decode()
     assert said.startswith("ready 0x0 ")
     assert f"{heard}04 bye" in said
