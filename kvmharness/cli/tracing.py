@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from kvmharness.cli.output import VERBOSE, Output
 from kvmharness.errors import ExitCode
-from kvmharness.report.roundtrip import RoundTrip, difference, entries, only, round_trips, telling
+from kvmharness.lab.kernels.symbols import places
+from kvmharness.report.roundtrip import RoundTrip, concerned, difference, entries, only, round_trips, telling
 from kvmharness.validation.tracing import Traced
 
 
@@ -47,10 +48,20 @@ def _beside(cell: str, traced: Sequence[Traced], trips: Sequence[Sequence[RoundT
         output.result(f"{cell}, round trip {place + 1} of {count}: - {names[0]}, + {names[1]}")
         for name, more in zip(names, (only(before, after), only(after, before)), strict=True):
             output.result(f"more often under {name}: {_listed(more)}")
-        output.result("\n".join(["", *difference(before, after)]))
+        output.result("\n".join(["", *difference(before, after), ""]))
+        _source(traced[-1], concerned(before, after), output)
     if output.verbosity >= VERBOSE:
         for name, each in zip(names, trips, strict=True):
             _whole(f"\n{cell}, round trip {place + 1} under {name}", each[place], output)
+
+
+def _source(traced: Traced, names: Sequence[str], output: Output) -> None:
+    """Where the functions begin that a difference is about."""
+    found = places(traced.modules, names) if traced.modules else {}
+    if found:
+        output.result(f"in the source of {traced.variant}:")
+    for name in filter(found.__contains__, names):
+        output.result(f"  {name}()  {found[name]}")
 
 
 def _whole(title: str, trip: RoundTrip, output: Output) -> None:

@@ -15,6 +15,7 @@ _GRAPH = re.compile(
 )
 _EVENT = re.compile(r"^ *\S.*-\d+ +\[\d+\].*?: (?P<event>kvm\w*: .*)$")
 _INDENT = 2
+_CALL = "()"
 # What begins a round trip: L1's exit that enters L2, else L1's move to another CR3. By the names of 6.1, and of 6.3 on.
 _ENTRIES = ("kvm_nested_vmrun:", "kvm_nested_vmenter:")
 _MOVES = ("kvm_cr: cr_write 3",)
@@ -59,7 +60,7 @@ def entries(lines: Sequence[str]) -> list[Entry]:
         if match := _EVENT.match(line):
             found.append(Entry(0, match["event"].strip()))
         elif match := _GRAPH.match(line):
-            text = match["event"] or f"{match['function']}()"
+            text = match["event"] or match["function"] + _CALL
             found.append(Entry(len(match["indent"]) // _INDENT, text.strip()))
     return found
 
@@ -133,6 +134,22 @@ def difference(before: RoundTrip, after: RoundTrip) -> Iterator[str]:
         yield f"    ... {left} alike"
 
 
+def concerned(before: RoundTrip, after: RoundTrip) -> list[str]:
+    """The functions to read about a difference: those that call what differs, and what of that they call."""
+    found: dict[str, None] = {}
+    above: list[tuple[str, Entry]] = []  # the calls in which a line stands
+    for mark, entry in _marked(before, after):
+        if not entry.text.endswith(_CALL):
+            continue
+        while above and above[-1][1].depth >= entry.depth:
+            above.pop()
+        if mark != " " and not (above and above[-1][0] != " "):
+            found |= dict.fromkeys(other.text.removesuffix(_CALL) for _, other in above[-1:])
+            found[entry.text.removesuffix(_CALL)] = None
+        above.append((mark, entry))
+    return list(found)
+
+
 def _marked(before: RoundTrip, after: RoundTrip) -> Iterator[tuple[str, Entry]]:
     matcher = SequenceMatcher(None, _keys(before), _keys(after), autojunk=False)
     for kind, a, a_end, b, b_end in matcher.get_opcodes():
@@ -152,7 +169,7 @@ def _shown(marked: Sequence[tuple[str, Entry]]) -> set[int]:
         depth = entry.depth
         for above in range(place - 1, -1, -1):
             other = marked[above][1]
-            if other.depth < depth and other.text.endswith("()"):
+            if other.depth < depth and other.text.endswith(_CALL):
                 depth = other.depth
                 shown.add(above)
     return shown

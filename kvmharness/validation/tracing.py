@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from kvmharness.cells.cell import Cell
 from kvmharness.cells.judge import Raw, blank, judge
@@ -35,6 +36,7 @@ class Traced:
         passes: which pass they are of: 1 is the warm-up of a guest that failed there, 2 what follows it.
         failed: why the guest ended early, which the trace then ends with.
         lacking: what the trace lacks, and why; or empty.
+        modules: the modules that were loaded; None for those of a machine that is not ours.
     """
 
     variant: str
@@ -42,6 +44,7 @@ class Traced:
     passes: int = 2
     failed: CellError | None = None
     lacking: str = ""
+    modules: Path | None = None
 
 
 def trace_cell(
@@ -86,7 +89,7 @@ def trace_cell(
     run(Job(steps, modules={name: variant.modules} if variant else {}, timeout_s=_TIMEOUT_S), take)
     lines, begun, failed, lacks = _read(came)
     told = judge(planned, Raw.read(failed), blank(cell, name, 0), {}, None).error if failed else None
-    return Traced(name, lines, begun, told, lacks)
+    return Traced(name, lines, begun, told, lacks, variant.modules if variant else None)
 
 
 def _read(came: Sequence[dict[str, object]]) -> tuple[tuple[str, ...], int, dict[str, object] | None, str]:

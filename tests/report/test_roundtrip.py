@@ -2,7 +2,7 @@
 
 import pytest
 
-from kvmharness.report.roundtrip import Entry, difference, entries, only, round_trips, telling
+from kvmharness.report.roundtrip import Entry, concerned, difference, entries, only, round_trips, telling
 
 # As 6.1 writes them, with and without the tracer's columns; the second one from trace_output.c's own format.
 GRAPH = """\
@@ -101,6 +101,7 @@ def test_the_difference_shows_what_is_gone_under_the_calls_in_which_it_stood():
         "    far1()",
         "    ... 7 alike",
     ]
+    assert concerned(before, after) == ["inner", "kvm_mmu_load"]
     assert only(before, after) == {"kvm_mmu_load()": 1, "alloc()": 1}
     assert only(after, before) == {}
 

@@ -98,3 +98,4 @@ def test_a_trace_shows_the_loads_that_the_oracle_says_a_patch_saves(host, capsys
     assert re.search(r"more often under none: .*kvm_mmu_load\(\) 2x", said)
     assert len(re.findall(r"^- +kvm_mmu_load\(\)$", said, re.MULTILINE)) == 2
     assert not re.search(r"^\+ +kvm_mmu_load\(\)$", said, re.MULTILINE)
+    assert re.search(r"^  kvm_mmu_new_pgd\(\)  arch/x86/kvm/mmu/mmu\.c:\d+$", said, re.MULTILINE)
