@@ -5,6 +5,7 @@ terminal is given back as it was, whatever happens.
 """
 
 import os
+import select
 import selectors
 import sys
 import termios
@@ -18,7 +19,8 @@ LEAVE = b"\x1d"
 """Ctrl-], as telnet has it: for an end that does not answer any more."""
 
 _END_OF_INPUT = b"\x04"  # Ctrl-D
-_CHUNK_BYTES = 1 << 12
+_CHUNK_BYTES, _TYPED_BYTES = 1 << 12, 1 << 8
+_WAIT_S = 0.01
 _STDIN, _STDOUT = 0, 1
 
 
@@ -64,7 +66,7 @@ def joined(on_leave: Callable[[], None]) -> Iterator[Joined]:
 
 
 def _pump(ours: int, done: int, keys: bool, on_leave: Callable[[], None]) -> None:
-    with selectors.DefaultSelector() as selector:
+    with selectors.PollSelector() as selector:  # a file can be polled, too
         selector.register(done, selectors.EVENT_READ)
         selector.register(ours, selectors.EVENT_READ)
         heard = False
@@ -76,17 +78,22 @@ def _pump(ours: int, done: int, keys: bool, on_leave: Callable[[], None]) -> Non
                     heard = True
                     if keys:
                         tty.setraw(_STDIN)
-                    with suppress(PermissionError):  # a file is never waited for
-                        selector.register(_STDIN, selectors.EVENT_READ)
+                    selector.register(_STDIN, selectors.EVENT_READ)
             elif done in ready:  # after all that was said
                 return
-            if _STDIN in ready:
-                typed = os.read(_STDIN, _CHUNK_BYTES)
-                if not typed:
-                    selector.unregister(_STDIN)
-                if keys and LEAVE in typed:
-                    on_leave()
-                os.write(ours, typed or _END_OF_INPUT)
+            if _STDIN in ready and not _pass_on(ours, keys, on_leave):
+                selector.unregister(_STDIN)
+
+
+def _pass_on(ours: int, keys: bool, on_leave: Callable[[], None]) -> bool:
+    """Passes on what is typed, as fast as the other end takes it; False at its end."""
+    if not select.select([], [ours], [], _WAIT_S)[1]:
+        return True  # it is asked again, and what it says is heard in between
+    typed = os.read(_STDIN, _TYPED_BYTES)
+    if keys and LEAVE in typed:
+        on_leave()
+    os.write(ours, typed or _END_OF_INPUT)
+    return bool(typed)
 
 
 def _show(said: bytes) -> None:

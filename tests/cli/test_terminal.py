@@ -64,3 +64,10 @@ def test_the_end_of_what_is_piped_in_is_ctrl_d(given, heard):
     said = subprocess.run(COMMAND, input=given, capture_output=True, timeout=60, check=True).stdout.decode()
     assert said.startswith("ready 0x0 ")
     assert f"{heard}04 bye" in said
+
+
+def test_a_file_is_read_as_a_pipe_is(tmp_path):
+    (tmp_path / "keys").write_bytes(b"abc")
+    with (tmp_path / "keys").open("rb") as keys:
+        said = subprocess.run(COMMAND, stdin=keys, capture_output=True, timeout=60, check=True).stdout.decode()
+    assert "61626304 bye" in said
