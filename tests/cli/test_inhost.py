@@ -122,7 +122,7 @@ def test_a_shell_takes_keys_and_ctrl_c_and_ends_with_its_own_status(host):
         seat.type(b"\x03")
         seat.until(b"host# ")
         seat.type(b"kvmharness run --list d:5\n")
-        assert "d:5" in seat.until(b"host# ").splitlines()
+        assert "d:5" in seat.until(b"host# ", 400).splitlines()
         seat.type(b"exit 7\n")
         assert seat.process.wait(60) == 7
         assert termios.tcgetattr(seat.theirs) == seat.before
