@@ -44,7 +44,7 @@ _KVMHARNESS = f'#!/bin/sh\nexec {PYTHON} -S -P -m kvmharness "$@"\n'.encode()
 _WELCOME = """\
 {kernel}, KVM of {variant}: {modules}
 /dev/kvm, /sys/kernel/tracing, /sys/kernel/debug; busybox, python3, kvmharness{files}
-exit or Ctrl-D ends it; Ctrl-] does whatever it is doing
+exit or Ctrl-D ends it, and Ctrl-] too, whatever it is doing
 """
 
 

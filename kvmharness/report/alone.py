@@ -13,8 +13,8 @@ from kvmharness.results.verdict import ClaimResult
 
 # Options without which it would be another kernel or another emulator, and whether a value follows.
 _RUN = {"--source": True, "--emulator": True}
-_PLAIN = _RUN | {"--kernel": True, "--modules": True, "--has": True}
 _SERIES = _RUN | {"--repository": True, "--allow-unsandboxed-build": False}
+_PLAIN = _SERIES | {"--kernel": True, "--modules": True, "--has": True, "--series": True, "--variant": True}
 _VALIDATE = _SERIES | {"--reload-modules": False, "--claims": True, "--claims-only": False, "--unit-tests": True}
 _SMALLEST = "d:1"  # a cell that takes no time, where it is about something else
 _RANDOM = "random-"  # begins the names of litmus tests that no other run knows

@@ -67,6 +67,10 @@ def test_a_verdict_that_no_validation_made_has_none():
     ("command", "said"),
     [
         (("kvmharness", "run", "--has", "none", "e*"), "run e:3x3/ept=0 --host vmx:penryn --has none"),
+        (
+            ("kvmharness", "run", "e*", "--series", "s", "--variant", "p1"),
+            "run e:3x3/ept=0 --host vmx:penryn --series s --variant p1",
+        ),
         (("kvmharness", "validate", "s", "e*"), "run e:3x3/ept=0 --host vmx:penryn --series s --variant none"),
     ],
 )
