@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable
 
 PROGRAMS = {
+    "addr2line": "binutils",
     "bc": "bc",
     "bison": "bison",
     "bochs": "bochs",
