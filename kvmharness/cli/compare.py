@@ -77,9 +77,11 @@ def read(options: argparse.Namespace) -> Request:
 def act(request: Request, output: Output) -> int:
     """Prints the comparison, of each host where there are several."""
     from kvmharness.report.comparison import comparison_json, comparison_lines
+    from kvmharness.results.store import uncollected
     from kvmharness.results.verdict import Outcome
 
-    found = run(request)
+    with uncollected():
+        found = run(request)
     only = len(found) == 1
     if request.as_json:
         documents = {host: comparison_json(each) for host, each in found.items()}

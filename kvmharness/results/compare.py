@@ -218,17 +218,15 @@ def _times(
     }
     if unit == UNIT_EMULATED:
         return {names: stats.judge_exact(left, right, tolerance=tolerance) for names, (left, right) in timed.items()}
-    judged = stats.judge_all(timed, tolerance=tolerance)
+    measured = {names: (stats.Side.of(left), stats.Side.of(right)) for names, (left, right) in timed.items()}
+    judged = stats.judge_sides(measured, tolerance)
     if not sessions or not judged:
         return judged
     changes = [judged[names].change for names in steady if names in judged]
     # Never quite all of the time, whatever a record says: it is divided by what is left.
     shift = max(median(changes), -0.999999) if len(changes) >= CONTROLS else None
-    scale = 1 + (shift or 0.0)
-    level = {
-        names: (left, [[value / scale for value in run] for run in right]) for names, (left, right) in timed.items()
-    }
-    beside = stats.judge_all(level, tolerance=tolerance)
+    level = {names: (left, right.scaled(1 / (1 + (shift or 0.0)))) for names, (left, right) in measured.items()}
+    beside = stats.judge_sides(level, tolerance)
     return {names: _of_a_session(judged[names], beside[names], shift, *timed[names]) for names in timed}
 
 

@@ -52,6 +52,27 @@ class Noise(NamedTuple):
     freedom: int
 
 
+class Side(NamedTuple):
+    """What is asked of one variant's samples, found once.
+
+    Attributes:
+        ordered: all samples, in order.
+        medians: of each run.
+    """
+
+    ordered: Sequence[float]
+    medians: Sequence[float]
+
+    @classmethod
+    def of(cls, runs: Runs) -> "Side":
+        """Of runs, of which one may have no samples."""
+        return cls(sorted(chain.from_iterable(runs)), [median(run) for run in runs if run])
+
+    def scaled(self, factor: float) -> "Side":
+        """The same, had each sample been so many times as large."""
+        return Side([each * factor for each in self.ordered], [each * factor for each in self.medians])
+
+
 class Outcome(StrEnum):
     """What can be said about B against A."""
 
@@ -139,15 +160,14 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     return tuple(adjusted)
 
 
-def run_noise(groups: Iterable[Runs]) -> Noise:
+def run_noise(groups: Iterable[Sequence[float]]) -> Noise:
     """The A/A noise of a session.
 
     Args:
-        groups: each holds repeated runs of one and the same thing; their deviations are pooled.
+        groups: each holds the medians of repeated runs of one and the same thing; their deviations are pooled.
     """
     squares, freedom = 0.0, 0
-    for runs in groups:
-        medians = [median(run) for run in runs]
+    for medians in groups:
         if len(medians) > 1 and (centre := median(medians)):
             mean = fsum(medians) / len(medians)
             squares += fsum((each - mean) ** 2 for each in medians) / centre**2
@@ -171,14 +191,21 @@ def judge(
     Raises:
         ValueError: a side without samples, or a reference whose median is not positive.
     """
-    return _decide(_measure(a, b, noise, tolerance, alpha), tolerance, alpha)
+    return _decide(_measure(Side.of(a), Side.of(b), noise, tolerance, alpha), tolerance, alpha)
 
 
 def judge_all(
     pairs: Mapping[_Key, tuple[Runs, Runs]], *, tolerance: float = TOLERANCE, alpha: float = ALPHA
 ) -> dict[_Key, Comparison]:
+    """Compares many pairs of one session, see :func:`judge_sides`."""
+    return judge_sides({key: (Side.of(a), Side.of(b)) for key, (a, b) in pairs.items()}, tolerance, alpha)
+
+
+def judge_sides(
+    pairs: Mapping[_Key, tuple[Side, Side]], tolerance: float = TOLERANCE, alpha: float = ALPHA
+) -> dict[_Key, Comparison]:
     """Compares many pairs of one session: the noise is pooled over all of them, the p-values are Holm-corrected."""
-    noise = run_noise(runs for pair in pairs.values() for runs in pair)
+    noise = run_noise(side.medians for pair in pairs.values() for side in pair)
     measured = {key: _measure(a, b, noise, tolerance, alpha) for key, (a, b) in pairs.items()}
     adjusted = holm([comparison.p_value for comparison in measured.values()])
     return {
@@ -212,10 +239,9 @@ def judge_exact(a: Runs, b: Runs, *, tolerance: float = 0.0) -> Comparison:
     return Comparison(outcome, reason, before, after, change, Interval(change, change), p_value, 0, tolerance, (1, 1))
 
 
-def _measure(a: Runs, b: Runs, noise: Noise | None, tolerance: float, alpha: float) -> Comparison:
+def _measure(a: Side, b: Side, noise: Noise | None, tolerance: float, alpha: float) -> Comparison:
     """All figures, and no verdict yet."""
-    a, b = [run for run in a if run], [run for run in b if run]
-    flat_a, flat_b = (sorted(chain.from_iterable(side)) for side in (a, b))
+    flat_a, flat_b = a.ordered, b.ordered
     if not flat_a or not flat_b:
         raise ValueError(f"cannot compare {len(flat_a)} samples with {len(flat_b)}")
     median_a, median_b = median(flat_a), median(flat_b)
@@ -223,8 +249,8 @@ def _measure(a: Runs, b: Runs, noise: Noise | None, tolerance: float, alpha: flo
         raise ValueError(f"cannot relate anything to a reference whose median is {median_a}")
     change = (median_b - median_a) / median_a
 
-    spread = sqrt(1 / len(a) + 1 / len(b))
-    own = run_noise((a, b))
+    spread = sqrt(1 / len(a.medians) + 1 / len(b.medians))
+    own = run_noise((a.medians, b.medians))
     session = noise or own
     freedom = max(own.freedom, session.freedom)
     run_error = max(own.deviation, session.deviation) * spread

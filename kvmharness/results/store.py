@@ -2,7 +2,8 @@
 
 import gc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from kvmharness.results.journal import TEST
@@ -34,13 +35,20 @@ def read_with(read: Callable[[bytes], T], path: str | os.PathLike[str]) -> T:
         ReadError: the file cannot be read, is not JSON (cut off, say), or is not what this version knows.
     """
     content = read_file(path, RECORD)
-    collecting = gc.isenabled()
-    # A document has no circles, and to look for them among its million objects takes a quarter of the time.
-    gc.disable()
     try:
-        return read(content)
+        with uncollected():
+            return read(content)
     except (RecordError, ShapeError) as error:
         raise fault(os.fspath(path), RECORD, str(error), error.hint) from None
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """For what makes a million objects of a record and no circles: to look for these takes a quarter of the time."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
     finally:
         if collecting:
             gc.enable()

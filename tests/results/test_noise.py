@@ -103,17 +103,17 @@ class TestMedians:
 
 class TestNoise:
     def test_pools_deviations_of_run_medians(self) -> None:
-        # Medians 90 and 110: deviation sqrt(200) around 100; the other thing never moved.
-        noise = run_noise([[[90], [110]], [[5, 5], [5]]])
+        # 90 and 110: deviation sqrt(200) around 100; the other thing never moved.
+        noise = run_noise([[90, 110], [5, 5]])
         assert noise.deviation == pytest.approx((200 / 2) ** 0.5 / 100)
         assert noise.freedom == 2
 
     def test_agrees_with_the_standard_deviation(self) -> None:
-        runs = [[4.5], [5.25, 5.5], [6.0], [4.0]]
-        assert run_noise([runs]).deviation == pytest.approx(stdev([4.5, 5.375, 6.0, 4.0]) / 4.9375)
+        medians = [4.5, 5.375, 6.0, 4.0]
+        assert run_noise([medians]).deviation == pytest.approx(stdev(medians) / 4.9375)
 
     def test_single_runs_tell_nothing(self) -> None:
-        assert run_noise([[[1, 2, 3]], [[4, 5]]]) == Noise(0.0, 0)
+        assert run_noise([[2], [4.5]]) == Noise(0.0, 0)
 
 
 class TestJudge:

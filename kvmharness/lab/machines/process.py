@@ -1,8 +1,11 @@
 """An emulator that is started, and gone afterwards whatever happens: it has nothing worth saving by itself."""
 
 import os
+import resource
+import select
 import signal
 import subprocess
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,21 +15,33 @@ from kvmharness.system.programs import die_with_parent, find
 SAVE_TIMEOUT_S = 180.0
 """Wall seconds until a host is saved, several times what it takes on an idle machine."""
 
+LARGEST_FILE = 1 << 30
+"""Bytes of any file that an emulator writes: more than a saved host's memory."""
+
 LOG = "emulator.log"
+_END_BYTES = 1 << 16  # of a file of others, for a message
 _STOP_WAIT_S = 5.0
 
 
 @contextmanager
 def started(
-    argv: Sequence[str], folder: Path, environment: Mapping[str, str], *, stdin: int = subprocess.DEVNULL
+    argv: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    *,
+    stdin: int = subprocess.DEVNULL,
+    largest_file: int = LARGEST_FILE,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """An emulator at work in *folder*, with a pipe from its standard output; the rest that it says is in :data:`LOG`.
+
+    What it writes more than that into a file ends it: what it says may come from a guest that never stops.
 
     Args:
         argv: its command.
         folder: where it is started.
         environment: what it has of that besides ours.
         stdin: what is its standard input.
+        largest_file: bytes that a file of its own may have, its log among them.
 
     Raises:
         MissingToolError: it is not installed.
@@ -43,6 +58,7 @@ def started(
             start_new_session=True,
         )
     try:
+        _limit_files(process.pid, largest_file)
         yield process
     finally:
         # It leads a group of its own, and whatever it has started ends with it. It has not been waited for until here,
@@ -54,6 +70,28 @@ def started(
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
                 pipe.close()
+
+
+def _limit_files(pid: int, most: int) -> None:
+    """Holds a process that has just been started, and all that it starts, to files of so many bytes."""
+    with suppress(ProcessLookupError):  # it is gone already
+        _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (most, most))
+
+
+def wait_for_end(process: subprocess.Popen[bytes], timeout_s: float) -> None:
+    """Waits until a process has closed its standard output and ended; what it says there is dropped.
+
+    Raises:
+        subprocess.TimeoutExpired: it has not.
+    """
+    assert process.stdout is not None
+    deadline, number = time.monotonic() + timeout_s, process.stdout.fileno()
+    while (left := deadline - time.monotonic()) > 0:
+        if select.select([number], [], [], left)[0] and not os.read(number, 1 << 16):
+            break
+    process.wait(max(0.0, deadline - time.monotonic()))
 
 
 def has_ended(process: subprocess.Popen[bytes]) -> bool:
@@ -78,5 +116,12 @@ def used_s(pid: int) -> float:
 
 def last_words(folder: Path) -> str:
     """What a dead emulator said, and its guest's console, for a message."""
-    texts = [path.read_text(errors="replace") for path in (folder / LOG, folder / "console") if path.exists()]
+    texts = [end_of(path).decode(errors="replace") for path in (folder / LOG, folder / "console") if path.exists()]
     return "\n".join(line for text in texts for line in text.splitlines()[-8:] if line.strip())
+
+
+def end_of(path: Path) -> bytes:
+    """The last of what an emulator has written into a file."""
+    with path.open("rb") as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - _END_BYTES))
+        return file.read(_END_BYTES)

@@ -19,7 +19,7 @@ from kvmharness.lab.job import AGENT_ENDED, HangError, Job, KernelPanicError, On
 from kvmharness.lab.jobrun import JobRun
 from kvmharness.lab.machines.console import MAX_BYTES as CONSOLE_BYTES
 from kvmharness.lab.machines.console import Console
-from kvmharness.lab.machines.process import LOG, has_ended, started, used_s
+from kvmharness.lab.machines.process import LOG, end_of, has_ended, started, used_s
 
 STOPPED: ContextVar[Callable[[], bool]] = ContextVar("STOPPED", default=lambda: False)
 """Says, in a thread that runs an emulator, whether that is to be stopped: Ctrl-C reaches the main thread only."""
@@ -28,7 +28,7 @@ _POLL_S = 0.1
 _PANIC_WAIT_S = 3.0
 _BOOT_S = 60.0  # a host that is not up yet may be silent for this long, whatever the job says
 _REST_BYTES = 1 << 20  # of output that an emulator has left behind; a pipe holds less
-_LOG_BYTES = 1 << 16  # of what it said besides, for a message
+_FILE_BYTES = 2 * CONSOLE_BYTES  # of the console, and of what it says besides; of the former that is never looked at
 _IDLE = 5  # so many times as long may an emulator be silent that does not even use the processor
 
 
@@ -55,7 +55,7 @@ def supervise(
     """
     console = Console(console_path)
     run = JobRun(job, on_event)
-    with started(argv, folder, env or {}) as process:
+    with started(argv, folder, env or {}, largest_file=_FILE_BYTES) as process:
         try:
             noise = _watch(process, console, name, run, _Limits(job.timeout_s, job.silence_s, process.pid))
         except ProtocolError as error:
@@ -64,7 +64,7 @@ def supervise(
             raise
     console.read()
     if not run.complete:
-        _raise_lost(name, process.returncode, console, noise + _end_of(folder / LOG))
+        _raise_lost(name, process.returncode, console, noise + end_of(folder / LOG))
 
 
 class _Limits:
@@ -167,12 +167,6 @@ def _take(chunk: bytes, decoder: Decoder, run: JobRun, limits: _Limits) -> None:
         limits.heard()
 
 
-def _end_of(log: Path) -> bytes:
-    with log.open("rb") as file:
-        file.seek(max(0, os.fstat(file.fileno()).st_size - _LOG_BYTES))
-        return file.read(_LOG_BYTES)
-
-
 def _raise_lost(name: str, status: int | None, console: Console, said: bytes) -> None:
     text = [line for line in said.decode(errors="replace").splitlines() if line.strip()]
     if console.panic():
@@ -182,6 +176,10 @@ def _raise_lost(name: str, status: int | None, console: Console, said: bytes) ->
         if status is not None and status < 0
         else f"ended (status {status})"
     )
+    if status == -signal.SIGXFSZ:
+        how += f", having written more than {_FILE_BYTES >> 20} MiB into a file,"
     raise LostMachineError(
-        f"{name} {how} before the job was done", "\n".join(["it printed:", *text[-8:]]) if text else "", console.whole
+        f"{name} {how} before the job was done",
+        "\n".join(["it printed:", *text[-8:]]) if text else "",
+        console.whole,
     )

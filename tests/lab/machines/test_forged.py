@@ -94,6 +94,7 @@ BODIES = {
     "a console of one line without end": "while True: console('x' * 999_999)",
     "a console that is no text": "open('console', 'wb').write(os.urandom(1 << 22)); say(FIRST)",
     "a folder in the console's place": "os.mkdir('console'); time.sleep(60)",
+    "a log without end": "while True: os.write(2, b'x' * 999_999)",
     "a panic": "say(FIRST); console('Kernel panic - not syncing: \\x1b[2J' + chr(10)); time.sleep(60)",
     "SIGTERM ignored": "signal.signal(signal.SIGTERM, signal.SIG_IGN); say(FIRST); time.sleep(60)",
 }

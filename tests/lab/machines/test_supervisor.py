@@ -13,6 +13,7 @@ from kvmharness.errors import ExitCode, LostMachineError
 from kvmharness.lab.events import Begin, Bye, End, Hello, Output, encode
 from kvmharness.lab.inside.frames import frame
 from kvmharness.lab.job import AGENT_ENDED, HangError, Job, KernelPanicError, ProtocolError
+from kvmharness.lab.machines.process import LOG
 from kvmharness.lab.machines.supervisor import supervise
 from kvmharness.lab.steps import Call
 
@@ -182,6 +183,33 @@ def test_a_console_that_does_not_end_is_a_lost_machine(tmp_path):
     with pytest.raises(LostMachineError, match="its console said more than 64 MiB") as caught:
         emulate(tmp_path, "while True: console('the same again\\n' * 100_000)")
     assert caught.value.console[-2] == "the same again"
+
+
+@pytest.mark.slow
+def test_a_log_that_does_not_end_is_a_lost_machine(tmp_path):
+    flood = "while True: os.write(2, b'the same again\\n' * 100_000)"
+    with pytest.raises(
+        LostMachineError, match="killed by SIGXFSZ, having written more than 128 MiB into a file"
+    ) as lost:
+        emulate(tmp_path, f"signal.signal(signal.SIGXFSZ, signal.SIG_DFL)\n{flood}")
+    assert "the same again" in lost.value.hint
+    assert (tmp_path / LOG).stat().st_size <= 1 << 27
+    with pytest.raises(LostMachineError, match=r"ended \(status 1\)"):  # one that goes on without it, as Python does
+        emulate(tmp_path, flood)
+    assert (tmp_path / LOG).stat().st_size <= 1 << 27
+
+
+@pytest.mark.slow
+def test_a_console_does_not_grow_while_nobody_looks_at_it(tmp_path):
+    body = f"""
+        say({HELLO!r})
+        while True:
+            try: console("x" * 999_999)
+            except OSError: time.sleep(0.1)
+    """
+    with pytest.raises(LostMachineError, match="its console said more than 64 MiB"):
+        emulate(tmp_path, body, on_event=lambda event: time.sleep(3))
+    assert (tmp_path / "console").stat().st_size <= 1 << 27
 
 
 @pytest.mark.slow

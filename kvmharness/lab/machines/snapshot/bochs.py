@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kvmharness.errors import LostMachineError
-from kvmharness.lab.machines.process import SAVE_TIMEOUT_S, last_words, started
+from kvmharness.lab.machines.process import SAVE_TIMEOUT_S, last_words, started, wait_for_end
 from kvmharness.lab.machines.snapshot.state import NoSnapshotError
 from kvmharness.system import cache, packages
 from kvmharness.system.programs import run
@@ -67,7 +67,7 @@ def save(command: Sequence[str], folder: Path, state: Path, environment: dict[st
     state.mkdir()
     with started(command, folder, {**environment, "KVMHARNESS_SAVE_TO": str(state)}) as process:
         try:
-            process.communicate(timeout=SAVE_TIMEOUT_S)
+            wait_for_end(process, SAVE_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             raise LostMachineError(f"the host was not ready after {SAVE_TIMEOUT_S:g} s", last_words(folder)) from None
     if process.returncode != 0 or not (state / MEMORY).exists():

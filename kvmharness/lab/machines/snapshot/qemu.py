@@ -5,10 +5,12 @@ is a file, which the stream leaves out.
 """
 
 import json
+import os
 import select
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -23,6 +25,7 @@ PORT, SAVE_BYTE = 0x505, 0x01
 
 STREAM = "stream"
 _POLL_S = 0.05
+_LINE_BYTES = 1 << 16  # of QEMU's own a line has fewer
 _LEAVE_MEMORY_OUT = (
     "migrate-set-capabilities",
     {"capabilities": [{"capability": "x-ignore-shared", "state": True}]},
@@ -115,7 +118,9 @@ class _Qmp:
         self._process.stdin.flush()
         answer = self.wait_for(lambda said: "return" in said or "error" in said)
         if "error" in answer:
-            raise LostMachineError(f"QEMU refuses {command}: {answer['error'].get('desc')}", last_words(self._folder))
+            error = answer["error"]
+            why = error.get("desc") if isinstance(error, dict) else error
+            raise LostMachineError(f"QEMU refuses {command}: {why}", last_words(self._folder))
         returned = answer["return"]
         return returned if isinstance(returned, dict) else {}
 
@@ -131,9 +136,13 @@ class _Qmp:
     def _read(self) -> Iterator[dict[str, Any]]:
         assert self._process.stdout is not None
         rest, number = b"", self._process.stdout.fileno()
-        while select.select([number], [], [], max(0.0, self._deadline - time.monotonic()))[0]:
-            piece = self._process.stdout.read1(1 << 16)  # type: ignore[attr-defined]
+        while (left := self._deadline - time.monotonic()) > 0 and select.select([number], [], [], left)[0]:
+            piece = os.read(number, 1 << 16)
             if not piece:
                 return
-            *whole, rest = (rest + piece).split(b"\n")
-            yield from (json.loads(line) for line in whole if line.strip())
+            *whole, rest = (rest[-_LINE_BYTES:] + piece).split(b"\n")
+            for line in whole:
+                # What the guest says is in between.
+                with suppress(ValueError, RecursionError):
+                    if isinstance(said := json.loads(line), dict):
+                        yield said

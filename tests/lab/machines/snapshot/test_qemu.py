@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 
 import pytest
 
@@ -33,6 +34,10 @@ for line in sys.stdin:
     order = json.loads(line)
     with open("orders", "a") as file:
         file.write(order["execute"] + "\\n")
+    while "flood" in sys.argv:
+        print("noise" * 9999, end=chr(10) if len(sys.argv[1]) else "")
+    if "noise" in sys.argv:
+        print("KVMH \\0\\n[1]\\n" + "[" * 99_999)
     if order["execute"] == sys.argv[1]:
         if sys.argv[2] == "die":
             sys.exit("no more")
@@ -70,6 +75,21 @@ def test_an_early_end_is_told_with_its_last_words(tmp_path):
     with pytest.raises(LostMachineError, match="before the host was saved") as caught:
         save(tmp_path, "qmp_capabilities", "die")
     assert "no more" in caught.value.hint
+
+
+def test_what_the_guest_says_in_between_is_no_answer(tmp_path):
+    save(tmp_path, how="noise")
+    assert (tmp_path / "state/stream").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("order", ["lines", ""])
+def test_a_guest_that_never_stops_is_not_waited_for(tmp_path, monkeypatch, order):
+    monkeypatch.setattr(qemu, "SAVE_TIMEOUT_S", 1.0)
+    began = time.monotonic()
+    with pytest.raises(LostMachineError, match="not ready in time"):
+        save(tmp_path, order, "flood")
+    assert time.monotonic() - began < 5
 
 
 def test_a_restored_machine_takes_its_orders_from_a_file(tmp_path):
