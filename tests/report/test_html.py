@@ -317,6 +317,8 @@ def test_a_series_of_many_patches_shows_what_grows():
     assert "p1 Patch 1 root loads: 2 fewer a round trip (a:3x3 2 → 0), and in 1 more cell a:3x3, a:4x4 time:" in text
     assert "p2 Patch 2 root loads: 2 more a round trip (a:3x3 0 → 2), and in 1 more cell " in text
     assert "p3, p4, p5, p6: root loads and time as before" in text
+    assert "p1-2 Patch 1; Patch 2 " in text
+    assert "p1-5 the 5 up to: Patch 5 " in text
 
 
 def test_a_run_that_was_cut_short_shows_what_there_is():

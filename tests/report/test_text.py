@@ -105,7 +105,11 @@ def test_whatever_is_not_a_pass_says_why(changes, outcome, said):
 
 
 def test_a_cell_that_was_skipped_has_its_row():
-    (line,) = [line for line in run_lines(one_row(skipped="no nesting"), width=200) if line.startswith("a:3x3")]
+    (line,) = [
+        line
+        for line in run_lines(one_row(skipped="no nesting", probes=Probes()), width=200)
+        if line.startswith("a:3x3")
+    ]
     assert line.split() == ["a:3x3", "none", "3", "3", *["-"] * 8]
 
 
@@ -115,6 +119,14 @@ def test_why_something_is_not_known_is_said_once():
     lines = verdict_lines(Verdict.of("series", tuple(claims), (), ()))
     assert sum(why in line for line in lines) == 1
     assert lines[-1].split() == ["as", "for", "one"]
+
+
+def test_a_stale_translation_is_a_number_though_it_ended_its_cell():
+    stale = CellError("StaleTranslation", "L2 read tag 1")
+    (line,) = [
+        line for line in run_lines(one_row(error=stale, probes=Probes(1, 1)), width=70) if line.startswith("a:3x3")
+    ]
+    assert line.split()[-1] == "1"
 
 
 def test_an_empty_run_says_so():
