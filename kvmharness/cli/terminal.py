@@ -73,12 +73,12 @@ def _pump(ours: int, done: int, keys: bool, on_leave: Callable[[], None]) -> Non
         while True:
             ready = {key.fd for key, _ in selector.select()}
             if ours in ready:
-                _show(os.read(ours, _CHUNK_BYTES))
-                if not heard:
+                if not heard:  # before it is seen, for that is what is waited for before a key is pressed
                     heard = True
                     if keys:
                         tty.setraw(_STDIN)
                     selector.register(_STDIN, selectors.EVENT_READ)
+                _show(os.read(ours, _CHUNK_BYTES))
             elif done in ready:  # after all that was said
                 return
             if _STDIN in ready and not _pass_on(ours, keys, on_leave):
