@@ -75,6 +75,7 @@ def left(places):
     return [*hidden, *places.glob("*/kvmharness/.used-*"), *(places / "temporary").iterdir()]
 
 
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_killed_command_leaves_nothing_and_the_next_one_is_right(places, name):
     chance = random.Random(name)

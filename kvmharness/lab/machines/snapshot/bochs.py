@@ -15,6 +15,7 @@ from kvmharness.lab.machines.process import SAVE_TIMEOUT_S, last_words, started,
 from kvmharness.lab.machines.snapshot.state import NoSnapshotError
 from kvmharness.system import cache, packages
 from kvmharness.system.programs import run
+from kvmharness.system.scratch import temporary_folder
 
 VERSION = "2.7"
 """The one whose state is known here."""
@@ -39,7 +40,10 @@ def shared_object() -> Path | None:
     source = _SOURCE.read_bytes()
 
     def compile_it(target: Path) -> None:
-        run(["gcc", "-O2", "-Wall", "-shared", "-fPIC", "-o", str(target), str(_SOURCE), "-ldl"], writes=target)
+        argv = ["gcc", "-O2", "-Wall", "-shared", "-fPIC", "-o", str(target), str(_SOURCE), "-ldl"]
+        # Of a compiler that is killed its own temporary files stay, and nobody else knows whose they are.
+        with temporary_folder("gcc") as own:
+            run(argv, writes=target, env={"TMPDIR": str(own)})
 
     place = cache.file_entry("preload", cache.digest(source, os.uname().machine), compile_it)
     cache.keep_newest("preload", _KEPT)
