@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "kvmharness"
 ROOMS = (
     *("errors", "lean", "system", "abi", "x86", "vendors", "kvm", "guest", "hosts", "measure", "results", "oracle"),
     *("patches", "lab.steps", "lab.events", "lab.job", "lab.jobrun", "lab.inside", "lab.kernels", "lab.image"),
-    *("lab.machines", "cells", "litmus", "suites", "claims", "report", "validation"),
+    *("lab.machines", "cells", "litmus", "suites", "claims", "report", "validation", "fleet"),
     *("testing.names", "testing.needs", "testing.fixtures", "testing.failure", "testing.emulated"),
     *("pytest_plugin", "cli", "__main__"),
 )

@@ -43,6 +43,7 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
         help="a test, a shell pattern of tests, or a file with a test's rows; default: all that --list shows",
     )
     shared.add_host_option(made, default=HERE, here=True)
+    shared.add_fleet_options(made)
     made.add_argument("--list", action="store_true", help="list the tests, each with what is lost when it fails")
     made.add_argument(
         "--random",

@@ -4,9 +4,10 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 from kvmharness import __version__
-from kvmharness.cli import asm, bisect, cache, compare, doctor, lab, litmus, report, run, suite, validate
+from kvmharness.cli import asm, bisect, cache, compare, doctor, lab, litmus, report, run, suite, validate, worker
 from kvmharness.cli.errors import answer, check_results_have_a_place, for_bisect, hold_streams, settle_streams
 from kvmharness.cli.options import Parser
 from kvmharness.cli.output import Output
@@ -14,7 +15,7 @@ from kvmharness.cli.reports import to_reproduce
 from kvmharness.system import scratch
 from kvmharness.system.cache import remove_leftovers
 
-VERBS = (doctor, run, litmus, suite, compare, report, validate, bisect, lab, cache, asm)
+VERBS = (doctor, run, litmus, suite, compare, report, validate, bisect, lab, cache, worker, asm)
 
 _EPILOG = """\
 exit codes: 0 pass, 1 fail, 2 usage, 3 inconclusive, 4 skipped, 5 the machine was lost or another error outside the
@@ -56,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.command = tuple(map(_as_text, to_reproduce(given, options)))
         scratch.remove_leftovers()
         remove_leftovers()
-        code: int = options.handler(options, Output(options.verbosity))
+        with ExitStack() as options.closing:
+            code: int = options.handler(options, Output(options.verbosity))
         judged = True
         return code
 

@@ -1,18 +1,23 @@
 """Options that several verbs share, and the types that read them."""
 
 import argparse
+import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from kvmharness.cells.params import Params
 from kvmharness.cli.errors import shortened
 from kvmharness.cli.output import Output
+from kvmharness.errors import UsageError
 from kvmharness.hosts import catalogue
 from kvmharness.lab.kernels.choice import KernelChoice
 from kvmharness.system.shown import shown
 from kvmharness.validation.host import HERE, Emulated, emulated, resolve_all
 from kvmharness.validation.hostbase import Host
+
+if TYPE_CHECKING:
+    from kvmharness.fleet.client import Fleet
 
 Request = TypeVar("Request")
 
@@ -135,6 +140,45 @@ def add_host_option(
     )
 
 
+def add_tls_option(parser: "argparse._ActionsContainer") -> None:
+    """The option that names a fleet's certificates."""
+    parser.add_argument(
+        "--tls",
+        metavar="FOLDER",
+        default=os.environ.get("KVMHARNESS_TLS", ""),
+        help="ca.pem, cert.pem and key.pem of a fleet, without which it is not talked to but on the loopback; also by "
+        "the environment variable KVMHARNESS_TLS",
+    )
+
+
+def add_fleet_options(parser: argparse.ArgumentParser) -> None:
+    """The options that have emulated hosts run on other machines."""
+    group = parser.add_argument_group("a fleet", "Emulated hosts run on the machines of a fleet; see `worker`.")
+    group.add_argument(
+        "--fleet",
+        metavar="ADDRESS",
+        default="",
+        help="the fleet's scheduler, tls://HOST:8786, or `local`: processes on this machine, started for this run",
+    )
+    add_tls_option(group)
+
+
+def _fleet(options: argparse.Namespace) -> "Fleet | None":
+    """The fleet that :func:`add_fleet_options` read, connected to until the command ends; None for none.
+
+    Raises:
+        UsageError: no such address, or certificates are missing.
+        HostRequirementError: Dask is not installed.
+        LostMachineError: nobody answers there.
+    """
+    if not getattr(options, "fleet", ""):
+        return None
+    from kvmharness.fleet.connect import connected
+
+    fleet: Fleet = options.closing.enter_context(connected(options.fleet, Path(options.tls) if options.tls else None))
+    return fleet
+
+
 def emulated_host(options: argparse.Namespace) -> Emulated:
     """The emulated host that :func:`add_host_option` read.
 
@@ -156,7 +200,15 @@ def hosts(options: argparse.Namespace, usual: tuple[str, ...] = ()) -> tuple[Hos
     """
     texts = options.host or usual
     texts = [texts] if isinstance(texts, str) else texts
-    return resolve_all(texts, snapshot=options.snapshot, jobs=options.jobs, emulator=options.emulator)
+    how = {"snapshot": options.snapshot, "jobs": options.jobs, "emulator": options.emulator}
+    found = resolve_all(texts, **how)
+    if (fleet := _fleet(options)) is None:
+        return found
+    if options.emulator:
+        raise UsageError(
+            "--emulator is of this machine, and a fleet's emulators are its own", "Leave one of them away."
+        )
+    return resolve_all(texts, **how, elsewhere=fleet)
 
 
 def add_kernel_options(parser: argparse.ArgumentParser) -> None:

@@ -75,6 +75,7 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
         "--series in what that differs without the series; takes a kernel of its own, built once in some minutes",
     )
     add_report_options(made)
+    shared.add_fleet_options(made)
     add_resume_option(made)
     shared.add_parameter_option(made)
     shared.add_kernel_options(made)

@@ -47,6 +47,7 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
     )
     made.add_argument("--list", action="store_true", help="list the tests; one that cannot run with the reason")
     shared.add_host_option(made, default=catalogue.first().spec, here=True)
+    shared.add_fleet_options(made)
     add_report_options(made)
     shared.add_parameter_option(made)
     shared.add_kernel_options(made)

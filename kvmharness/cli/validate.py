@@ -112,6 +112,7 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
     made.add_argument("--bisect", action="store_true", help="exit codes for git bisect run: 0, 1, or 125")
     shared.add_parameter_option(made)
     add_report_options(made)
+    shared.add_fleet_options(made)
     add_resume_option(made)
 
 
@@ -184,7 +185,9 @@ def read(options: argparse.Namespace) -> Request:
         unit_tests=read_tree(options.unit_tests) if options.unit_tests else (),
         settings=tuple(options.settings) if options.settings else None,
     )
-    order = Order(series, there, tuple(params), names, options.turns, options.command, wanted)
+    order = Order(
+        series, there, tuple(params), names, options.turns, options.command, wanted, len(there) if options.fleet else 1
+    )
     return Request(order, reports, before)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from kvmharness.errors import HostRequirementError, UsageError
 from kvmharness.hosts import catalogue
 from kvmharness.hosts.catalogue import EmulatedHost
-from kvmharness.validation.hostbase import Host, Of, RunRequest, Task
+from kvmharness.validation.hostbase import Elsewhere, Host, Of, RunRequest, Task
 from kvmharness.validation.trust import RELOADING
 from kvmharness.vendors.names import NAMES
 from kvmharness.vendors.names import named as vendor_named
@@ -169,12 +169,14 @@ class Emulated(Host):
         snapshot: whether its machines may be restored for a job in the place of a boot.
         jobs: how many of its machines may be at work at the same time; as many as there are cores when None.
         own: the user's own emulator for it.
+        elsewhere: the machines that its jobs are done on; None for this one.
     """
 
     entry: EmulatedHost
     snapshot: bool = True
     jobs: int | None = None
     own: "OwnEmulator | None" = None
+    elsewhere: Elsewhere | None = None
 
     turns = 1  # every turn is the same
 
@@ -275,7 +277,7 @@ class Emulated(Host):
         """A new one for each kernel."""
         from kvmharness.system.programs import MissingToolError
 
-        if lacking := self.entry.emulator.lacks(brought=self.own is not None):
+        if self.elsewhere is None and (lacking := self.entry.emulator.lacks(brought=self.own is not None)):
             raise MissingToolError(*lacking)
         return self.machine
 
@@ -287,6 +289,8 @@ class Emulated(Host):
         """
         from kvmharness.validation.snapshots import emulated_host
 
+        if self.elsewhere is not None:
+            return self.elsewhere.machine(self.entry, kernel, snapshot=self.snapshot)
         at_once = self.jobs or len(os.sched_getaffinity(0))
         return emulated_host(self.entry.name, kernel, snapshot=self.snapshot, at_once=at_once, own=self.own)
 
@@ -321,7 +325,7 @@ def resolve_all(texts: Sequence[str], *, emulator: str = "", **how: Any) -> tupl
     Args:
         texts: their names.
         emulator: the path of the user's own emulator for those of its kind; empty for none.
-        how: see :class:`Emulated`: *snapshot* and *jobs*.
+        how: see :class:`Emulated`: *snapshot*, *jobs* and *elsewhere*.
 
     Raises:
         UsageError: there is none of that name, or the emulator is none, or fits none of them.

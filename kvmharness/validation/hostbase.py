@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from kvmharness.cells.cell import Cell
     from kvmharness.cells.params import Params
     from kvmharness.cells.passes import Plan
+    from kvmharness.hosts.catalogue import EmulatedHost
     from kvmharness.lab.job import Machine
     from kvmharness.lab.kernels.build import Kernel
     from kvmharness.lab.kernels.choice import KernelChoice
@@ -32,6 +33,18 @@ class Task(Protocol):
 
     def tick(self, message: str) -> None:
         """What has begun is still going on."""
+        ...
+
+
+class Elsewhere(Protocol):
+    """Other machines, which have emulated hosts, too."""
+
+    def machine(self, host: "EmulatedHost", kernel: "Kernel", *, snapshot: bool) -> "Machine":
+        """What boots *kernel* in *host* on one of them; restored where *snapshot* says that it may be.
+
+        Raises:
+            HostRequirementError: none can.
+        """
         ...
 
 

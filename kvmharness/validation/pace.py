@@ -15,7 +15,7 @@ _LONGEST_S = 7 * 86400.0
 
 
 class Pace:
-    """The parts of one run, done one after the other.
+    """The parts of one run, done one after the other, or some of them side by side.
 
     Args:
         units: how much there is to do, by part: variants times settings, say. Parts have their names in common with
@@ -34,17 +34,17 @@ class Pace:
         self._units, self._clock = units, clock
         self._remember = remember
         self._known = _read() if remember else {}  # seconds a unit, by part
-        self._now: tuple[str, float] | None = None
+        self._now: dict[str, float] = {}  # when those that are being done began
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
         """A part that is being done; what it took is kept for other runs if it went to its end."""
         began = self._clock()
-        self._now = name, began
+        self._now[name] = began
         try:
             yield
         finally:
-            self._now = None
+            del self._now[name]
         self.took[name] = self._clock() - began
         if self._remember:
             _keep(name, self.took[name] / max(1, self._units[name]))
@@ -58,7 +58,7 @@ class Pace:
                 continue
             if name not in self._known:
                 return None
-            elapsed = self._clock() - self._now[1] if self._now and self._now[0] == name else 0.0
+            elapsed = self._clock() - self._now[name] if name in self._now else 0.0
             seconds += max(0.0, self._known[name] * units - elapsed)
         return seconds
 

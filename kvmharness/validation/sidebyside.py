@@ -21,12 +21,12 @@ def side_by_side(tasks: Sequence[Callable[[], None]], at_once: int) -> None:
         for task in tasks:
             task()
         return
-    stop = Event()
+    stop, above = Event(), STOPPED.get()
     errors: list[BaseException] = []
 
     def work(task: Callable[[], None]) -> None:
-        STOPPED.set(stop.is_set)
-        if stop.is_set():
+        STOPPED.set(lambda: stop.is_set() or above())
+        if STOPPED.get()():
             return
         try:
             task()

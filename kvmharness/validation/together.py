@@ -1,4 +1,4 @@
-"""A series on several hosts, one after the other, with one verdict."""
+"""A series on several hosts, one after the other or side by side, with one verdict."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,6 +19,7 @@ from kvmharness.validation.judges import judge, merged
 from kvmharness.validation.litmus import OnTest
 from kvmharness.validation.pace import Pace
 from kvmharness.validation.prepare import Built
+from kvmharness.validation.sidebyside import side_by_side
 from kvmharness.validation.validate import MachineFor, builds, measure
 
 
@@ -70,6 +71,7 @@ def validate_on(
     on_test: Callable[[str, TestResult], None] = lambda host, test: None,
     pace: Pace | None = None,
     not_done: Mapping[str, str] | None = None,
+    at_once: int = 1,
 ) -> Together:
     """Runs every variant on every host, and judges all of it at once.
 
@@ -83,6 +85,7 @@ def validate_on(
         on_test: takes the host's name, and each result of a battery.
         pace: takes how long each part took.
         not_done: why a battery was not run, by its name, for the list of what maintainers ask for; None for no list.
+        at_once: how many of the hosts are at work at the same time.
 
     Raises:
         LostMachineError, StepFailedError: every host was lost for reasons of its own; as long as one is left, that
@@ -92,7 +95,8 @@ def validate_on(
     others: dict[str, list[ClaimResult]] = {}
     lost: dict[str, LostMachineError | StepFailedError] = {}
     pace = pace or Pace(units(parts, turns), remember=False)
-    for part in parts:
+
+    def run(part: Part) -> None:
         try:
             with pace.part(f"{part.host} {CELLS}"):
                 record = measure(
@@ -116,9 +120,12 @@ def validate_on(
             journal.cut_short = True
             if journal.path is not None and journal.path.exists():
                 records[part.host] = _named(load(journal.path), part.host)
-            continue
+            return
         others[part.host] = [builds(part.built)]
         records[part.host] = _named(record, part.host)
+
+    side_by_side([partial(run, part) for part in parts], at_once)
+    records = {part.host: records[part.host] for part in parts if part.host in records}
     verdict = judge(parts[0].built.subject, records, (*merged(others), *_answered(lost)), command=command)
     took = _by_battery(pace.took)
     if not_done is not None:

@@ -61,6 +61,7 @@ class Order:
         turns: how often each variant is loaded.
         command: how to make this run again.
         wanted: what is run besides the cells.
+        at_once: how many of the places are at work at the same time.
     """
 
     series: Series
@@ -70,6 +71,7 @@ class Order:
     turns: int
     command: tuple[str, ...]
     wanted: Wanted = field(default_factory=Wanted)
+    at_once: int = 1
 
 
 def run(order: Order, task: Task, keeping: Callable[[str], Keeping]) -> Together:
@@ -236,6 +238,7 @@ def _run(
         on_test=on_test,
         pace=pace,
         not_done=not_done,
+        at_once=order.at_once,
     )
 
 

@@ -26,6 +26,7 @@ steps = st.one_of(
         st.lists(words, max_size=3).map(tuple),
         st.none() | st.floats(0, 1e6),
         texts,
+        words,
         st.booleans(),
     ),
 )

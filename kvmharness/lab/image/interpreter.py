@@ -26,6 +26,7 @@ from kvmharness.lab.image.closure import (
     submodules,
 )
 from kvmharness.lab.image.cpio import Archive
+from kvmharness.system import cache
 from kvmharness.system.programs import run
 from kvmharness.system.scratch import temporary_folder
 
@@ -80,6 +81,12 @@ class PythonParts:
         files = [path for name in ("kvmharness", "_cffi_backend", *self.packages) for path in _files_of(name)]
         stats = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
         return [sys.version, sys.base_prefix, self.packages, stats]
+
+
+def image_contents() -> str:
+    """Equal on two machines whose images hold the same Python and the same package, wherever these lie there."""
+    files = [path for name in ("kvmharness", "_cffi_backend") for path in _files_of(name)]
+    return cache.digest(sys.version, *(fact for path in files for fact in (path.name, path.read_bytes())))
 
 
 def _files_of(package: str) -> list[Path]:

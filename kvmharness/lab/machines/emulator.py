@@ -122,7 +122,11 @@ class EmulatedMachine(ABC):
     @property
     def identity(self) -> str:
         """The emulator, the CPU model, the kernel and its command line."""
-        return cache.digest(self.description, self.kernel.read_bytes(), self.kernel_command_line())
+        return self.identity_as(self.description)
+
+    def identity_as(self, description: str) -> str:
+        """What :attr:`identity` is where the emulator is described so."""
+        return cache.digest(description, self.kernel.read_bytes(), self.kernel_command_line())
 
     def kernel_command_line(self, *more: str) -> str:
         """What the kernel is booted with."""
@@ -136,7 +140,7 @@ class EmulatedMachine(ABC):
     def run(self, job: Job, on_event: OnEvent) -> None:
         """See :meth:`kvmharness.lab.job.Machine.run`."""
         find(self.executable)
-        job = _marked(job)
+        job = marked(job)
         with self._folder() as folder:
             write_initramfs(folder / INITRAMFS, self.parts, job)
             self._supervise(self.command(folder), self.environment(), job, on_event, folder)
@@ -195,7 +199,7 @@ class EmulatedMachine(ABC):
             DamagedError: they are not what was kept; nothing has been run.
             NoSnapshotError: the job does not fit, or there is no room for the files; nothing has been run.
         """
-        job = _marked(job)
+        job = marked(job)
         with self._folder() as folder:
             try:
                 take(state, folder / STATE)
@@ -226,7 +230,7 @@ class EmulatedMachine(ABC):
         write_waiting_initramfs(folder / INITRAMFS, self.parts, told)
 
 
-def _marked(job: Job) -> Job:
+def marked(job: Job) -> Job:
     """The job with the nonce that is its own.
 
     The same job has the same one each time: what a host is given takes part in its random numbers and, by the length
@@ -240,6 +244,16 @@ def _said(program: str, option: str) -> str:
     """What a program says when it is asked for its version."""
     said = subprocess.run([program, option], capture_output=True, text=True, check=False)
     return said.stdout + said.stderr
+
+
+def emulated_description(name: str) -> str:
+    """What the machines of a host of the catalogue are called here, whatever they boot; see :class:`Machine`.
+
+    Raises:
+        MissingToolError: its emulator is not installed.
+    """
+    host = catalogue.named(name)
+    return cast(Machine, host.emulator.machine_class()(Path(), host)).description
 
 
 def emulated_host(

@@ -1,0 +1,309 @@
+"""What travels between a client and its workers: a job in, its events out, both JSON, and files by their hash.
+
+Nothing else does: no object of ours is pickled. Both ends read what comes by its schema, and refuse what is not of it.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kvmharness.errors import LostMachineError, UsageError
+from kvmharness.lab.job import HangError, Job, KernelPanicError
+from kvmharness.lab.jobrun import MAX_JOB_BYTES
+from kvmharness.lab.kernels.build import Kernel
+from kvmharness.lab.kernels.modulefiles import content, load_order
+from kvmharness.lab.steps import Call, Exec, Load, Step, Unload, encode
+from kvmharness.results.jsonread import (
+    Fields,
+    ShapeError,
+    an_object,
+    boolean,
+    integer,
+    list_of,
+    map_of,
+    number,
+    or_none,
+    parse,
+    text,
+    text_map,
+    texts,
+)
+
+SCHEMA = 1
+MAX_FILE_BYTES = 1 << 28
+
+Files = dict[str, bytes]
+"""Contents by their hash."""
+_Names = Mapping[str, str]  # hashes by file name
+
+
+class WireError(UsageError):
+    """What came over the wire is not what may come; nothing was run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """The emulated host that a job is for.
+
+    Attributes:
+        host: its name in the catalogue.
+        image: hash of the kernel's image.
+        modules: hashes of the kernel's own modules, by file name.
+        command_line: the kernel's, besides the host's.
+        of_variant: see :class:`kvmharness.lab.kernels.build.Kernel`.
+        snapshot: whether it may be restored in the place of a boot.
+    """
+
+    host: str
+    image: str
+    modules: _Names
+    command_line: str = ""
+    of_variant: bool = False
+    snapshot: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A job, and what it is for.
+
+    Attributes:
+        steps: see :class:`kvmharness.lab.job.Job`, as are the two limits.
+        files: hashes of its files, by path inside.
+        modules: hashes of each variant's modules, by file name.
+        boot: where it is done; None for the worker's own machine.
+    """
+
+    steps: tuple[Step, ...]
+    timeout_s: float
+    silence_s: float | None = None
+    files: _Names = field(default_factory=dict)
+    modules: Mapping[str, _Names] = field(default_factory=dict)
+    boot: Boot | None = None
+
+    @property
+    def hashes(self) -> tuple[str, ...]:
+        """Of every file that it takes, each once, in a fixed order."""
+        named = [self.files, *self.modules.values()]
+        if self.boot:
+            named += [self.boot.modules, {"image": self.boot.image}]
+        return tuple(sorted({each for names in named for each in names.values()}))
+
+    def job(self, folder: Path) -> Job:
+        """The job, its files being in *folder*, each under its hash; modules are linked to their names there."""
+        files = {place: folder / name for place, name in self.files.items()}
+        modules = {
+            variant: linked(names, folder / f"variant-{number}")
+            for number, (variant, names) in enumerate(self.modules.items())
+        }
+        return Job(self.steps, files, modules, self.timeout_s, self.silence_s)
+
+
+def linked(names: Mapping[str, str], folder: Path) -> Path:
+    """The new *folder*, with files from beside it under the names that they are to have."""
+    folder.mkdir()
+    for name, content_hash in names.items():
+        (folder / name).symlink_to(folder.parent / content_hash)
+    return folder
+
+
+def hash_of(data: bytes) -> str:
+    """What a file is called by its content."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def order_of(job: Job, kernel: Kernel | None, host: str = "", *, snapshot: bool = True) -> tuple[Order, Files]:
+    """A job as it travels, and the contents that it takes.
+
+    Args:
+        job: what is to be done.
+        kernel: what the emulated host *host* boots; None where the worker's own machine does it.
+        snapshot: see :class:`Boot`.
+
+    Raises:
+        UsageError: a folder of modules holds none.
+    """
+    contents: Files = {}
+
+    def keep(data: bytes) -> str:
+        name = hash_of(data)
+        contents[name] = data
+        return name
+
+    def modules(folder: Path) -> _Names:
+        return {f"{path.name.partition('.')[0]}.ko": keep(content(path)) for path in load_order(folder)}
+
+    boot = None
+    if kernel is not None:
+        image, own = keep(kernel.image.read_bytes()), modules(kernel.modules)
+        boot = Boot(host, image, own, kernel.command_line, kernel.of_variant, snapshot)
+    files = {place: keep(it if isinstance(it, bytes) else it.read_bytes()) for place, it in job.files.items()}
+    variants = {name: modules(folder) for name, folder in job.modules.items()}
+    return Order(job.steps, job.timeout_s, job.silence_s, files, variants, boot), contents
+
+
+def write_order(order: Order) -> str:
+    """As JSON."""
+    fields = {name: getattr(order, name) for name in ("timeout_s", "silence_s", "files", "modules")}
+    boot = order.boot and {name: getattr(order.boot, name) for name in Boot.__match_args__}
+    steps = json.loads(encode(order.steps))
+    return json.dumps({"schema": SCHEMA, "steps": steps, "boot": boot, **fields}, sort_keys=True, allow_nan=False)
+
+
+def read_order(document: str) -> Order:
+    """The inverse of :func:`write_order`.
+
+    Raises:
+        WireError: naming the place.
+    """
+    try:
+        with Fields(_parsed(document)) as top:
+            _check_version(top)
+            return Order(
+                steps=top.take("steps", list_of(_step)),
+                timeout_s=top.take("timeout_s", number),
+                silence_s=top.take("silence_s", or_none(number)),
+                files=top.take("files", map_of(_hash)),
+                modules=top.take("modules", map_of(_modules)),
+                boot=top.take("boot", or_none(_boot)),
+            )
+    except ShapeError as error:
+        raise WireError(f"not a job: {error}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a job ended that did not go to its end by itself.
+
+    Attributes:
+        kind: name of the error's class.
+        message, hint: the error's own.
+        console: the machine's.
+    """
+
+    kind: str
+    message: str
+    hint: str = ""
+    console: tuple[str, ...] = ()
+
+    @property
+    def fields(self) -> dict[str, object]:
+        """As JSON takes them."""
+        return {name: getattr(self, name) for name in Ended.__match_args__}
+
+    def error(self, worker: str) -> LostMachineError:
+        """The error again."""
+        kinds: Mapping[str, type[LostMachineError]] = {each.__name__: each for each in (KernelPanicError, HangError)}
+        where = f"{worker}: {self.message}"
+        return kinds.get(self.kind, LostMachineError)(where, self.hint, self.console)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of a job.
+
+    Attributes:
+        worker: who did it.
+        events: each as the host under test said it.
+        ended: None when the job went to its end.
+    """
+
+    worker: str
+    events: tuple[str, ...] = ()
+    ended: Ended | None = None
+
+
+def write_answer(answer: Answer) -> str:
+    """As JSON."""
+    ended = answer.ended and answer.ended.fields
+    return json.dumps({"schema": SCHEMA, "worker": answer.worker, "events": answer.events, "ended": ended})
+
+
+def read_ended(document: bytes) -> Ended:
+    """How a job ended, as JSON of :attr:`Ended.fields`. Raises: ShapeError, it is not that."""
+    return _ended(parse(document), "ended")
+
+
+def read_answer(document: object) -> Answer:
+    """The inverse of :func:`write_answer`.
+
+    Raises:
+        WireError: naming the place.
+    """
+    try:
+        with Fields(_parsed(document)) as top:
+            _check_version(top)
+            return Answer(top.take("worker", text), top.take("events", texts), top.take("ended", or_none(_ended)))
+    except ShapeError as error:
+        raise WireError(f"not an answer: {error}") from None
+
+
+def _parsed(document: object) -> object:
+    if not isinstance(document, str) or len(document) > MAX_JOB_BYTES:
+        raise ShapeError(f"expected a text of at most {MAX_JOB_BYTES >> 20} MiB")
+    return parse(document.encode(errors="surrogatepass"))
+
+
+def _check_version(top: Fields) -> None:
+    version = top.take("schema", integer)
+    if version != SCHEMA:
+        raise ShapeError(f"schema version {version} is not known here (this end has version {SCHEMA})")
+
+
+def _hash(value: object, where: str) -> str:
+    name = text(value, where)
+    if len(name) != 64 or set(name) - set("0123456789abcdef"):
+        raise ShapeError(f"{where}: {name[:70]!r} is no SHA-256")
+    return name
+
+
+def _file_name(name: str, where: str) -> str:
+    if not name or "/" in name or "\0" in name or name.startswith(".") or len(name) > 200:
+        raise ShapeError(f"{where}: {name[:70]!r} is no file name")
+    return name
+
+
+def _modules(value: object, where: str) -> _Names:
+    return {_file_name(name, where): each for name, each in map_of(_hash)(value, where).items()}
+
+
+def _boot(value: object, where: str) -> Boot:
+    with Fields(value, where) as fields:
+        return Boot(
+            host=fields.take("host", text),
+            image=fields.take("image", _hash),
+            modules=fields.take("modules", _modules),
+            command_line=fields.take("command_line", text),
+            of_variant=fields.take("of_variant", boolean),
+            snapshot=fields.take("snapshot", boolean),
+        )
+
+
+def _ended(value: object, where: str) -> Ended:
+    with Fields(value, where) as fields:
+        return Ended(
+            kind=fields.take("kind", text),
+            message=fields.take("message", text),
+            hint=fields.take("hint", text),
+            console=fields.take("console", texts),
+        )
+
+
+# The fields of each kind of step, in the order in which its class takes them.
+_STEPS: Mapping[str, tuple[Callable[..., Step], Mapping[str, Callable[[object, str], Any]]]] = {
+    "load": (Load, {"variant": text, "params": text_map, "required": boolean}),
+    "unload": (Unload, {"required": boolean, "memory": boolean}),
+    "call": (Call, {"function": text, "args": an_object, "required": boolean}),
+    "exec": (Exec, {"argv": texts, "timeout_s": or_none(number), "env": text_map, "stdin": text, "required": boolean}),
+}
+
+
+def _step(value: object, where: str) -> Step:
+    with Fields(value, where) as fields:
+        kind = fields.take("do", text)
+        if kind not in _STEPS:
+            raise ShapeError(f"{where}.do: {kind[:40]!r} is no step")
+        made, shape = _STEPS[kind]
+        return made(*(fields.take(name, reader) for name, reader in shape.items()))
