@@ -2,7 +2,9 @@
 
 import argparse
 import json
+import os
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
@@ -16,6 +18,7 @@ from kvmharness.hosts import catalogue
 from kvmharness.hosts.facts import HostFacts, facts
 from kvmharness.hosts.kernelconfig import config_hash
 from kvmharness.hosts.needs import NEEDS, unmet
+from kvmharness.measure.spoilers import Finding, findings, snapshot
 from kvmharness.system.packages import KERNEL_BUILD, install_command, missing
 
 
@@ -50,7 +53,8 @@ def read(options: argparse.Namespace) -> Request:
 
 def act(request: Request, output: Output) -> int:
     """Prints the diagnosis."""
-    found = diagnosis(facts())
+    allowed = sorted(os.sched_getaffinity(0))
+    found = diagnosis(facts(), findings(snapshot(allowed[:1])))
     if request.as_json:
         output.document(json.dumps(found, indent=1, sort_keys=True))
     else:
@@ -65,8 +69,13 @@ def _emulated() -> dict[str, catalogue.EmulatedHost]:
     return {f"emulated_{vendor}": catalogue.first(vendor) for vendor in catalogue.vendors()}
 
 
-def diagnosis(host: HostFacts) -> dict[str, Any]:
-    """All that doctor knows, as plain data."""
+def diagnosis(host: HostFacts, spoilers: Sequence[Finding] = ()) -> dict[str, Any]:
+    """All that doctor knows, as plain data.
+
+    Args:
+        host: what it is.
+        spoilers: what may spoil figures on it.
+    """
     needs = {}
     for name, need in NEEDS.items():
         lacks = unmet(name, host)
@@ -77,6 +86,7 @@ def diagnosis(host: HostFacts) -> dict[str, Any]:
         "tool_version": __version__,
         "host": host.to_json() | {"config_hash": config_hash()},
         "needs": needs,
+        "spoilers": [finding._asdict() for finding in spoilers],
         "missing_tools": {need: host.emulator.lacks() for need, host in _emulated().items()}
         | {"kernel_build": missing(KERNEL_BUILD)},
         "missing_python": missing_python(),
@@ -115,6 +125,9 @@ def lines(found: dict[str, Any], output: Output) -> list[str]:
         "Needs",
         *(line for name, need in found["needs"].items() for line in _need_lines(name, need, output)),
         "",
+        "What may spoil times here; `run` finds more while it runs",
+        *(_spoiler_lines(found["spoilers"], output) or ["  nothing that is known"]),
+        "",
         "Emulated hosts",
         *_tool_lines(found, output),
         "",
@@ -150,6 +163,15 @@ def _need_lines(name: str, need: dict[str, Any], output: Output) -> list[str]:
         return [f"  {output.paint('yes', 'green')}  {name:<13} {need['summary']}"]
     lines = [f"  {output.paint('no ', 'yellow')}  {name:<13} {need['reason']}"]
     lines += [f"{'':20}{output.paint(f'-> {advice}', 'dim')}" for advice in (need["fix"], need["way_out"]) if advice]
+    return lines
+
+
+def _spoiler_lines(spoilers: Sequence[dict[str, str]], output: Output) -> list[str]:
+    lines = []
+    for each in spoilers:
+        lines.append(f"  {output.paint(each['name'], 'yellow')}: {each['size']}; {each['why']}")
+        fix = output.paint(f"-> {each['fix']}", "dim")
+        lines.append(f"{'':20}{fix}")
     return lines
 
 

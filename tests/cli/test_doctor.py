@@ -9,6 +9,7 @@ from kvmharness.cli.main import main
 from kvmharness.cli.output import Output
 from kvmharness.hosts.facts import facts
 from kvmharness.hosts.needs import NEEDS
+from kvmharness.measure.spoilers import findings, snapshot
 from tests.hostfiles import HostFiles
 
 
@@ -29,6 +30,18 @@ def test_a_machine_that_can_nest(machine):
     assert "kvm_intel.nested=Y" in text
     assert "  yes  nested_vmx    guests get VMX" in text
     assert "  yes  the whole matrix, on this host             kvmharness run" in text
+
+
+def test_what_may_spoil_figures(machine):
+    machine.put("sys/devices/system/cpu/cpufreq/boost", "1")
+    found = doctor.diagnosis(facts(str(machine.root)), findings(snapshot((0,), str(machine.root))))
+    lines = doctor.lines(found, Output())
+    at = lines.index(
+        "  turbo: on; the core's clock depends on its temperature and on what the other cores do",
+    )
+    assert lines[at + 1].strip() == "-> echo 0 | sudo tee /sys/devices/system/cpu/cpufreq/boost"
+    assert [each["name"] for each in found["spoilers"]] == ["turbo", "mitigations"]
+    assert "  nothing that is known" in shown(machine)
 
 
 def test_what_is_missing_comes_with_its_fix(machine):
