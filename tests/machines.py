@@ -85,6 +85,7 @@ class FakeMachine:
     description = "Fake 1.0 skylake"
     identity = ""
     at_once = 1
+    watch = None
 
     def __init__(
         self,

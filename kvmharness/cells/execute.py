@@ -5,6 +5,7 @@ even open: a disabled one leaves its kprobe in the kernel's code. So cells are c
 counters are closed, then the same guests are timed.
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -35,6 +36,7 @@ def execute(
     parameters: Mapping[str, str],
     counters: Sequence[Mapping[str, str]],
     run_loop: str,
+    backing: Sequence[str] | None = None,
 ) -> None:
     """Runs cells one after the other on the machine it is called on.
 
@@ -47,6 +49,8 @@ def execute(
         parameters: and the parameters of KVM's modules there.
         counters: what to count, as :func:`kvmharness.measure.perf.spec_to_json` gives it.
         run_loop: the assembled run loop in hexadecimal; empty for Python's.
+        backing: on a real host, of the guests' memory (see :class:`kvmharness.kvm.memory.Memory`); each result
+            then says when its timing pass began.
 
     Raises:
         DeviceError: no /dev/kvm.
@@ -58,8 +62,11 @@ def execute(
             return
         cpuid, code = cpuid_table(bytes.fromhex(offered["cpuid"])), bytes.fromhex(run_loop) or None
         for first in range(0, len(cells), _GROUP):
-            attempts = [_Attempt(number, cells[number]) for number in range(first, min(first + _GROUP, len(cells)))]
-            _run(attempts, lambda blueprint: build(kvm, blueprint, cpuid, code), specs, emit)
+            attempts = [
+                _Attempt(number, cells[number], real=backing is not None)
+                for number in range(first, min(first + _GROUP, len(cells)))
+            ]
+            _run(attempts, lambda blueprint: build(kvm, blueprint, cpuid, code, backing), specs, emit)
 
 
 class _Attempt:
@@ -70,7 +77,8 @@ class _Attempt:
         alive: nothing has gone wrong yet.
     """
 
-    def __init__(self, number: int, planned: Mapping[str, Any]) -> None:
+    def __init__(self, number: int, planned: Mapping[str, Any], *, real: bool = False) -> None:
+        self._real = real
         self.raw: dict[str, Any] = {"cell": number}
         self.alive = True
         self.blueprint = Blueprint.from_json(planned["blueprint"])
@@ -105,6 +113,8 @@ class _Attempt:
         session = self._session
         assert session is not None
         session.phase(1, self._batch, self._flags)
+        if self._real:
+            self.raw["began_s"] = round(time.monotonic(), 6)
         self.raw["samples"] = list(session.phase(self._batches, self._batch, self._flags))
         self.raw["round_trips"] = session.round_trips
         session.finish()

@@ -9,7 +9,7 @@ from kvmharness.guest.failures import StaleTranslation, explain
 from kvmharness.guest.stops import GuestFailedError
 from kvmharness.lean.dataclasses import dataclass, field, replace
 from kvmharness.measure.perf import exits_by_reason
-from kvmharness.results.jsonread import Fields, hexadecimal, integer, integer_map, integers, text_map
+from kvmharness.results.jsonread import Fields, hexadecimal, integer, integer_map, integers, number, text_map
 from kvmharness.results.record import CellError, CellResult, Prediction, Probes, cell_error
 
 # KVM's own figures of work that a steady state does not have. Root loads are not among them.
@@ -44,6 +44,7 @@ class Raw:
         stats: what KVM's statistics gained over it.
         samples: ticks of each batch of the timing pass.
         round_trips: since the guest's start, as the guest counts them.
+        began_s: when the timing pass began, of CLOCK_MONOTONIC; None where time is not real.
         error: what ended it.
         mailbox: of a guest that gave up.
     """
@@ -54,6 +55,7 @@ class Raw:
     stats: Mapping[str, int] = field(default_factory=dict)
     samples: tuple[int, ...] = ()
     round_trips: int = 0
+    began_s: float | None = None
     error: CellError | None = None
     mailbox: bytes = b""
 
@@ -65,18 +67,19 @@ class Raw:
             ShapeError: it is not of that form; names the field.
         """
         with Fields(data, "result") as taken:
-            number = taken.take("cell", integer)
+            cell = taken.take("cell", integer)
             if "error" in taken:
-                return cls(number, error=taken.take("error", cell_error))
+                return cls(cell, error=taken.take("error", cell_error))
             if "mailbox" in taken:
-                return cls(number, mailbox=taken.take("mailbox", hexadecimal))
+                return cls(cell, mailbox=taken.take("mailbox", hexadecimal))
             return cls(
-                number,
+                cell,
                 counts=taken.take("counts", integer_map),
                 missing=taken.take("missing", text_map),
                 stats=taken.take("stats", integer_map),
                 samples=taken.take("samples", integers),
                 round_trips=taken.take("round_trips", integer),
+                began_s=taken.take("began_s", number) if "began_s" in taken else None,
             )
 
 
@@ -117,6 +120,7 @@ def judge(
         predicted=told,
         batch_round_trips=planned.passes.batch_round_trips,
         samples=raw.samples,
+        began_s=raw.began_s,
         probes=Probes(checked=raw.round_trips * (2 if planned.cell.nested else 1)),
     )
 

@@ -38,6 +38,7 @@ class PlannedTurn:
         lengths: of the passes.
         variant, number: of the turn, copied into the results.
         predict: the oracle.
+        backing: see :func:`kvmharness.cells.execute.execute`.
 
     Attributes:
         arguments: for :data:`EXECUTE`.
@@ -53,6 +54,7 @@ class PlannedTurn:
         variant: str = "host",
         number: int = 0,
         predict: Predict = lambda planned: None,
+        backing: Sequence[str] | None = None,
     ) -> None:
         vendor = of_module(there.facts.vendor_module)
         self._reasons = exit_reasons(vendor) if vendor else {}
@@ -71,7 +73,7 @@ class PlannedTurn:
             "parameters": dict(there.facts.module_parameters),
             "counters": [spec_to_json(spec) for spec in counters],
             "run_loop": run_loop().hex(),
-        }
+        } | ({} if backing is None else {"backing": list(backing)})
 
     def _plan(self, place: int, cell: Cell, there: Surroundings, lengths: Plan) -> None:
         """A cell that cannot be planned has its result already."""

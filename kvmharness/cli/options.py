@@ -11,7 +11,9 @@ from kvmharness.cli.errors import shortened
 from kvmharness.cli.output import Output
 from kvmharness.errors import UsageError
 from kvmharness.hosts import catalogue
+from kvmharness.kvm.memory import BACKINGS
 from kvmharness.lab.kernels.choice import KernelChoice
+from kvmharness.measure.watch import ANY, QUIETEST, Watch
 from kvmharness.system.shown import shown
 from kvmharness.validation.host import HERE, Emulated, emulated, resolve_all
 from kvmharness.validation.hostbase import Host
@@ -200,7 +202,7 @@ def hosts(options: argparse.Namespace, usual: tuple[str, ...] = ()) -> tuple[Hos
     """
     texts = options.host or usual
     texts = [texts] if isinstance(texts, str) else texts
-    how = {"snapshot": options.snapshot, "jobs": options.jobs, "emulator": options.emulator}
+    how = {"snapshot": options.snapshot, "jobs": options.jobs, "emulator": options.emulator, "watch": _watch(options)}
     found = resolve_all(texts, **how)
     if (fleet := _fleet(options)) is None:
         return found
@@ -209,6 +211,43 @@ def hosts(options: argparse.Namespace, usual: tuple[str, ...] = ()) -> tuple[Hos
             "--emulator is of this machine, and a fleet's emulators are its own", "Leave one of them away."
         )
     return resolve_all(texts, **how, elsewhere=fleet)
+
+
+def add_silicon_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Options that say how cells run on this machine."""
+    group = parser.add_argument_group("on this machine", "None of its settings are changed.")
+    group.add_argument(
+        "--cpu",
+        metavar="N",
+        type=_cpu,
+        help=f"the CPU on which the vCPU's thread stays; {ANY}: it is not pinned (default: {QUIETEST})",
+    )
+    group.add_argument(
+        "--memory",
+        metavar=",".join(BACKINGS),
+        type=_backing,
+        help="beyond touching all of a guest's memory before it starts, have it in huge pages, locked, or both",
+    )
+    return group
+
+
+def _watch(options: argparse.Namespace) -> Watch | None:
+    """What :func:`add_silicon_options` read; None for the usual, and for verbs without them. Raises: UsageError."""
+    cpu, memory = (getattr(options, name, None) for name in ("cpu", "memory"))
+    return Watch(cpu or QUIETEST, memory or ()) if cpu or memory else None
+
+
+def _cpu(text: str) -> str:
+    if text not in (ANY, QUIETEST) and not (text.isascii() and text.isdecimal() and len(text) < 6):
+        raise argparse.ArgumentTypeError(f"{text!r} is no CPU: a number, {QUIETEST} or {ANY}")
+    return text
+
+
+def _backing(text: str) -> tuple[str, ...]:
+    words = tuple(dict.fromkeys(text.split(",")))
+    if unknown := [word for word in words if word not in BACKINGS]:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(BACKINGS)}")
+    return words
 
 
 def add_kernel_options(parser: argparse.ArgumentParser) -> None:

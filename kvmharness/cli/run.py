@@ -74,6 +74,7 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
         help="instead of figures: which of KVM's functions and tracepoints one round trip of one cell meets, and with "
         "--series in what that differs without the series; takes a kernel of its own, built once in some minutes",
     )
+    shared.add_silicon_options(made)
     add_report_options(made)
     shared.add_fleet_options(made)
     add_resume_option(made)

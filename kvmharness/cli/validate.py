@@ -111,6 +111,7 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
         made.add_argument(word, dest="debug", action="store_const", const=name, help=what)
     made.add_argument("--bisect", action="store_true", help="exit codes for git bisect run: 0, 1, or 125")
     shared.add_parameter_option(made)
+    shared.add_silicon_options(made)
     add_report_options(made)
     shared.add_fleet_options(made)
     add_resume_option(made)

@@ -263,6 +263,10 @@ class FleetMachine:
         """That of the same machine here."""
         return self.here.identity_as(self.description)
 
+    @property
+    def watch(self) -> None:
+        """Nothing disturbs it."""
+
     def run(self, job: Job, on_event: OnEvent) -> None:
         """See :class:`Machine`; events come when the job is done, in the thread that asked for it."""
         order, files = order_of(job, self.kernel, self.host.name, snapshot=self.snapshot)

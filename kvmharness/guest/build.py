@@ -1,6 +1,6 @@
 """Builds a guest from its blueprint: ioctls and copies of bytes, nothing is computed here."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -34,7 +34,9 @@ class Guest:
 
 
 @contextmanager
-def build(kvm: Kvm, blueprint: Blueprint, cpuid: Any, run_loop: bytes | None) -> Iterator[Guest]:
+def build(
+    kvm: Kvm, blueprint: Blueprint, cpuid: Any, run_loop: bytes | None, backing: Sequence[str] | None = None
+) -> Iterator[Guest]:
     """Builds a guest, and takes it down again.
 
     Args:
@@ -42,6 +44,7 @@ def build(kvm: Kvm, blueprint: Blueprint, cpuid: Any, run_loop: bytes | None) ->
         blueprint: what the guest is.
         cpuid: ``struct kvm_cpuid2 *`` for its vCPU.
         run_loop: the assembled run loop, or None for Python's.
+        backing: of its memory, see :class:`kvmharness.kvm.memory.Memory`.
 
     Raises:
         IoctlError, MsrError: KVM refuses something.
@@ -50,7 +53,7 @@ def build(kvm: Kvm, blueprint: Blueprint, cpuid: Any, run_loop: bytes | None) ->
         # Every vCPU starts in real mode, for which KVM needs a TSS of its own on Intel without unrestricted guest.
         vm.set_tss_addr(TSS_GPA)
         vm.set_nr_mmu_pages(SHADOW_PAGES)
-        memory = vm.add_memory(blueprint.gpa, blueprint.size_bytes)
+        memory = vm.add_memory(blueprint.gpa, blueprint.size_bytes, backing=backing)
         memory.fill(blueprint.pages.items())
         vcpu = vm.create_vcpu()
         vcpu.set_struct("KVM_SET_CPUID2", cpuid)

@@ -92,6 +92,9 @@ class Mapping(Owner):
     The memory is unmapped when the mapping is closed *and* the last memoryview of it is gone, so that a view kept by
     mistake is a late munmap(2), never a crash.
 
+    Args:
+        align: bytes that the address is to be a multiple of; whole pages.
+
     Attributes:
         address: where it starts (a hva), or 0 once closed.
         size_bytes: its length.
@@ -99,15 +102,22 @@ class Mapping(Owner):
 
     __slots__ = ("_pointer", "address", "size_bytes", "what")
 
-    def __init__(self, size_bytes: int, prot: int, flags: int, fd: int, what: str, *, offset: int = 0) -> None:
+    def __init__(
+        self, size_bytes: int, prot: int, flags: int, fd: int, what: str, *, offset: int = 0, align: int = 0
+    ) -> None:
         self.address = 0
         self.what = what
         self.size_bytes = size_bytes
         self._pointer: Any = None
-        address = _mmap(0, size_bytes, prot, flags, fd, offset)
+        address = _mmap(0, size_bytes + align, prot, flags, fd, offset)
         if address == _MAP_FAILED:
             errno = ffi.errno
             raise SystemCallError(f"mmap of {size_bytes} bytes for {what}", errno, _mmap_hint(errno))
+        if align:  # the kernel aligns to pages only: what sticks out at both ends goes back
+            start = -(-address // align) * align
+            _munmap_if(address, start - address)
+            _munmap_if(start + size_bytes, address + align - start)
+            address = start
         self.address = address
 
     @property
@@ -141,6 +151,11 @@ class Mapping(Owner):
 
 
 _MAP_FAILED = (1 << 64) - 1
+
+
+def _munmap_if(address: int, size_bytes: int) -> None:
+    if size_bytes:
+        _munmap(address, size_bytes)
 
 
 def _mmap_hint(errno: int) -> str:

@@ -1,5 +1,6 @@
 """A virtual machine: memslots, vCPUs, devices in the kernel. It owns all of them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from kvmharness.abi.binding import IOCTLS, VM, ffi, ioctl
@@ -70,7 +71,15 @@ class Vm(VmRequests):
         self.set_struct("KVM_SET_USER_MEMORY_REGION2", {**fields, "guest_memfd": memfd, "guest_memfd_offset": offset})
         self._page_counts[slot] = size // PAGE_BYTES
 
-    def add_memory(self, gpa: int, size: int, *, slot: int | None = None, flags: int | MemFlag = 0) -> Memory:
+    def add_memory(
+        self,
+        gpa: int,
+        size: int,
+        *,
+        slot: int | None = None,
+        flags: int | MemFlag = 0,
+        backing: Sequence[str] | None = None,
+    ) -> Memory:
         """Zeroed guest memory under a memslot of its own, which the VM owns.
 
         Args:
@@ -78,9 +87,11 @@ class Vm(VmRequests):
             size: in bytes, whole pages.
             slot: memslot number; the lowest free one by default.
             flags: MemFlag bits.
+            backing: see :class:`kvmharness.kvm.memory.Memory`.
 
         Raises:
             ArgumentError: not whole pages, or the slot is in use.
+            SystemCallError, HostRequirementError: it cannot be backed so.
         """
         if slot is None:
             slot = 0
@@ -88,7 +99,7 @@ class Vm(VmRequests):
                 slot += 1
         elif slot in self.memory:
             raise ValueError(f"memslot {slot} is in use")
-        memory = Memory(gpa, size, slot)
+        memory = Memory(gpa, size, slot, backing)
         try:
             self.set_user_memory_region(slot, gpa, size, memory.address, flags)
         except BaseException:

@@ -8,6 +8,7 @@ from typing import Protocol
 from kvmharness.errors import ExitCode, KvmHarnessError, LostMachineError, UsageError
 from kvmharness.lab.events import Event, Failed
 from kvmharness.lab.steps import Call, Exec, Load, Step, kind_of
+from kvmharness.measure.watch import Watch
 
 OnEvent = Callable[[Event], None]
 
@@ -97,6 +98,7 @@ class Machine(Protocol):
         description: emulator, its version, CPU model: for records and error messages.
         identity: equal for two machines on which the same job gives the same; empty where that cannot be said.
         at_once: how many jobs may be done at the same time, each by a machine of its own; 1 where there is only one.
+        watch: what is seen to on a real host while a job is done; None in an emulated one, where nothing disturbs.
     """
 
     @property
@@ -111,6 +113,11 @@ class Machine(Protocol):
 
     @property
     def at_once(self) -> int:
+        """See the class."""
+        ...
+
+    @property
+    def watch(self) -> Watch | None:
         """See the class."""
         ...
 

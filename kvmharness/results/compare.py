@@ -40,7 +40,7 @@ CONTROLS = 3  # cells with equal counts that it takes to tell how far a whole se
 APART = 0.95  # share of the pairs of runs (one of A, one of B) in which B must be the slower one
 
 # Host facts that time depends on; a record of another value has counts to compare and no time.
-TIME_FACTS = ("cpu", "cpu_model", "microcode", "mitigations", "config_hash", "emulator", "emulated")
+TIME_FACTS = ("cpu", "cpu_model", "microcode", "mitigations", "config_hash", "emulator", "emulated", "guest_memory")
 
 
 class CompareError(UsageError):

@@ -10,6 +10,7 @@ Schema history:
     3: a line of the kernel's log belongs to the cell, the load or the unload that it came in; what the kernel reported
         and where it went down is there; a run that was cut short says so.
     4: tests that hold or do not, beside the cells.
+    5: when the samples of a cell were taken, where time is real.
 """
 
 import json
@@ -37,7 +38,7 @@ from kvmharness.results.jsonread import (
 )
 from kvmharness.results.tests import TestResult, read_test
 
-SCHEMA = 4
+SCHEMA = 5
 
 UNITS = (UNIT_TSC, UNIT_EMULATED)
 
@@ -116,7 +117,8 @@ class CellResult:
     """One cell of the matrix under one variant, in one turn of the interleaving.
 
     ``exits``, ``counts`` and ``stats`` belong to the counting pass of ``round_trips`` round trips; ``samples`` to the
-    timing pass, in ticks of the record's unit for ``batch_round_trips`` round trips each.
+    timing pass, in ticks of the record's unit for ``batch_round_trips`` round trips each. They stand in
+    the order in which they were taken, each begun as the one before it ended.
     """
 
     id: str  # workloads.Cell.id, without variant: "a:3x3"
@@ -132,6 +134,7 @@ class CellResult:
     predicted: Prediction | None = None
     batch_round_trips: int = 0
     samples: tuple[int, ...] = ()
+    began_s: float | None = None  # the first of them, in seconds of CLOCK_MONOTONIC; None in an emulated host
     probes: Probes = Probes()
     skipped: str | None = None
     error: CellError | None = None
@@ -386,6 +389,7 @@ def _result(value: object, where: str) -> CellResult:
             predicted=taken.take("predicted", or_none(_prediction)),
             batch_round_trips=taken.take("batch_round_trips", integer),
             samples=taken.take("samples", integers),
+            began_s=taken.take("began_s", or_none(number)),
             probes=taken.take("probes", _probes),
             skipped=taken.take("skipped", or_none(text)),
             error=taken.take("error", or_none(cell_error)),

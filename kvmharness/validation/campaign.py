@@ -6,7 +6,7 @@ down: then what is left goes on in another boot.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from kvmharness.lab.job import HangError, Job, KernelPanicError, Machine, StepFa
 from kvmharness.lab.machines.thiskernel import ThisKernel
 from kvmharness.lab.steps import Call, Load, Step, Unload
 from kvmharness.measure.clock import UNIT_EMULATED, UNIT_TSC
+from kvmharness.measure.watch import Watch
 from kvmharness.oracle import oracles
 from kvmharness.results.journal import Journal
 from kvmharness.results.record import OracleView, Prediction, Record, VariantId, When
@@ -75,6 +76,7 @@ def run_here(
     command: Sequence[str],
     on_result: OnResult,
     keeping: Keeping | None = None,
+    watch: Watch | None = None,
 ) -> Record:
     """Runs cells on this machine, under the kernel that is running.
 
@@ -86,6 +88,7 @@ def run_here(
         command: how to make this run again, for the record.
         on_result: takes each result as it arrives.
         keeping: see the class.
+        watch: where, and what is looked at meanwhile.
 
     Raises:
         DeviceError: there is no /dev/kvm.
@@ -93,17 +96,17 @@ def run_here(
         UsageError: the earlier record is of another run.
         KeyboardInterrupt: Ctrl-C; every VM is gone by then.
     """
-    keeping = keeping or Keeping()
+    keeping, watch = keeping or Keeping(), watch or Watch()
     there = surroundings()
     variant = VariantId("host", f"running kernel {there.facts.kernel_release}", oracle=oracle)
     wanted = [Turn(number, variant.name, (), tuple(cells)) for number in range(turns)]
     header = header_of(command, (variant,), there.for_record())
     collector = _collector(header, wanted, keeping, on_result)
     for place in collector.pending:
-        planned = _planned(wanted[place], collector.remaining(place), there, plan, variant)
+        planned = _planned(wanted[place], collector.remaining(place), there, plan, variant, watch)
         collector.expect(place, planned, (_call(planned),))
-    ThisKernel().run(Job(collector.steps), collector.take)
-    return collector.record()
+    ThisKernel(watch).run(Job(collector.steps), collector.take)
+    return _watched(collector.record(), watch)
 
 
 def run_in(
@@ -154,7 +157,7 @@ def run_in(
     for name in dict.fromkeys(turns[place].variant for place in sorted(collector.differ)):
         own = [place for place in collector.differ if turns[place].variant == name]
         boots.until_done(own, surroundings_of(machine, by_name[name].modules, [turns[place].params for place in own]))
-    return collector.record()
+    return _watched(collector.record(), machine.watch)
 
 
 def header_of(command: Sequence[str], variants: tuple[VariantId, ...], host: Mapping[str, object]) -> Record:
@@ -214,7 +217,9 @@ class _Boots:
         self.collector.begin_job()
         for place in places:
             turn, cells = self.turns[place], self.collector.remaining(place)
-            planned = _planned(turn, cells, there[turn.params], self.plan, self.by_name[turn.variant].id)
+            planned = _planned(
+                turn, cells, there[turn.params], self.plan, self.by_name[turn.variant].id, self.machine.watch
+            )
             # What one variant leaves behind is held against what another one does.
             unload = Unload(memory=len({turn.variant for turn in self.turns}) > 1)
             steps: tuple[Step, ...] = (Load(turn.variant, dict(turn.params)), _call(planned), unload)
@@ -225,7 +230,16 @@ class _Boots:
         self.machine.run(job, self.collector.take)
 
 
-def _planned(turn: Turn, cells: Sequence[Cell], there: Surroundings, plan: Plan, variant: VariantId) -> PlannedTurn:
+def _watched(record: Record, watch: Watch | None) -> Record:
+    """The record with what was seen on a real host."""
+    if watch is None:
+        return record
+    return replace(record, host={**record.host, **watch.facts}, notes=(*record.notes, *watch.remarks))
+
+
+def _planned(
+    turn: Turn, cells: Sequence[Cell], there: Surroundings, plan: Plan, variant: VariantId, watch: Watch | None
+) -> PlannedTurn:
     def predict(planned: Planned) -> Prediction | None:
         """What the oracle says; nothing where it does not know the kernel or its MMU."""
         if there.facts.l0_tdp is None:
@@ -234,7 +248,8 @@ def _planned(turn: Turn, cells: Sequence[Cell], there: Surroundings, plan: Plan,
         told = scenario(planned.cell, l0_tdp=there.facts.l0_tdp, l1_mov_cr3=moves)
         return oracles.predict(variant.oracle, told, planned.passes.warmup, planned.passes.round_trips)
 
-    return PlannedTurn(cells, there, plan, variant=variant.name, number=turn.number, predict=predict)
+    backing = watch.memory if watch else None
+    return PlannedTurn(cells, there, plan, variant=variant.name, number=turn.number, predict=predict, backing=backing)
 
 
 def _call(planned: PlannedTurn) -> Call:

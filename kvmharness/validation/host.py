@@ -5,13 +5,14 @@ What was typed is resolved here, once. Nobody else asks which of the two a host 
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from kvmharness.errors import HostRequirementError, UsageError
 from kvmharness.hosts import catalogue
 from kvmharness.hosts.catalogue import EmulatedHost
+from kvmharness.measure.watch import Watch
 from kvmharness.validation.hostbase import Elsewhere, Host, Of, RunRequest, Task
 from kvmharness.validation.trust import RELOADING
 from kvmharness.vendors.names import NAMES
@@ -40,7 +41,13 @@ HERE = "local"
 
 @dataclass(frozen=True, slots=True)
 class ThisMachine(Host):
-    """The machine and the kernel that the tool runs on."""
+    """The machine and the kernel that the tool runs on.
+
+    Attributes:
+        watch: where on it cells run, and what is looked at meanwhile.
+    """
+
+    watch: Watch = field(default_factory=Watch, compare=False)
 
     turns = 4
 
@@ -116,6 +123,7 @@ class ThisMachine(Host):
                 command=request.command,
                 on_result=on_result,
                 keeping=request.keeping,
+                watch=self.watch,
             )
         except HostRequirementError as error:
             way_out = f"or use an emulated host: kvmharness run --host {catalogue.first().spec}"
@@ -156,7 +164,7 @@ class ThisMachine(Host):
         """Itself, whichever kernel is asked for: :meth:`base` has seen to it that it is the running one."""
         from kvmharness.lab.machines.thishost import ThisHost
 
-        machine = ThisHost()
+        machine = ThisHost(watch=self.watch)
         return lambda kernel: machine
 
 
@@ -319,24 +327,32 @@ def resolve(text: str, **how: Any) -> Host:
     return resolve_all((text,), **how)[0]
 
 
-def resolve_all(texts: Sequence[str], *, emulator: str = "", **how: Any) -> tuple[Host, ...]:
+def resolve_all(
+    texts: Sequence[str], *, emulator: str = "", watch: Watch | None = None, **how: Any
+) -> tuple[Host, ...]:
     """The hosts that the user means, each once.
 
     Args:
         texts: their names.
         emulator: the path of the user's own emulator for those of its kind; empty for none.
+        watch: see :class:`ThisMachine`; None for the usual one.
         how: see :class:`Emulated`: *snapshot*, *jobs* and *elsewhere*.
 
     Raises:
-        UsageError: there is none of that name, or the emulator is none, or fits none of them.
+        UsageError: there is none of that name, the emulator is none, or fits none of them, or *watch* is for none.
     """
     from kvmharness.lab.machines.own import chosen_emulator
 
     entries = {text: _entry(text) for text in texts if text != HERE}
     own = chosen_emulator(emulator, entries.values())
 
+    if watch is not None and HERE not in texts:
+        raise UsageError("--cpu and --memory are about this machine's own", f"Add --host {HERE}, or leave them away.")
+
     def host(text: str) -> Host:
-        return ThisMachine() if text == HERE else _emulated(entries[text], own, how)
+        if text == HERE:
+            return ThisMachine() if watch is None else ThisMachine(watch)
+        return _emulated(entries[text], own, how)
 
     return tuple(dict.fromkeys(map(host, texts)))
 

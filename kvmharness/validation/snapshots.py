@@ -104,6 +104,10 @@ class Snapshotted:
         """Likewise."""
         return self.machine.identity
 
+    @property
+    def watch(self) -> None:
+        """Nothing disturbs it."""
+
     def run(self, job: Job, on_event: OnEvent) -> None:
         """See :class:`Machine`."""
         if not self.snapshot:

@@ -7,7 +7,9 @@ import os
 import pytest
 
 from kvmharness.abi.binding import SYSTEM, SystemCallError, lib
-from kvmharness.kvm.memory import Memory
+from kvmharness.errors import HostRequirementError
+from kvmharness.kvm import memory as backed
+from kvmharness.kvm.memory import HUGE_BYTES, Memory, is_huge
 from kvmharness.kvm.resources import FdHolder, Mapping
 
 
@@ -154,3 +156,88 @@ def test_closed_memory_says_so():
     memory.close()
     with pytest.raises(ValueError, match="closed"):
         memory.read(0, 1)
+
+
+def held():
+    """The bytes of this process that are in memory, and those of them that are locked."""
+    with open("/proc/self/status") as file:
+        values = dict(line.split(":", 1) for line in file)
+    return tuple(int(values[name].split()[0]) * 1024 for name in ("VmRSS", "VmLck"))
+
+
+@pytest.mark.parametrize(("backing", "touched", "locked"), [(None, 0, 0), ((), 1, 0), (("locked",), 1, 1)])
+def test_memory_that_is_touched_and_locked(backing, touched, locked):
+    size = 4 * HUGE_BYTES if not locked else 0x100000  # an ordinary user may lock some
+    before, before_locked = held()
+    with Memory(0, size, 0, backing) as memory:
+        there, there_locked = held()
+        assert (there - before >= 0.9 * size) is bool(touched)
+        assert there_locked - before_locked == locked * size
+        assert memory.read(0x1000, 8) == bytes(8)
+    assert held()[1] == before_locked
+
+
+def test_memory_in_huge_pages_is_aligned_to_them_or_refused():
+    try:
+        memory = Memory(0, 2 * HUGE_BYTES, 0, ("huge",))
+    except (HostRequirementError, SystemCallError):
+        pytest.skip("this host has no huge pages to give")
+    with memory:
+        assert memory.address % HUGE_BYTES == 0
+        assert is_huge(memory.address)
+    assert not mapped(memory.address)
+
+
+def test_a_backing_that_there_is_not():
+    with pytest.raises(ValueError, match="backed as 'large': huge, locked"):
+        Memory(0, HUGE_BYTES, 0, ("large",))
+
+
+def test_huge_pages_that_are_not_given_are_said(monkeypatch):
+    monkeypatch.setattr(backed, "is_huge", lambda address: False)
+    try:
+        with pytest.raises(HostRequirementError, match="no huge pages left"):
+            Memory(0, HUGE_BYTES, 0, ("huge",))
+    except SystemCallError:
+        pytest.skip("this kernel has no transparent huge pages")
+
+
+SMAPS = """\
+7f0000000000-7f0000400000 rw-p 00000000 00:00 0
+Size:               4096 kB
+AnonHugePages:      {0} kB
+VmFlags: rd wr mr mw me ac hg
+7f0000400000-7f0000800000 rw-p 00000000 00:00 0
+Size:               4096 kB
+AnonHugePages:         0 kB
+"""
+
+
+@pytest.mark.parametrize(
+    ("address", "huge_kb", "answer"),
+    [
+        (0x7F0000000000, 4096, True),
+        (0x7F00003FFFFF, 4096, True),
+        (0x7F0000000000, 2048, False),
+        (0x7F0000400000, 4096, False),
+        (0x7F0000800000, 4096, False),
+    ],
+)
+def test_whether_all_of_a_mapping_is_in_huge_pages(tmp_path, address, huge_kb, answer):
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/smaps").write_text(SMAPS.format(huge_kb))
+    assert is_huge(address, str(tmp_path)) is answer
+
+
+def test_where_the_kernel_does_not_tell_memory_is_not_huge(tmp_path):
+    assert not is_huge(0x7F0000000000, str(tmp_path))
+
+
+@pytest.mark.parametrize("align", [0x1000, 0x200000])
+def test_a_mapping_is_aligned_and_leaves_nothing_around_it(align):
+    mapping = Mapping(0x3000, lib.PROT_READ, lib.MAP_PRIVATE | lib.MAP_ANONYMOUS, -1, "test memory", align=align)
+    address = mapping.address
+    assert address % align == 0
+    assert mapped(address)
+    mapping.close()
+    assert not mapped(address)

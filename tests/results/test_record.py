@@ -146,8 +146,8 @@ def test_a_cut_off_record_is_refused(tmp_path_factory, data):
         (b"[]", "document: expected an object"),
         (b"{}", "schema: expected an integer, found None"),
         (b'{"schema": true}', "schema: expected an integer, found True"),
-        (b'{"schema": 4}', "tool_version: missing"),
-        (b'{"schema": 3}', "schema version 3 is not known here"),
+        (b'{"schema": 5}', "tool_version: missing"),
+        (b'{"schema": 4}', "schema version 4 is not known here"),
     ],
 )
 def test_garbage_is_refused_with_its_reason(tmp_path, content, said):

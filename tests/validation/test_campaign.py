@@ -1,5 +1,9 @@
 """Whole runs: turns in, one record out, on the fake machine."""
 
+import os
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from threading import Barrier, Lock
@@ -13,15 +17,25 @@ from kvmharness.errors import ExitCode, GuestError, KvmHarnessError
 from kvmharness.lab.job import ProtocolError, StepFailedError
 from kvmharness.lab.steps import Call, Load, Unload
 from kvmharness.measure.clock import UNIT_EMULATED, UNIT_TSC
+from kvmharness.measure.watch import Watch
 from kvmharness.results.incidents import Leftover, StepLog
 from kvmharness.validation import campaign
 from kvmharness.validation.campaign import run_here
 from kvmharness.validation.turns import Turn, schedule
+from tests.hostfiles import HostFiles
 from tests.machines import FakeLoader, FakeMachine, raw
 from tests.surroundings import skylake
 from tests.validation.campaigns import ALONE, NO_EPT, NO_TDP_MMU, run
 
 ONE_AT_A_TIME = Lock()
+
+ANOTHER_VM = """
+from time import sleep
+from kvmharness.kvm.system import Kvm
+with Kvm.open() as kvm, kvm.create_vm():
+    print("there", flush=True)
+    sleep(60)
+"""
 
 
 def test_turns_follow_the_order():
@@ -325,3 +339,51 @@ def test_a_run_on_this_machine():
     assert heard == [("d:2", 1, 4), ("a:3x3", 2, 4), ("d:2", 3, 4), ("a:3x3", 4, 4)]
     assert record.results[0].error is None
     assert record.variants[0].source == f"running kernel {record.host['kernel_release']}"
+    assert record.host["guest_memory"] == "touched"
+    assert record.host["pinned_to_cpu"] in os.sched_getaffinity(0)
+    began = [result.began_s for result in record.results if result.samples]
+    assert began == sorted(began)
+    assert all(time.monotonic() - record.when.seconds - 1 < each < time.monotonic() for each in began)
+
+
+@pytest.mark.needs("kvm")
+def test_a_run_on_this_machine_finds_another_vm():
+    neighbour = subprocess.Popen([sys.executable, "-c", ANOTHER_VM], stdout=subprocess.PIPE, text=True)
+    try:
+        assert neighbour.stdout.readline() == "there\n"
+        notes = here().notes
+    finally:
+        neighbour.kill()
+        neighbour.communicate()
+    (found,) = [note for note in notes if note.startswith("other VMs: ")]
+    assert f"({neighbour.pid})" in found
+    assert f"({os.getpid()})" not in found
+
+
+def test_what_spoils_figures_is_in_the_record_of_a_machine_that_watches(tmp_path):
+    """Variants on this machine: with a fake one, as nobody's modules are replaced for a test."""
+
+    class Watching(FakeMachine):
+        def __init__(self, watch):
+            super().__init__()
+            self.watch = watch
+
+        def run(self, job, on_event):
+            with self.watch.job():
+                super().run(job, on_event)
+
+    HostFiles(tmp_path).put("sys/devices/system/cpu/cpufreq/boost", "1")
+    machine = Watching(Watch(memory=("locked",), root=str(tmp_path)))
+    record, _ = run(machine, ("none", "both"), (NO_EPT,))
+    assert any(note.startswith("turbo: on") for note in record.notes)
+    assert record.host["guest_memory"] == "touched, locked"
+    backings = [step.args["backing"] for job in machine.jobs for step in job.steps if isinstance(step, Call)]
+    assert backings == [["locked"]] * 2
+
+
+def test_nothing_is_touched_or_watched_in_an_emulated_host():
+    machine = FakeMachine()
+    record, _ = run(machine, ("none",), (NO_EPT,))
+    assert record.notes == ()
+    assert all("backing" not in step.args for job in machine.jobs for step in job.steps if isinstance(step, Call))
+    assert record.results[0].began_s is None

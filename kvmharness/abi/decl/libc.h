@@ -11,6 +11,8 @@
 #define MAP_ANONYMOUS 0x20
 #define MAP_NORESERVE 0x4000
 
+#define MADV_HUGEPAGE 14
+
 #define SYS_ioctl 16
 #define SYS_getpid 39
 #define SYS_gettid 186
@@ -25,4 +27,6 @@ int ioctl(int fd, unsigned long request, ...);
 void *mmap(void *address, size_t length, int prot, int flags, int fd, long offset);
 int munmap(void *address, size_t length);
 int mprotect(void *address, size_t length, int prot);
+int madvise(void *address, size_t length, int advice);
+int mlock(const void *address, size_t length);
 long syscall(long number, ...);

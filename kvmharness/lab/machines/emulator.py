@@ -88,6 +88,7 @@ class EmulatedMachine(ABC):
     words: ClassVar[tuple[str, ...]] = ()
     memory_file: ClassVar[str] = ""
     at_once: ClassVar[int] = 1
+    watch: ClassVar[None] = None
 
     @abstractmethod
     def command(self, folder: Path) -> list[str]:

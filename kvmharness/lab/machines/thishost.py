@@ -18,6 +18,7 @@ from kvmharness.lab.kernels.modulefiles import load_order
 from kvmharness.lab.machines.ownmodules import OwnModules, Saved, by_hand, uninterrupted
 from kvmharness.lab.machines.thiskernel import ThisKernel, do_here
 from kvmharness.lab.steps import Load
+from kvmharness.measure.watch import Watch
 from kvmharness.system.files import write_whole
 
 JOURNAL = Path("/run/kvmharness-modules.json")
@@ -30,7 +31,8 @@ class ThisHost(ThisKernel):
         HostRequirementError: not root, no processor for KVM, a VM is running, or KVM is built into the kernel.
     """
 
-    def __init__(self, journal: Path = JOURNAL, modules: OwnModules | None = None) -> None:
+    def __init__(self, journal: Path = JOURNAL, modules: OwnModules | None = None, watch: Watch | None = None) -> None:
+        super().__init__(watch)
         self._journal = journal
         self._modules = modules or OwnModules()
         if os.geteuid() != 0:
@@ -50,7 +52,7 @@ class ThisHost(ThisKernel):
         """
         orders = {name: load_order(folder) for name, folder in job.modules.items()}
         with borrowed_modules(self._journal, self._modules):
-            do_here(job, on_event, _Borrower(orders, self._modules))
+            do_here(job, on_event, _Borrower(orders, self._modules), self.watch)
 
 
 class _Borrower(Loader):

@@ -1,7 +1,7 @@
 """This machine as it runs: a job in this process, with the same contract as in an emulated host."""
 
 import os
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 
 from kvmharness.lab.inside.executor import Executor
 from kvmharness.lab.inside.kernellog import KernelLog
@@ -9,15 +9,22 @@ from kvmharness.lab.inside.modules import Loader
 from kvmharness.lab.job import Job, OnEvent
 from kvmharness.lab.jobrun import JobRun
 from kvmharness.lab.steps import encode
+from kvmharness.measure.watch import Watch
 
 
 class ThisKernel:
     """The running kernel with the modules that it has (see :class:`kvmharness.lab.job.Machine`).
 
     A job that loads or unloads modules fails on it.
+
+    Args:
+        watch: what is seen to while jobs are done; nothing when None.
     """
 
     at_once = 1
+
+    def __init__(self, watch: Watch | None = None) -> None:
+        self.watch = watch
 
     @property
     def description(self) -> str:
@@ -31,14 +38,15 @@ class ThisKernel:
 
     def run(self, job: Job, on_event: OnEvent) -> None:
         """Does the steps."""
-        do_here(job, on_event, Loader())
+        do_here(job, on_event, Loader(), self.watch)
 
 
-def do_here(job: Job, on_event: OnEvent, loader: Loader) -> None:
+def do_here(job: Job, on_event: OnEvent, loader: Loader, watch: Watch | None) -> None:
     """Does a job's steps in this process; its files stay where they are, and nobody looks at the clock.
 
     Args:
         loader: what loading and unloading means here.
+        watch: see :class:`ThisKernel`.
 
     Raises:
         StepFailedError: a required step failed.
@@ -49,6 +57,7 @@ def do_here(job: Job, on_event: OnEvent, loader: Loader) -> None:
         log = _kernel_log()
         if log is not None:
             stack.callback(log.close)
+        stack.enter_context(watch.job() if watch else nullcontext())
         Executor(loader, run.take, log).run(encode(job.steps), job.nonce)
 
 
