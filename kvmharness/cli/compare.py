@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kvmharness.cli.options import Verbs, verb
+from kvmharness.cli.options import Verbs, percent, verb
 from kvmharness.cli.output import Output
 from kvmharness.errors import UsageError
 
@@ -28,20 +28,10 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
     made.add_argument("b", metavar="B.json", nargs="?", help="another one; without it, name --variants of A")
     made.add_argument("--variants", nargs=2, metavar=("A", "B"), help="compare these variants of the one record")
     made.add_argument(
-        "--tolerance", type=_percent, metavar="PERCENT", help="the largest change of time that counts as none"
+        "--tolerance", type=percent, metavar="PERCENT", help="the largest change of time that counts as none"
     )
     made.add_argument("--bisect", action="store_true", help="exit codes for git bisect run: 0, 1, or 125")
     made.add_argument("--json", action="store_true", help="print one JSON document instead")
-
-
-def _percent(text: str) -> float:
-    try:
-        value = float(text.removesuffix("%"))
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 100:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a percentage from 0 to 100")
-    return value / 100
 
 
 @dataclass(frozen=True, slots=True)

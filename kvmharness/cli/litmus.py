@@ -23,8 +23,6 @@ from kvmharness.validation.host import HERE
 from kvmharness.validation.hostbase import Host
 from kvmharness.validation.hunt import Random
 
-_LONGEST_S = 7 * 24 * 3600
-
 
 def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
     """Registers the verb."""
@@ -55,7 +53,7 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
         "--for",
         dest="seconds",
         metavar="TIME",
-        type=seconds,
+        type=shared.seconds,
         help="for how long, such as 60s or 10m; without it each setting gets as many as it always does",
     )
     add_export_options(made)
@@ -115,15 +113,6 @@ def read(options: argparse.Namespace) -> Request | Listing | Export:
     settings = (tuple(sorted(params.items())),) if params else None
     random = None if options.random is None else Random(options.random, options.seconds)
     return Request(host, programs, random, settings, kernel, options.command, Reports.of(options, files))
-
-
-def seconds(text: str) -> float:
-    """Reads a length of time, as an argparse type."""
-    number, unit = text.rstrip("smh"), text[len(text.rstrip("smh")) :] or "s"
-    factors = {"s": 1, "m": 60, "h": 3600}
-    if not 0 < shared.whole_number(number) * factors.get(unit, 0) <= _LONGEST_S:
-        raise argparse.ArgumentTypeError(f"{text!r} is no length of time such as 60s, 10m or 2h")
-    return float(shared.whole_number(number) * factors[unit])
 
 
 def act(request: Request | Listing | Export, output: Output) -> int:

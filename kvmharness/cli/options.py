@@ -50,6 +50,7 @@ class Parser(argparse.ArgumentParser):
 
 _JOBS_MAX = 64
 _DIGITS_MAX = 20
+_LONGEST_S = 7 * 24 * 3600
 
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -269,6 +270,26 @@ def kernel_choice(options: argparse.Namespace) -> KernelChoice:
     choice = KernelChoice(options.source, options.kernel, options.modules)
     choice.check()
     return choice
+
+
+def percent(text: str) -> float:
+    """Reads a percentage as a fraction, as an argparse type."""
+    try:
+        value = float(text.removesuffix("%"))
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a percentage from 0 to 100")
+    return value / 100
+
+
+def seconds(text: str) -> float:
+    """Reads a length of time, as an argparse type."""
+    number, unit = text.rstrip("smh"), text[len(text.rstrip("smh")) :] or "s"
+    factors = {"s": 1, "m": 60, "h": 3600}
+    if not 0 < whole_number(number) * factors.get(unit, 0) <= _LONGEST_S:
+        raise argparse.ArgumentTypeError(f"{text!r} is no length of time such as 60s, 10m or 2h")
+    return float(whole_number(number) * factors[unit])
 
 
 def parameter(text: str) -> tuple[str, str]:

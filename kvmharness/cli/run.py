@@ -7,6 +7,7 @@ from kvmharness.cells.cell import Cell, with_params
 from kvmharness.cells.language import explain
 from kvmharness.cells.matrix import select
 from kvmharness.cli import options as shared
+from kvmharness.cli.detecting import add_detect_options, detect_of
 from kvmharness.cli.keeping import add_resume_option, earlier, kept
 from kvmharness.cli.options import Verbs, verb
 from kvmharness.cli.output import Output
@@ -15,8 +16,10 @@ from kvmharness.cli.serieschoice import add_series_options, variant_of
 from kvmharness.errors import ExitCode, UsageError
 from kvmharness.guest.layout import SAMPLES_MAX
 from kvmharness.oracle import oracles
+from kvmharness.results.power import Detect, reached
 from kvmharness.results.record import CellResult, Record
 from kvmharness.results.verdict import Outcome
+from kvmharness.validation.detecting import PILOT
 from kvmharness.validation.host import HERE, Emulated, ThisMachine
 from kvmharness.validation.hostbase import Host, RunRequest
 
@@ -74,7 +77,7 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
         help="instead of figures: which of KVM's functions and tracepoints one round trip of one cell meets, and with "
         "--series in what that differs without the series; takes a kernel of its own, built once in some minutes",
     )
-    shared.add_silicon_options(made)
+    add_detect_options(shared.add_silicon_options(made))
     add_report_options(made)
     shared.add_fleet_options(made)
     add_resume_option(made)
@@ -134,11 +137,13 @@ def read(options: argparse.Namespace) -> Request | Listing:
     (host,), params, kernel = shared.hosts(options), dict(options.param), shared.kernel_choice(options)
     of = variant_of(options, kernel)
     host.check(kernel, params, of)
+    detect = detect_of(options, host)
     given = {field: getattr(options, field) for _, field, _, _ in _LENGTHS if hasattr(options, field)}
     wanted = RunRequest(
         cells=tuple(with_params(cell, params) for cell in host.fitting(cells)),
         plan=replace(host.plan, **given),
-        turns=options.turns or host.turns,
+        turns=options.turns or (PILOT if detect else host.turns),
+        detect=detect,
         kernel=kernel,
         has=options.has,
         command=options.command,
@@ -159,7 +164,7 @@ def act(request: Request | Listing, output: Output) -> int:
         return _trace(request, output)
     record = run(request, output)
     _show(record, request.reports, output)
-    return _exit_code(record)
+    return _exit_code(record, request.wanted.detect)
 
 
 def run(request: Request, output: Output) -> Record:
@@ -200,8 +205,14 @@ def _show(record: Record, reports: Reports, output: Output) -> None:
     reports.write(output, (record,))
 
 
-def _exit_code(record: Record) -> int:
-    """The worst of the rows: a stale translation, a wrong prediction or a failed cell; what could not be judged; ..."""
+def _exit_code(record: Record, detect: Detect | None) -> int:
+    """The worst of the rows: a stale translation, a wrong prediction or a failed cell; what could not be judged; ...
+
+    Turns that do not suffice to see what was to be seen are inconclusive, whatever the rows are.
+    """
     from kvmharness.report.rows import rows
 
-    return Outcome.overall([row.outcome for row in rows(record)]).exit_code
+    outcomes = [row.outcome for row in rows(record)]
+    if detect is not None and not reached(record, detect.effect):
+        outcomes.append(Outcome.INCONCLUSIVE)
+    return Outcome.overall(outcomes).exit_code

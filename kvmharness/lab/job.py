@@ -98,7 +98,8 @@ class Machine(Protocol):
         description: emulator, its version, CPU model: for records and error messages.
         identity: equal for two machines on which the same job gives the same; empty where that cannot be said.
         at_once: how many jobs may be done at the same time, each by a machine of its own; 1 where there is only one.
-        watch: what is seen to on a real host while a job is done; None in an emulated one, where nothing disturbs.
+        watch: what is to be seen to on a real host while a run's jobs are done; None in an emulated one, which nothing
+            disturbs.
     """
 
     @property

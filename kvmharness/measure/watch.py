@@ -18,7 +18,7 @@ _LOOK_S = 0.2  # how long CPUs are looked at before one is chosen: 20 ticks
 
 
 class Watch:
-    """Where the vCPUs' thread runs, how guest memory is backed, and what was found to disturb the jobs that ran.
+    """Where the vCPUs' thread runs, how guest memory is backed, and what was found to disturb a run.
 
     Args:
         cpu: a CPU's number, :data:`QUIETEST` or :data:`ANY`.
@@ -34,14 +34,13 @@ class Watch:
         self._root = root
         self._wanted: int | None = None if cpu in (QUIETEST, ANY) else int(cpu)
         self._any = cpu == ANY
-        self._seconds = -1.0  # of the longest job
         self._found: tuple[Finding, ...] = ()
         if self._wanted is not None:
             with _pinned((self._wanted,)):
                 pass  # it can be
 
     @contextmanager
-    def job(self) -> Iterator[None]:
+    def run(self) -> Iterator[None]:
         """Inside, the calling thread is pinned; what disturbed it is found out at the end."""
         cpus = self._cpus()
         with _pinned(cpus):
@@ -49,11 +48,7 @@ class Watch:
             try:
                 yield
             finally:
-                after = snapshot(cpus, self._root)
-        # Of several jobs the longest is that with the figures: the others ask questions about the host.
-        if after.seconds - before.seconds > self._seconds:
-            self._seconds = after.seconds - before.seconds
-            self._found = findings(before, after)
+                self._found = findings(before, snapshot(cpus, self._root))
 
     def _cpus(self) -> tuple[int, ...]:
         allowed = tuple(sorted(os.sched_getaffinity(0)))

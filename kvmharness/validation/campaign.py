@@ -5,7 +5,8 @@ variant, run the cells, unload it; in an emulated host one boot does all turns, 
 down: then what is left goes on in another boot.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -25,8 +26,10 @@ from kvmharness.measure.clock import UNIT_EMULATED, UNIT_TSC
 from kvmharness.measure.watch import Watch
 from kvmharness.oracle import oracles
 from kvmharness.results.journal import Journal
+from kvmharness.results.power import Detect
 from kvmharness.results.record import OracleView, Prediction, Record, VariantId, When
 from kvmharness.validation.collector import Clock, Collector, OnResult
+from kvmharness.validation.detecting import until_seen
 from kvmharness.validation.probing import surroundings_of
 from kvmharness.validation.resume import check_same
 from kvmharness.validation.sidebyside import side_by_side
@@ -37,6 +40,7 @@ EMULATED_PLAN = Plan(warmup=32, round_trips=48, batches=8, batch_round_trips=6, 
 
 _BOOT_S, _TURN_S, _CELL_S = 90.0, 15.0, 4.0  # generous: several times what an idle machine takes
 _LOSSES_MAX = 3  # boots that one variant may cost
+_TURNS_AT_ONCE = 25  # planned for one job of this machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,8 @@ def run_here(
     on_result: OnResult,
     keeping: Keeping | None = None,
     watch: Watch | None = None,
+    detect: Detect | None = None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Record:
     """Runs cells on this machine, under the kernel that is running.
 
@@ -89,6 +95,8 @@ def run_here(
         on_result: takes each result as it arrives.
         keeping: see the class.
         watch: where, and what is looked at meanwhile.
+        detect: after these turns more are run, until this would be seen.
+        say: takes how many these are.
 
     Raises:
         DeviceError: there is no /dev/kvm.
@@ -99,14 +107,32 @@ def run_here(
     keeping, watch = keeping or Keeping(), watch or Watch()
     there = surroundings()
     variant = VariantId("host", f"running kernel {there.facts.kernel_release}", oracle=oracle)
+    resumed = 0
+    if detect is not None and keeping.earlier is not None:
+        resumed = max((result.turn + 1 for result in keeping.earlier.results), default=0)
+        turns += resumed  # how long these take is to be known
     wanted = [Turn(number, variant.name, (), tuple(cells)) for number in range(turns)]
     header = header_of(command, (variant,), there.for_record())
     collector = _collector(header, wanted, keeping, on_result)
-    for place in collector.pending:
-        planned = _planned(wanted[place], collector.remaining(place), there, plan, variant, watch)
-        collector.expect(place, planned, (_call(planned),))
-    ThisKernel(watch).run(Job(collector.steps), collector.take)
-    return _watched(collector.record(), watch)
+
+    def run_turns(more: int = 0) -> None:
+        new = [Turn(len(wanted) + number, variant.name, (), tuple(cells)) for number in range(more)]
+        wanted.extend(new)
+        collector.extend(new)
+        while places := collector.pending[:_TURNS_AT_ONCE]:
+            collector.begin_job()
+            for place in places:
+                planned = _planned(wanted[place], collector.remaining(place), there, plan, variant, watch)
+                collector.expect(place, planned, (_call(planned),))
+            ThisKernel().run(Job(collector.steps), collector.take)
+
+    notes: tuple[str, ...] = ()
+    with watch.run():
+        run_turns()
+        if detect is not None:
+            notes = (until_seen(detect, collector.record, run_turns, say, resumed=resumed),)
+    record = _watched(collector.record(), watch)
+    return replace(record, notes=(*notes, *record.notes))
 
 
 def run_in(
@@ -145,8 +171,22 @@ def run_in(
     """
     keeping = keeping or Keeping()
     turns = schedule(order, cells)
+    with machine.watch.run() if machine.watch else nullcontext():
+        record = _run_turns(machine, variants, turns, plan, command, on_result, keeping)
+    return _watched(record, machine.watch)
+
+
+def _run_turns(
+    machine: Machine,
+    variants: Sequence[Variant],
+    turns: Sequence[Turn],
+    plan: Plan,
+    command: Sequence[str],
+    on_result: OnResult,
+    keeping: Keeping,
+) -> Record:
     by_name = {variant.id.name: variant for variant in variants}
-    there = surroundings_of(machine, by_name[order[0]].modules, [turn.params for turn in turns])
+    there = surroundings_of(machine, by_name[turns[0].variant].modules, [turn.params for turn in turns])
     first = there[turns[0].params]
     host = first.for_record() | ({"emulator": machine.description} if first.facts.emulated else {})
     host |= {"name": keeping.host} if keeping.host else {}
@@ -157,7 +197,7 @@ def run_in(
     for name in dict.fromkeys(turns[place].variant for place in sorted(collector.differ)):
         own = [place for place in collector.differ if turns[place].variant == name]
         boots.until_done(own, surroundings_of(machine, by_name[name].modules, [turns[place].params for place in own]))
-    return _watched(collector.record(), machine.watch)
+    return collector.record()
 
 
 def header_of(command: Sequence[str], variants: tuple[VariantId, ...], host: Mapping[str, object]) -> Record:

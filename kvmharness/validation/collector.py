@@ -143,6 +143,10 @@ class Collector:
                 if result.dmesg:
                     progress.said[result.id] = result.dmesg
 
+    def extend(self, turns: Iterable[Turn]) -> None:
+        """More turns are to be run than was known at first."""
+        self._turns += [_Progress(turn) for turn in turns]
+
     @property
     def pending(self) -> list[int]:
         """The places of turns that are not done."""

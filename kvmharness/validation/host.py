@@ -124,6 +124,8 @@ class ThisMachine(Host):
                 on_result=on_result,
                 keeping=request.keeping,
                 watch=self.watch,
+                detect=request.detect,
+                say=task.step,
             )
         except HostRequirementError as error:
             way_out = f"or use an emulated host: kvmharness run --host {catalogue.first().spec}"

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kvmharness.lab.kernels.choice import KernelChoice
     from kvmharness.lab.kernels.source import Source
     from kvmharness.patches.series import Series
+    from kvmharness.results.power import Detect
     from kvmharness.results.record import Record
     from kvmharness.validation.campaign import Keeping
     from kvmharness.validation.collector import OnResult
@@ -74,6 +75,7 @@ class RunRequest:
         command: how to make this run again, for the record.
         keeping: what is kept while it goes on; nothing without.
         of: the variant of a series whose modules are loaded; None for the kernel's own.
+        detect: more turns are run until this would be seen, where turns differ.
     """
 
     cells: "tuple[Cell, ...]"
@@ -84,6 +86,7 @@ class RunRequest:
     command: tuple[str, ...]
     keeping: "Keeping | None" = None
     of: Of | None = None
+    detect: "Detect | None" = None
 
 
 class Host(ABC):

@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from kvmharness.cli.litmus import seconds
 from kvmharness.cli.main import main
+from kvmharness.cli.options import seconds
 from kvmharness.litmus.model.answers import DONE
 from kvmharness.litmus.model.machine import Model
 

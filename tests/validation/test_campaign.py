@@ -368,10 +368,6 @@ def test_what_spoils_figures_is_in_the_record_of_a_machine_that_watches(tmp_path
             super().__init__()
             self.watch = watch
 
-        def run(self, job, on_event):
-            with self.watch.job():
-                super().run(job, on_event)
-
     HostFiles(tmp_path).put("sys/devices/system/cpu/cpufreq/boost", "1")
     machine = Watching(Watch(memory=("locked",), root=str(tmp_path)))
     record, _ = run(machine, ("none", "both"), (NO_EPT,))

@@ -32,7 +32,7 @@ class ThisHost(ThisKernel):
     """
 
     def __init__(self, journal: Path = JOURNAL, modules: OwnModules | None = None, watch: Watch | None = None) -> None:
-        super().__init__(watch)
+        self.watch = watch
         self._journal = journal
         self._modules = modules or OwnModules()
         if os.geteuid() != 0:
@@ -52,7 +52,7 @@ class ThisHost(ThisKernel):
         """
         orders = {name: load_order(folder) for name, folder in job.modules.items()}
         with borrowed_modules(self._journal, self._modules):
-            do_here(job, on_event, _Borrower(orders, self._modules), self.watch)
+            do_here(job, on_event, _Borrower(orders, self._modules))
 
 
 class _Borrower(Loader):

@@ -1,7 +1,7 @@
 """This machine as it runs: a job in this process, with the same contract as in an emulated host."""
 
 import os
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 
 from kvmharness.lab.inside.executor import Executor
 from kvmharness.lab.inside.kernellog import KernelLog
@@ -16,15 +16,10 @@ class ThisKernel:
     """The running kernel with the modules that it has (see :class:`kvmharness.lab.job.Machine`).
 
     A job that loads or unloads modules fails on it.
-
-    Args:
-        watch: what is seen to while jobs are done; nothing when None.
     """
 
     at_once = 1
-
-    def __init__(self, watch: Watch | None = None) -> None:
-        self.watch = watch
+    watch: Watch | None = None
 
     @property
     def description(self) -> str:
@@ -38,15 +33,14 @@ class ThisKernel:
 
     def run(self, job: Job, on_event: OnEvent) -> None:
         """Does the steps."""
-        do_here(job, on_event, Loader(), self.watch)
+        do_here(job, on_event, Loader())
 
 
-def do_here(job: Job, on_event: OnEvent, loader: Loader, watch: Watch | None) -> None:
+def do_here(job: Job, on_event: OnEvent, loader: Loader) -> None:
     """Does a job's steps in this process; its files stay where they are, and nobody looks at the clock.
 
     Args:
         loader: what loading and unloading means here.
-        watch: see :class:`ThisKernel`.
 
     Raises:
         StepFailedError: a required step failed.
@@ -57,7 +51,6 @@ def do_here(job: Job, on_event: OnEvent, loader: Loader, watch: Watch | None) ->
         log = _kernel_log()
         if log is not None:
             stack.callback(log.close)
-        stack.enter_context(watch.job() if watch else nullcontext())
         Executor(loader, run.take, log).run(encode(job.steps), job.nonce)
 
 
