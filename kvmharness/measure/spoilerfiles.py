@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 _VM = "anon_inode:kvm-vm"
+_CPUS_MAX = 8192  # CONFIG_NR_CPUS of x86 goes no further
 
 
 class Load(NamedTuple):
@@ -66,10 +67,11 @@ def cpu_list(text: str) -> tuple[int, ...]:
     """The CPUs of a list as the kernel writes it: ``0-2,8``. Empty when it is none."""
     found: list[int] = []
     for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()):
+        start, dash, end = part.strip().partition("-")
+        first, last = _integer(start), _integer(end if dash else start)
+        if first is None or last is None or last >= _CPUS_MAX:
             return ()
-        found += range(int(first), int(last or first) + 1)
+        found += range(first, last + 1)
     return tuple(found)
 
 
@@ -96,7 +98,7 @@ def interrupts(root: str, cpus: Sequence[int]) -> dict[str, int]:
         label, _, rest = line.partition(":")
         words = rest.split()
         counts = [_integer(word) for word in words[: len(columns)]]
-        if len(counts) < len(columns) or None in counts:  # ERR and MIS are of no CPU
+        if len(counts) < len(columns) or None in counts:  # the counts of errors are of no CPU
             continue
         name = words[-1] if label.strip().isdecimal() and len(words) > len(columns) else label.strip()
         taken = sum(count for cpu, count in zip(columns, counts, strict=True) if count and cpu in cpus)
@@ -145,7 +147,7 @@ def _field(text: str, name: str) -> int | None:
 
 
 def _integer(text: str) -> int | None:
-    return int(text) if text.isdecimal() else None
+    return int(text) if text.isdecimal() and len(text) <= 20 else None  # 64 bits have no more digits
 
 
 def _names(root: str, folder: str) -> list[str]:

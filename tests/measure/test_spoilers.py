@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from kvmharness.measure.spoilerfiles import cpu_list
 from kvmharness.measure.spoilers import Finding, findings, quietest, snapshot
 from tests.hostfiles import HostFiles
 
@@ -15,7 +16,6 @@ INTERRUPTS = """\
  43:          5          {1}          0 PCI-MSIX-0000:00:05.0   1-edge      nvme0q1
 LOC:       1000       {2}       3000   Local timer interrupts
 ERR:          4
-MIS:          0
 """
 
 
@@ -65,7 +65,9 @@ def test_a_folder_without_any_of_the_files_tells_nothing(tmp_path):
     assert quietest((2, 5), there, there, bare) == 5
 
 
-@pytest.mark.parametrize("damaged", ["", "x", "cpu0", "cpu0 1 2 x 4 5 6 7 8", "cpux 1 2 3 4 5 6 7 8", "\xff\0:\n:: 1"])
+@pytest.mark.parametrize(
+    "damaged", ["", "x", "cpu0", "cpu0 1 2 x 4 5 6 7 8", "cpux 1 2 3 4 5 6 7 8", "\xff\0:\n:: 1", "9" * 5000]
+)
 def test_files_that_are_not_as_they_should_be_tell_nothing(host, damaged):
     paths = (
         "proc/stat",
@@ -187,6 +189,13 @@ def test_other_processes_with_a_vm(host):
     assert before_only(host)["other VMs"].size == "1: qemu-system-x86 (40)"
     gone = over(host, lambda: host.remove("proc/40/comm") or os.unlink(host.root / "proc/40/fd/1"))
     assert gone["other VMs"].size == "1: qemu-system-x86 (40)"
+
+
+@pytest.mark.parametrize(
+    ("text", "cpus"), [("0-2,8", (0, 1, 2, 8)), ("5", (5,)), ("", ()), ("1-", ()), ("-1", ()), ("0-99999999999", ())]
+)
+def test_a_list_of_cpus(text, cpus):
+    assert cpu_list(text) == cpus
 
 
 def test_mitigations_that_are_on(host):
