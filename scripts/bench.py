@@ -12,6 +12,7 @@ from dataclasses import asdict
 from bench_builds import builds
 from bench_emulated import emulated
 from bench_figures import Result, table
+from bench_fleet import fleet
 from bench_local import fixtures, local
 
 from kvmharness.errors import ExitCode, HostRequirementError, KvmHarnessError
@@ -41,6 +42,7 @@ def main() -> int:
         results.append(Result("run loop and VM lifecycle", None, "", None, note=f"skipped: {e}; {e.hint}"))
     if boots:
         results += builds(boots)
+        results += fleet(boots)
         results += emulated(boots, quick=options.quick)
     if options.json:
         print(json.dumps([asdict(result) for result in results], indent=2))

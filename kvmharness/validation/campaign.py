@@ -148,11 +148,11 @@ def run_in(
 ) -> Record:
     """Runs cells on each variant in turn, in one boot of an emulated host.
 
-    Where a job always gives the same, each half of the turns is done by a host of its own, both at the same time if the
-    machine allows that; the record does not depend on whether. All turns are planned for the KVM
-    of the first variant. One whose KVM turns out to offer guests something else is asked what that is, and gets a boot
-    of its own. So does what is left when a variant takes the kernel down: the cell that was running then has an error
-    for a result, and is not tried again.
+    Where a job always gives the same, each half of the turns is done by a host of its own, as is each piece of a turn
+    that is too long, all at the same time if the machine allows that; the record does not depend on whether. All turns
+    are planned for the KVM of the first variant. One whose KVM turns out to offer guests something else is asked what
+    that is, and gets a boot of its own. So does what is left when a variant takes the kernel down: the cell that was
+    running then has an error for a result, and is not tried again.
 
     Args:
         machine: the emulated host.
@@ -234,7 +234,9 @@ class _Boots:
         """Does turns as :meth:`until_done`, several at the same time where their results cannot depend on that."""
         numbers = sorted({turn.number for turn in self.turns})
         half = numbers[len(numbers) // 2] if self.machine.identity else numbers[0]
-        parts = [[place for place in places if (self.turns[place].number < half) is first] for first in (True, False)]
+        together = [place for place in places if not self.turns[place].alone]
+        parts = [[place for place in together if (self.turns[place].number < half) is first] for first in (True, False)]
+        parts += [[place] for place in places if self.turns[place].alone]
         side_by_side([partial(self.until_done, part, there) for part in parts if part], self.machine.at_once)
 
     def until_done(self, places: Iterable[int], there: Mapping[Params, Surroundings]) -> None:

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from kvmharness.cells.cell import Cell
 from kvmharness.cells.params import Params, tdp_off
 
+CELLS_MAX, PIECE = 200, 40
+"""Cells of a turn; one of more is cut into pieces, so that many hosts can help; starting one is a tenth of its time."""
+
 
 @dataclass(frozen=True, slots=True)
 class Turn:
@@ -16,16 +19,18 @@ class Turn:
         variant: its name.
         params: module parameters, ``(("kvm.tdp_mmu", "N"),)``.
         cells: what to run on it.
+        alone: it is a piece of what was too much for one boot, and has one of its own.
     """
 
     number: int
     variant: str
     params: Params
     cells: tuple[Cell, ...]
+    alone: bool = False
 
 
 def schedule(order: Sequence[str], cells: Sequence[Cell]) -> tuple[Turn, ...]:
-    """The turns of an interleaving; cells that want other module parameters make turns of their own.
+    """The turns of an interleaving; cells that want other module parameters make turns of their own, as do too many.
 
     Those without parameters come first, and those without EPT or NPT last: the record's facts of the host are those of
     the first turn, and cells are labelled by them.
@@ -38,7 +43,9 @@ def schedule(order: Sequence[str], cells: Sequence[Cell]) -> tuple[Turn, ...]:
     for cell in cells:
         groups.setdefault(cell.params, []).append(cell)
     return tuple(
-        Turn(number, name, params, tuple(group))
+        Turn(number, name, params, tuple(group[first : first + size]), alone=len(group) > size)
         for number, name in enumerate(order)
         for params, group in sorted(groups.items(), key=lambda each: (tdp_off(dict(each[0])), bool(each[0])))
+        for size in (CELLS_MAX if len(group) <= CELLS_MAX else PIECE,)
+        for first in range(0, len(group), size)
     )

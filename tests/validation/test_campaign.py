@@ -11,6 +11,7 @@ from threading import Barrier, Lock
 import pytest
 
 from kvmharness.cells.cell import Cell, with_params
+from kvmharness.cells.matrix import select
 from kvmharness.cells.passes import Plan
 from kvmharness.cells.turn import EXECUTE
 from kvmharness.errors import ExitCode, GuestError, KvmHarnessError
@@ -124,6 +125,18 @@ def test_two_hosts_at_work_at_the_same_time_make_the_same_record(asked, monkeypa
     assert not met.broken
     assert replace(both, when=alone.when) == alone
     assert [number for _, number, _ in heard] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_turn_that_is_too_long_is_done_by_several_hosts(asked, monkeypatch):
+    cells = select(("a:1x1", "a:2x1", "a:3x1", "a:4x1", "a:5x1"))
+    whole, _ = run(Repeating(), ("none", "both"), cells)
+    monkeypatch.setattr("kvmharness.validation.turns.CELLS_MAX", 4)
+    monkeypatch.setattr("kvmharness.validation.turns.PIECE", 2)
+    machine = Repeating()
+    pieces, _ = run(machine, ("none", "both"), cells)
+    loads = [[step.variant for step in job.steps if isinstance(step, Load)] for job in machine.jobs]
+    assert loads[-6:] == [["none"], ["none"], ["none"], ["both"], ["both"], ["both"]]
+    assert pieces.results == whole.results
 
 
 def test_the_first_turn_has_the_facts_that_cells_are_labelled_by():
