@@ -14,6 +14,7 @@ from kvmharness.report import alone, plots, story, words
 from kvmharness.report.checklist import cover_lines
 from kvmharness.report.commit import commit_lines, telling
 from kvmharness.report.exits import ExitTable, exit_table
+from kvmharness.report.hosts import across
 from kvmharness.report.plots import Panel, panels
 from kvmharness.report.rows import Row, ran, rows
 from kvmharness.report.tests import Group, groups, outcome_of_runs
@@ -121,6 +122,7 @@ def page(records: Sequence[Record], verdict: Verdict | None = None) -> str:
         title=name,
         sentence=story.sentence(records, verdict),
         sections=sections,
+        across=across({section.host: section.rows for section in sections}),
         troubles=_of_claims(verdict, records) if verdict else _of_cells(sections),
         holding=_by_group(verdict, Outcome.PASS),
         unchecked=_by_group(verdict, Outcome.SKIPPED),

@@ -123,6 +123,7 @@ def test_verdict_claims_command_and_facts_are_there(document):
         "e:3x3",
         "One root load costs about 1,200 instructions (emulated).",
         "4 roots fit",
+        "cells on 2 hosts",
     ):
         assert said in text, said
 
