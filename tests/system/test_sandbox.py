@@ -12,6 +12,9 @@ import pytest
 
 from kvmharness.system import enclosed, sandbox
 
+# To be run inside: a virtual environment's may lie where temporary files do, which are not there.
+PYTHON = os.path.realpath(sys.executable)
+
 needs_sandbox = pytest.mark.skipif(bool(sandbox.why_not()), reason=f"no sandbox here: {sandbox.why_not()}")
 
 
@@ -49,7 +52,7 @@ def test_there_is_no_network(tmp_path):
     connect = "import socket, sys; socket.create_connection(('127.0.0.1', int(sys.argv[1])), 2)"
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(0.2)
-        command = [sys.executable, "-I", "-S", "-c", connect, str(server.getsockname()[1])]
+        command = [PYTHON, "-I", "-S", "-c", connect, str(server.getsockname()[1])]
         assert subprocess.run([*sandbox.prefix([tmp_path]), *command], capture_output=True, check=False).returncode == 1
         with pytest.raises(TimeoutError):
             server.accept()
@@ -63,7 +66,7 @@ def test_no_socket_of_another_program_can_be_reached(tmp_path):
         server.bind(str(tmp_path / "socket"))
         server.listen()
         connect = "import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])"
-        command = [sys.executable, "-I", "-S", "-c", connect, str(tmp_path / "socket")]
+        command = [PYTHON, "-I", "-S", "-c", connect, str(tmp_path / "socket")]
         (tmp_path / "in").mkdir()
         inside = [*sandbox.prefix([tmp_path / "in"]), *command]
         assert subprocess.run(inside, capture_output=True, check=False).returncode == 1
