@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
-from kvmharness.system.shown import shown
+from kvmharness.system.shown import colours_wanted, shown
 
 QUIET, NORMAL, VERBOSE = -1, 0, 1
 
@@ -52,7 +52,7 @@ class Output:
     @property
     def colour(self) -> bool:
         """Whether results may be coloured."""
-        return sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+        return sys.stdout.isatty() and colours_wanted() and os.environ.get("TERM") != "dumb"
 
     def result(self, text: str) -> None:
         """A result: standard output, always."""
@@ -157,4 +157,5 @@ def _rich_progress() -> Any:
         MofNCompleteColumn(),
         TextColumn("{task.description}"),
     )
-    return Progress(*columns, console=Console(stderr=True), transient=True)
+    console = Console(stderr=True, color_system="auto" if colours_wanted() else None)  # by itself it keeps bold and dim
+    return Progress(*columns, console=console, transient=True)

@@ -12,7 +12,7 @@ from kvmharness.report import alone, words
 from kvmharness.report.rows import LOADS, Row, rows
 from kvmharness.results.record import Record
 from kvmharness.results.verdict import ClaimResult, Outcome, Verdict, listed
-from kvmharness.system.shown import shown
+from kvmharness.system.shown import colours_wanted, shown
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -59,7 +59,8 @@ def print_run(record: Record, file: TextIO | None = None) -> None:
         except ImportError:
             pass  # the plain lines say the same
         else:
-            _print_rich(record, Console(file=out))
+            # By itself rich keeps bold without colours.
+            _print_rich(record, Console(file=out, color_system="auto" if colours_wanted() else None))
             return
     print(shown("\n".join(run_lines(record))), file=out)
 

@@ -5,6 +5,7 @@ one. Every way out (standard output and error, text reports, XML, HTML, test rep
 keep the text as it is.
 """
 
+import os
 import re
 from typing import Any
 
@@ -14,6 +15,11 @@ from typing import Any
 _HIDDEN = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]|\r(?!\n)"
 )
+
+
+def colours_wanted() -> bool:
+    """Whether a terminal may be told to colour, and to print bold: not where NO_COLOR is set to anything."""
+    return not os.environ.get("NO_COLOR")
 
 
 def shown(text: str) -> str:

@@ -1,5 +1,8 @@
 """Progress without a terminal: plain lines, and not too many."""
 
+import io
+import re
+
 import pytest
 
 from kvmharness.cli.output import NORMAL, QUIET, VERBOSE, Output
@@ -43,3 +46,23 @@ def test_a_log_sees_the_first_tick_and_then_some(capsys):
         for count in range(500):
             task.tick(f"{count} objects")
     assert [line.partition("] ")[2] for line in capsys.readouterr().err.splitlines()] == ["Kernel: 0 objects"]
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(("no_color", "coloured"), [("", True), ("1", False)])
+def test_no_color_leaves_no_colour_and_no_bold(no_color, coloured, monkeypatch):
+    """Where a line moves, the cursor is still told to; see no-color.org."""
+    pytest.importorskip("rich")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("NO_COLOR", no_color)
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setattr("sys.stdout", terminal)
+    count(Output(NORMAL), 3)
+    assert "cell 3" in terminal.getvalue()
+    Output().result(Output().paint("yes", "green"))
+    assert bool(re.search(r"\x1b\[[\d;]*m", terminal.getvalue())) == coloured

@@ -149,6 +149,17 @@ def test_a_terminal_gets_the_same_figures():
     assert "\x1b" not in plain.getvalue()
 
 
+def test_no_color_is_plain_text(monkeypatch):
+    """Bold is a colour's companion, which rich by itself would keep."""
+    pytest.importorskip("rich")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    for value, coloured in (("", True), ("1", False)):
+        monkeypatch.setenv("NO_COLOR", value)
+        terminal = Terminal()
+        print_run(builders.record([BUSY]), terminal)
+        assert ("\x1b[1m" in terminal.getvalue(), "\x1b" in terminal.getvalue()) == (coloured, coloured)
+
+
 def test_a_terminal_without_rich_gets_plain_lines(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "rich.console", None)
     terminal = Terminal()
