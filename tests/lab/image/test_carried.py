@@ -1,5 +1,7 @@
 """What is carried into a host for measured cells: little, and known by name."""
 
+import sys
+
 from kvmharness.lab.image.closure import closure, follow_core
 from kvmharness.lab.image.interpreter import PythonParts
 
@@ -44,4 +46,5 @@ def test_the_packages_own_modules_are_those_that_are_known():
 
 def test_the_standard_library_adds_few():
     found = sorted(carried())
-    assert len(found) <= MODULES_MAX, f"{len(found)} modules are carried: {' '.join(found)}"
+    limit = MODULES_MAX + (sys.version_info >= (3, 13))  # _colorize of traceback
+    assert len(found) <= limit, f"{len(found)} modules are carried: {' '.join(found)}"
