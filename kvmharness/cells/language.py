@@ -85,7 +85,7 @@ def explain() -> str:
     width = max(len(form) for form, _ in forms)
     return "\n".join(
         [
-            "These are the default ones. A cell is written as a set-up and what may follow it, such as a:7x1/pcid:",
+            "A cell is written as a set-up and what may follow it, such as a:7x1/pcid:",
             *(f"  {form:{width}}  {words}" for form, words in forms),
             f"N1 host CR3s of L1, N2 guest CR3s for L2, E EPTPs, each from 1 to {MOST}; ORDER is {' or '.join(Order)}:",
             "in turn, or each twice in a row. A letter alone stands for a whole set-up, and shell patterns choose, of",

@@ -20,6 +20,22 @@ _STAT = "stat."
 # Figures that a cell has even if it failed.
 SURVIVING = ("probe_failures", "dmesg", "errors")
 _OTHERS = ("time", "probe_failures", "dmesg", "errors")
+WORDS = {
+    "loads": "root loads: calls of kvm_mmu_load(), the misses of the root cache",
+    "switches": "root switches: calls of kvm_mmu_new_pgd()",
+    "exits": "exits to L0, of any reason",
+    "nested_vmexits": "exits of L2 that L0 gives to L1",
+    "exits.<REASON>": "exits of one reason, such as exits.VMCALL",
+    "exits.*": "each reason that the guest causes, by itself",
+    "nested_run": "entries into L2, by KVM's statistics",
+    "tlb_flush": "TLB flushes, by KVM's statistics",
+    "stat.<NAME>": "any other of KVM's statistics, such as stat.pf_taken",
+    "time": "guest TSC cycles, or instructions in an emulated host",
+    "probe_failures": "stale reads: those that saw another table's page",
+    "dmesg": "lines of the kernel's log that tell anything",
+    "errors": "1 where the cell failed",
+}
+"""The vocabulary, with an example for each open-ended family -> what it counts."""
 
 
 # What the kernel says whenever KVM's modules load, whichever variant they are.
@@ -49,8 +65,8 @@ class Missing(NamedTuple):
 
 
 def metric_names() -> tuple[str, ...]:
-    """The vocabulary, with the two open-ended families as examples."""
-    return (*COUNTERS, "exits.<REASON>", "exits.*", *STATISTICS, "stat.<NAME>", *_OTHERS)
+    """The names of the vocabulary."""
+    return tuple(WORDS)
 
 
 def is_metric(name: str) -> bool:

@@ -20,27 +20,46 @@ from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from fractions import Fraction
-from typing import Any
+from typing import Any, Self
 
 from kvmharness.claims.metrics import is_metric, metric_names
 from kvmharness.claims.table import ClaimError, Table
 
-_KEYS = {
-    *("name", "text", "metric", "check", "cells", "variants", "compare"),
-    *("value", "per", "tolerance", "at-least", "where-described"),
+KEYS = {
+    "name": "short and stable",
+    "text": "the claim as a sentence",
+    "metric": "what is counted or timed",
+    "check": "what is claimed of it",
+    "cells": "patterns of cells, braces and shell wildcards allowed; all without it",
+    "variants": "patterns of the variants that each must fulfil it; all that are judged without it",
+    "compare": 'from one variant to another, for a check that compares: "none->p*", which is "none->*" without it',
+    "value": "for exactly and at-most",
+    "per": "whether a value is of a round-trip, as without it, or total",
+    "tolerance": "what may differ: counts per round trip, or a fraction of the time",
+    "at-least": "the fraction by which lower must be lower",
+    "where-described": "for equal-to-oracle: true leaves out variants that the model does not describe",
 }
+"""What a ``[[claim]]`` may say -> what that means."""
 
 
 class Check(StrEnum):
-    """What is claimed of a metric."""
+    """What is claimed of a metric, and in words."""
 
-    EQUAL_TO_ORACLE = "equal-to-oracle"  # of each variant, the model's exact figure; see `where-described`
-    EXACTLY = "exactly"  # of each variant, `value`
-    AT_MOST = "at-most"  # of each variant, `value` or less
-    EQUAL = "equal"  # between variants, to within `tolerance`
-    UNCHANGED = "unchanged"  # between variants, to within `tolerance` or what the noise hides
-    NOT_HIGHER = "not-higher"  # from one variant to another, by no more than `tolerance`
-    LOWER = "lower"  # from one variant to another, by the fraction `at-least` or more
+    words: str
+
+    def __new__(cls, value: str, words: str = "") -> Self:
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.words = words
+        return member
+
+    EQUAL_TO_ORACLE = "equal-to-oracle", "of each variant, the model's exact figure; see where-described"
+    EXACTLY = "exactly", "of each variant, value"
+    AT_MOST = "at-most", "of each variant, value or less"
+    EQUAL = "equal", "between variants, to within tolerance"
+    UNCHANGED = "unchanged", "between variants, to within tolerance or what the noise hides"
+    NOT_HIGHER = "not-higher", "from one variant to another, by no more than tolerance"
+    LOWER = "lower", "from one variant to another, by the fraction at-least or more"
 
     @property
     def compares(self) -> bool:
@@ -123,7 +142,7 @@ def check_variants(claims: Iterable[Claim], known: Iterable[str], origin: str = 
 
 
 def _claim(table: Table) -> Claim:
-    table.refuse_unknown(_KEYS)
+    table.refuse_unknown(KEYS)
     check = table.word("check", [str(word) for word in Check])
     metric = table.text("metric")
     if not is_metric(metric):

@@ -17,7 +17,13 @@ from kvmharness.claims.findings import Finding
 from kvmharness.claims.table import Table
 from kvmharness.results.verdict import Outcome
 
-_KEYS = {"row", "cells", "variants", "reason"}
+KEYS = {
+    "row": "the name of a row of the safety net",
+    "cells": "patterns of cells",
+    "variants": "patterns of variants; all without it",
+    "reason": "why it is right, which the verdict prints",
+}
+"""What a ``[[waive]]`` may say -> what that means."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +70,7 @@ def parse_waivers(tables: Iterable[Mapping[str, Any]], rows: Iterable[str], orig
 
 
 def _waiver(table: Table, rows: list[str]) -> Waiver:
-    table.refuse_unknown(_KEYS)
+    table.refuse_unknown(KEYS)
     return Waiver(
         row=table.word("row", rows),
         cells=table.cells(),

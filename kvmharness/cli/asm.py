@@ -23,6 +23,10 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
         act,
         "print the listing of a guest program",
         "Needs no KVM. Where capstone is installed, what the bytes decode to is shown beside the source.",
+        examples=(
+            "kvmharness asm l1_vmx",
+            "kvmharness asm guests/l1_vmx.asm --json",
+        ),
     )
     made.add_argument("file", metavar="FILE", help="an .asm file, or the name of a program that comes with the package")
     made.add_argument("--json", action="store_true", help="print one JSON document instead: contract, labels, code")

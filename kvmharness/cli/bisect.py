@@ -26,8 +26,11 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
         act,
         "judge the checked-out commit of KVM by one figure, for `git bisect run`",
         "Exit code 0: the figure is BOUND or less; 1: it is more; 125: no verdict. Only the tree's KVM folders are "
-        "built, as modules of the emulated host's kernel: some seconds a commit. Example: "
-        "git bisect run kvmharness bisect a:3x3 loads 0",
+        "built, as modules of the emulated host's kernel: some seconds a commit.",
+        examples=(
+            "git bisect run kvmharness bisect a:3x3 loads 0",
+            "kvmharness bisect a:3x3 loads 0 --tree ~/linux --json record.json",
+        ),
     )
     made.set_defaults(bisect=True)
     made.add_argument("cell", metavar="CELL", help="a cell such as a:3x3; `kvmharness run --list` explains them")

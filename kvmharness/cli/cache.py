@@ -42,6 +42,10 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
         "what is stored from earlier runs and how large it is; --prune removes it",
         "All but reports and runs is made again when it is wanted. Older entries go by themselves as newer ones of "
         "their kind come.",
+        examples=(
+            "kvmharness cache",
+            "kvmharness cache --prune snapshots",
+        ),
     )
     made.add_argument(
         "--prune",

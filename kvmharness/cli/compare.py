@@ -23,6 +23,10 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
         "compare two records, or two variants of one record",
         "A is the reference. Ends with 1 when B is slower beyond the noise, did other work or saw a stale "
         "translation, with 3 when that could not be told.",
+        examples=(
+            "kvmharness compare before.json after.json",
+            "kvmharness compare record.json --variants none p1",
+        ),
     )
     made.add_argument("a", metavar="A.json", help="a record that `run --json` or `validate --json` wrote")
     made.add_argument("b", metavar="B.json", nargs="?", help="another one; without it, name --variants of A")

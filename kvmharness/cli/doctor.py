@@ -31,6 +31,10 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
         act,
         "show what this host can do, what it lacks and how to get it",
         "Changes nothing. Ends with 0 when the nested matrix can run, here or in an emulated host, with 4 otherwise.",
+        examples=(
+            "kvmharness doctor",
+            "kvmharness doctor --json",
+        ),
     )
     made.add_argument("--json", action="store_true", help="print one JSON document instead")
 

@@ -59,6 +59,11 @@ def add_exec(parts: Any) -> None:
         "Its output comes out here, and it reads what stands on the standard input, unless that is a terminal; it ends "
         "with the program's exit status, with 128 + N when signal N ended it. The libraries that it is linked with are "
         "taken along.",
+        examples=(
+            "kvmharness lab exec /bin/cat /proc/cpuinfo",
+            "kvmharness lab exec --host svm /usr/bin/sort <README.md",
+            "kvmharness lab exec --put README.md /usr/bin/wc README.md",
+        ),
     )
     add_machine_options(made)
     _add_put(made)
@@ -79,6 +84,10 @@ def add_shell(parts: Any) -> None:
         "a shell in the emulated host",
         "With /dev/kvm and nesting on, tracefs and debugfs, busybox, Python and kvmharness itself. Keys go to what "
         "runs there, Ctrl-C too; exit ends the host.",
+        examples=(
+            "kvmharness lab shell",
+            "kvmharness lab shell --series fast-cr3-switch --variant p1",
+        ),
     )
     add_machine_options(made)
     _add_put(made)

@@ -27,7 +27,9 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
     lab: Any = verbs.add_parser(  # type: ignore[attr-defined]
         "lab",
         help="the emulated host by itself: build its kernel, boot it, run a program in it",
-        description="The emulated host by itself: a real Linux kernel under an emulator with VMX.",
+        description="The emulated host by itself: a real Linux kernel under an emulator with VMX or SVM.",
+        epilog=shared.shown_examples(("kvmharness lab boot", "kvmharness help lab exec")),
+        formatter_class=shared.Formatter,
     )
     parts = lab.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_build(parts)
@@ -44,13 +46,21 @@ def _add_build(parts: Any) -> None:
         act_build,
         "build the emulated host's kernel",
         "Built once and found again in the cache.",
+        examples=("kvmharness lab build", "kvmharness lab build --source ~/linux --json"),
     )
     shared.add_kernel_options(made)
     made.add_argument("--json", action="store_true", help="print one JSON document instead")
 
 
 def _add_boot(parts: Any) -> None:
-    made = verb(parts, "boot", read_boot, act_boot, "boot the emulated host and show what it is")
+    made = verb(
+        parts,
+        "boot",
+        read_boot,
+        act_boot,
+        "boot the emulated host and show what it is",
+        examples=("kvmharness lab boot", "kvmharness lab boot --host svm --param kvm.tdp_mmu=N"),
+    )
     add_machine_options(made)
     made.add_argument("--json", action="store_true", help="print one JSON document instead")
 

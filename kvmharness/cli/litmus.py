@@ -33,6 +33,11 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
         act,
         "run litmus tests: short programs of rows for L1, L2 and the host, held against a model of the architecture",
         "Ends with 1 when a row gave what the architecture does not allow, with 4 when nothing could run.",
+        examples=(
+            "kvmharness litmus --list 'invept*'",
+            "kvmharness litmus --host vmx invept-one",
+            "kvmharness litmus --host svm --random 1 --for 10s",
+        ),
     )
     made.add_argument(
         "tests",

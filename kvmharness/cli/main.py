@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 from kvmharness import __version__
-from kvmharness.cli import asm, bisect, cache, compare, doctor, lab, litmus, report, run, suite, validate, worker
+from kvmharness.cli import asm, bisect, cache, compare, doctor, help, lab, litmus, report, run, suite, validate, worker
 from kvmharness.cli.errors import answer, check_results_have_a_place, for_bisect, hold_streams, settle_streams
 from kvmharness.cli.options import Parser
 from kvmharness.cli.output import Output
@@ -15,11 +15,13 @@ from kvmharness.cli.reports import to_reproduce
 from kvmharness.system import scratch
 from kvmharness.system.cache import remove_leftovers
 
-VERBS = (doctor, run, litmus, suite, compare, report, validate, bisect, lab, cache, worker, asm)
+VERBS = (doctor, run, litmus, suite, compare, report, validate, bisect, lab, cache, worker, asm, help)
 
 _EPILOG = """\
 exit codes: 0 pass, 1 fail, 2 usage, 3 inconclusive, 4 skipped, 5 the machine was lost or another error outside the
-kernel under test; bisect, and validate --bisect: 0 good, 1 bad, 125 anything else"""
+kernel under test; bisect, and validate --bisect: 0 good, 1 bad, 125 anything else
+
+kvmharness help lists what there is more to read, such as `kvmharness help claims`"""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -31,6 +33,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("--version", action="version", version=f"kvmharness {__version__}")
+    top.set_defaults(top=top)
     verbs = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for verb in VERBS:
         verb.add(verbs)

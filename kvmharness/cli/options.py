@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -53,12 +53,23 @@ _DIGITS_MAX = 20
 _LONGEST_S = 7 * 24 * 3600
 
 
-class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
+class Formatter(argparse.ArgumentDefaultsHelpFormatter):
     """Shows defaults where they say something."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         says_nothing = action.default is None or isinstance(action.default, bool) or action.default in ([], "")
         return action.help if says_nothing else super()._get_help_string(action)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return text if text.startswith(_EXAMPLES) else super()._fill_text(text, width, indent)
+
+
+_EXAMPLES = "examples:\n"
+
+
+def shown_examples(examples: Iterable[str]) -> str:
+    """Command lines as the end of a command's help."""
+    return _EXAMPLES + "\n".join(f"  {example}" for example in examples)
 
 
 def verb(
@@ -68,6 +79,8 @@ def verb(
     act: Callable[[Request, Output], int],
     summary: str,
     details: str = "",
+    *,
+    examples: Iterable[str],
 ) -> argparse.ArgumentParser:
     """A new verb with the options that all of them have.
 
@@ -78,12 +91,14 @@ def verb(
         act: does what is requested; gives the exit code.
         summary: one line, for the list of verbs.
         details: more, for its own help.
+        examples: command lines that work as they are, for its own help.
     """
     made: argparse.ArgumentParser = verbs.add_parser(  # type: ignore[attr-defined]
         name,
         help=summary,
         description=f"{summary[0].upper()}{summary[1:]}. {details}".strip(),
-        formatter_class=_Formatter,
+        epilog=shown_examples(examples),
+        formatter_class=Formatter,
     )
     made.set_defaults(handler=lambda options, output: act(read(options), output), verbosity=0, bisect=False)
     loud = made.add_mutually_exclusive_group()

@@ -22,6 +22,10 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
         act,
         "show a record again, and make the page and the other files of it",
         "Nothing is run or judged again: it ends as the run did, and says what it said.",
+        examples=(
+            "kvmharness report record.json",
+            "kvmharness report record.json --html page.html",
+        ),
     )
     made.add_argument(
         "records",

@@ -43,6 +43,11 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
         "run the matrix of CR3-thrashing guests and print counts, the oracle's prediction and times",
         "Ends with 1 when a guest saw a stale translation or root loads differ from the prediction, with 3 when "
         "something could not be judged, with 4 when nothing could run.",
+        examples=(
+            "kvmharness run --list a",
+            "kvmharness run --host vmx a:3x3 c:3/AABB --json after.json",
+            "kvmharness run --host svm a:3x3 --series fast-cr3-switch --variant p1",
+        ),
     )
     made.add_argument(
         "cells",
@@ -158,7 +163,7 @@ def act(request: Request | Listing, output: Output) -> int:
     """Lists the cells, or runs them and prints the table."""
     if isinstance(request, Listing):
         output.result("\n".join(cell.id for cell in request.cells))
-        output.say(explain())
+        output.say(f"These are the default ones. {explain()}")
         return ExitCode.PASS
     if request.trace:
         return _trace(request, output)

@@ -34,6 +34,10 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
         act,
         "run a test suite that others wrote: the kernel's own KVM selftests, or kvm-unit-tests",
         "Ends with 1 when a test failed; whether it also fails without a series, `validate --thorough` tells.",
+        examples=(
+            "kvmharness suite selftests --list --host vmx",
+            "kvmharness suite selftests 'x86_64/vmx_*' --host vmx",
+        ),
     )
     made.add_argument("suite", metavar="SUITE", choices=(SELFTESTS, UNIT_TESTS), help=f"{SELFTESTS} or {UNIT_TESTS}")
     made.add_argument("tests", metavar="TEST", nargs="*", help="a test, or a shell pattern of tests; default: all")

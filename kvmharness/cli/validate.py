@@ -51,6 +51,11 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
         act,
         "build a patch series step by step, run it interleaved, and answer what it claims",
         f"Series that come with the tool: {', '.join(series_files.shipped())}.",
+        examples=(
+            "kvmharness validate my-series.mbox",
+            "kvmharness validate fast-cr3-switch a:3x3 c:3/AABB --host vmx --json record.json",
+            "kvmharness validate - a:3x3 --host svm <my-series.mbox",
+        ),
     )
     made.add_argument(
         "series",

@@ -27,6 +27,7 @@ def add(verbs: Verbs) -> None:  # type: ignore[valid-type]
         "do jobs for a fleet on this machine, until Ctrl-C",
         "The fleet's scheduler is Dask's own: `dask scheduler`. Who holds the fleet's certificates can run programs "
         "here as this user: they are worth an account.",
+        examples=("kvmharness worker tcp://127.0.0.1:8786", "kvmharness worker tcp://127.0.0.1:8786 --cores 1"),
     )
     made.add_argument("address", metavar="ADDRESS", help="of the scheduler: tls://HOST:8786, or tcp://127.0.0.1:8786")
     shared.add_tls_option(made)

@@ -61,8 +61,42 @@ _VERBS: dict[str, tuple[str, str]] = {
     "sregs": ("host", ""),
 }
 VERBS = tuple(_VERBS)
+WORDS = {
+    "TABLE": "H0 to H3, tables of L1; G0 to G3, tables for L2",
+    "NESTED": "E0 to E2, EPTs or NPTs",
+    "PROBE": f"{', '.join(PROBES)}: pages that are read, written and fetched from; q0 has a PDE of its own",
+    "FRAME, GFRAME": "d0 to d63, pages of memory; m0 to m7, where there is none; d64 to d191, pages of L1 for EPTs",
+    "PCID": "0 to 7",
+    "TAG": "0 to 15, the VPID or ASID of L2",
+    "HOST": "H0 to H3, where L1 goes on",
+}
+"""Operands that stand for several -> what they may be; the others are written as the forms show them."""
 _HYPERVISORS = frozenset({"enter", "invvpid", "invept", "invlpga", "emap", "eunmap", "esize", "elook"})
 _COMPILED = {verb: re.compile(operands) for verb, (_, operands) in _VERBS.items()}
+
+
+def forms() -> dict[str, tuple[str, str]]:
+    """How the rows of each verb are written: who may do it, and its operands, brackets around what may be left out."""
+    return {verb: (who.replace(" ", "|"), _form(operands)) for verb, (who, operands) in _VERBS.items()}
+
+
+def _form(operands: str) -> str:
+    names = "|".join(WORDS).replace(", ", "|").lower()
+    left = re.sub(rf"\(\?P<({names})>[^()]*\)", lambda found: found[1].upper(), operands)
+    left = re.sub(r"\?P<\w+>", "", left.replace("[01]", "0|1").replace("\\.", "."))
+    while (inner := _GROUP.sub(_written, left)) != left:  # the innermost ones first
+        left = inner
+    return re.sub(r"\[{([^{}]*)}\]", r"[\1]", left.replace("[ ", " ["))
+
+
+_GROUP = re.compile(r"\((?P<content>[^()]*)\)(?P<often>[?*]?)")
+
+
+def _written(group: re.Match[str]) -> str:
+    content, often = group["content"], group["often"]
+    if often:
+        return f"[{content}]" + "..." * (often == "*")
+    return f"{{{content}}}" if "|" in re.sub(r"\{[^}]*\}", "", content) else content
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +144,8 @@ class Row:
         match = _COMPILED[verb].fullmatch(operands)
         if match is None:
             raise UsageError(
-                f"{text.strip()!r}: {operands!r} is not what {verb} takes", f"It takes {_VERBS[verb][1]!r}."
+                f"{text.strip()!r}: {operands!r} is not what {verb} takes",
+                f"It takes {forms()[verb][1] or 'nothing'}; `kvmharness help litmus` says what that is.",
             )
         given = {name: value.strip() for name, value in match.groupdict().items() if value is not None}
         return cls(who, verb, given, f"{who} {verb} {operands}".rstrip())

@@ -59,7 +59,7 @@ class Plan:
     @property
     def prefixes(self) -> Mapping[str, int]:
         """The variants that are the kernel after the first so many patches, in order: what bisecting meets."""
-        members = _memberships(len(self.in_tree))
+        members = memberships(len(self.in_tree))
         found = {name: len(which) for name, which in members.items() if which == tuple(range(len(which)))}
         return dict(sorted(found.items(), key=lambda each: each[1]))
 
@@ -93,7 +93,7 @@ def check_names(series: Series, names: tuple[str, ...]) -> None:
     Raises:
         PatchError: naming the first of them.
     """
-    known = list(dict.fromkeys(name for each in series.sets for name in _memberships(len(each.patches))))
+    known = list(dict.fromkeys(name for each in series.sets for name in memberships(len(each.patches))))
     for name in names:
         if name not in known:
             raise PatchError(f"no variant {name!r} in {series.name}", f"There are: {', '.join(known)}.")
@@ -119,7 +119,7 @@ def plan(series: Series, tree: Path) -> Plan:
     variants: list[Variant] = []
     left_out: dict[str, str] = {}
     notes: dict[str, None] = {}
-    for name, members in _memberships(len(patches)).items():
+    for name, members in memberships(len(patches)).items():
         try:
             overlay = fitted.with_patches(members)
         except PatchError as e:
@@ -207,8 +207,8 @@ def _apply(overlay: Overlay, patch: Patch) -> Overlay:
         raise PatchError(f"{patch.origin}: {e}", e.hint, path=e.path, hunk=e.hunk) from e
 
 
-def _memberships(count: int) -> dict[str, tuple[int, ...]]:
-    """Every variant's name and the indices of its patches."""
+def memberships(count: int) -> dict[str, tuple[int, ...]]:
+    """Every variant of a series of so many patches: its name, and the indices of its patches."""
     whole = {1: "p1", 2: "both"}.get(count, "all")
     names: dict[str, tuple[int, ...]] = {"none": ()}
     names |= {f"p{i + 1}": (i,) for i in range(count)}

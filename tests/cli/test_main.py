@@ -101,7 +101,7 @@ def greet(request, output):
 
 
 def add_greeting(verbs):
-    shared.verb(verbs, "greet", read_greeting, greet, "say hello").add_argument("name")
+    shared.verb(verbs, "greet", read_greeting, greet, "say hello", examples=()).add_argument("name")
 
 
 def test_a_verb_is_a_file_and_a_row(monkeypatch, capsys):
