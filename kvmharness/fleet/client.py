@@ -105,7 +105,7 @@ class Fleet:
 
     def _offers(self, host: EmulatedHost) -> tuple[Tags, ...]:
         """The workers on which its jobs give the same as on the first one; of several kinds the most cores."""
-        workers = self.workers()
+        workers = self._first_workers()
         groups: dict[str, list[Tags]] = {}
         for tags in workers:
             if host.name in tags.emulated and tags.image == own_image():
@@ -117,6 +117,13 @@ class Fleet:
                 or "there is no worker; start one: kvmharness worker ADDRESS",
             )
         return tuple(max(groups.values(), key=lambda group: sum(tags.cores for tags in group)))
+
+    def _first_workers(self) -> tuple[Tags, ...]:
+        """The machines that are there; where none is yet, it may be on its way."""
+        deadline = time.monotonic() + _CONNECT_S
+        while not (workers := self.workers()) and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+        return workers
 
     def do(self, order: Order, files: Files, resource: str) -> Answer:
         """Has a job done, wherever there is *resource*.

@@ -1,5 +1,6 @@
 """run, compare, validate and lab: what they refuse, and what they print when there is nothing to boot."""
 
+import io
 import json
 from dataclasses import replace
 
@@ -214,9 +215,10 @@ def test_the_matrix_without_nesting(tmp_path, capsys):
 
 @pytest.mark.slow
 @pytest.mark.needs("emulated_vmx")
-def test_a_static_program_in_the_emulated_host(tmp_path, capfd):
+def test_a_static_program_in_the_emulated_host(tmp_path, capfd, monkeypatch):
     import subprocess
 
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO()))
     source = tmp_path / "hello.c"
     source.write_text(
         "#include <fcntl.h>\n#include <stdio.h>\n"
