@@ -21,6 +21,7 @@ LEAVE = b"\x1d"
 _END_OF_INPUT = b"\x04"  # Ctrl-D
 _CHUNK_BYTES, _TYPED_BYTES = 1 << 12, 1 << 8
 _WAIT_S = 0.01
+_AGAIN_S = 2.0
 _STDIN, _STDOUT = 0, 1
 
 
@@ -69,9 +70,12 @@ def _pump(ours: int, done: int, keys: bool, on_leave: Callable[[], None]) -> Non
     with selectors.PollSelector() as selector:  # a file can be polled, too
         selector.register(done, selectors.EVENT_READ)
         selector.register(ours, selectors.EVENT_READ)
-        heard = False
+        heard = ended = False
         while True:
-            ready = {key.fd for key, _ in selector.select()}
+            # The end is told again while nothing comes of it: a line editor that starts drops what was typed before.
+            ready = {key.fd for key, _ in selector.select(_AGAIN_S if ended else None)}
+            if not ready and select.select([], [ours], [], 0)[1]:
+                os.write(ours, _END_OF_INPUT)
             if ours in ready:
                 if not heard:  # before it is seen, for that is what is waited for before a key is pressed
                     heard = True
@@ -83,6 +87,7 @@ def _pump(ours: int, done: int, keys: bool, on_leave: Callable[[], None]) -> Non
                 return
             if _STDIN in ready and not _pass_on(ours, keys, on_leave):
                 selector.unregister(_STDIN)
+                ended = True
 
 
 def _pass_on(ours: int, keys: bool, on_leave: Callable[[], None]) -> bool:

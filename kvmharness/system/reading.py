@@ -72,7 +72,7 @@ UNIT_TESTS = Kind("list of unit tests", _MIB, "Name a built tree of kvm-unit-tes
 UNIT_TEST_IMAGE = Kind("image", 64 * _MIB, "In the tree of kvm-unit-tests, run make.")
 MODULE = Kind("kernel module", 1024 * _MIB, "Name the folder of a built kernel's modules.")
 KERNEL = Kind("kernel", 1024 * _MIB, "Name a bzImage.")
-PROGRAM = Kind("program", 1024 * _MIB, "Name a statically linked program.")
+PROGRAM = Kind("program", 1024 * _MIB, "Name the file of a program.")
 TARBALL = Kind("tarball", 8192 * _MIB, "Name a Linux source tree, or a tarball of one as kernel.org has it.")
 SOURCE = Kind("", 64 * _MIB, "Is this a kernel's source tree?")
 

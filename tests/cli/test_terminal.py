@@ -17,7 +17,8 @@ with joined(left.set) as terminal:
     fd = os.open(terminal.path, os.O_RDWR | os.O_NOCTTY)
     os.write(fd, f"ready {terminal.rows}x{terminal.columns} ".encode())
     said = b""
-    while b"q" not in said and b"\\x04" not in said and not left.wait(0.05 if b"\\x1d" in said else 0):
+    ends = 2 if "deaf" in sys.argv else 1
+    while b"q" not in said and said.count(b"\\x04") < ends and not left.wait(0.05 if b"\\x1d" in said else 0):
         said += os.read(fd, 64)
         os.write(fd, said.hex().encode() + b" ")
     os.write(fd, b"bye")
@@ -71,3 +72,8 @@ def test_a_file_is_read_as_a_pipe_is(tmp_path):
     with (tmp_path / "keys").open("rb") as keys:
         said = subprocess.run(COMMAND, stdin=keys, capture_output=True, timeout=60, check=True).stdout.decode()
     assert "61626304 bye" in said
+
+
+def test_an_end_that_was_not_heard_is_told_again():
+    said = subprocess.run([*COMMAND, "deaf"], input=b"a", capture_output=True, timeout=60, check=True).stdout.decode()
+    assert "610404 bye" in said
