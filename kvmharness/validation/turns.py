@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from kvmharness.cells.cell import Cell
 from kvmharness.cells.params import Params, tdp_off
 
-CELLS_MAX, PIECE = 200, 40
-"""Cells of a turn; one of more is cut into pieces, so that many hosts can help; starting one is a tenth of its time."""
+CELLS_MAX, PIECE = 200, 55
+"""Cells of a turn; one of more is cut into pieces, so that many hosts can help; starting one is a sixth of its time."""
 
 
 @dataclass(frozen=True, slots=True)
