@@ -15,8 +15,9 @@ from bench_figures import Result
 
 from kvmharness.cells.cell import Cell
 from kvmharness.cells.matrix import validation_matrix
+from kvmharness.fleet.answers import Answer, write_answer
 from kvmharness.fleet.tags import EMULATOR
-from kvmharness.fleet.wire import Answer, Order, hash_of, write_answer, write_order
+from kvmharness.fleet.wire import Order, hash_of, write_order
 from kvmharness.lab.kernels import build as kernels
 from kvmharness.lab.steps import Call
 from kvmharness.results.record import VariantId

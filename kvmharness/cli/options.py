@@ -194,6 +194,7 @@ def _fleet(options: argparse.Namespace) -> "Fleet | None":
     from kvmharness.fleet.connect import connected
 
     fleet: Fleet = options.closing.enter_context(connected(options.fleet, Path(options.tls) if options.tls else None))
+    Output(options.verbosity).say(str(fleet))
     return fleet
 
 

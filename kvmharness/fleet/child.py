@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 from kvmharness.errors import KvmHarnessError, LostMachineError
-from kvmharness.fleet.wire import Boot, Ended, Order, linked, read_order
+from kvmharness.fleet.answers import Ended
+from kvmharness.fleet.wire import Boot, Order, linked, read_order
 from kvmharness.lab.events import Event, encode
 from kvmharness.lab.job import Machine, OnEvent, StepFailedError
 from kvmharness.lab.kernels.build import Kernel

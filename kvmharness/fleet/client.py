@@ -11,9 +11,10 @@ from threading import Lock
 from typing import Any
 
 from kvmharness.errors import HostRequirementError, LostMachineError
+from kvmharness.fleet.answers import Answer, read_answer
 from kvmharness.fleet.place import Scheduler
 from kvmharness.fleet.tags import EMULATOR, Tags, own_image
-from kvmharness.fleet.wire import Answer, Files, Order, WireError, order_of, read_answer, write_order
+from kvmharness.fleet.wire import Files, Order, WireError, order_of, write_order
 from kvmharness.fleet.worker import TAGS, do
 from kvmharness.hosts.catalogue import EmulatedHost
 from kvmharness.lab.job import Job, OnEvent
@@ -68,10 +69,13 @@ class Fleet:
                 raise LostMachineError(f"of {workers} machines of the fleet {len(self.workers())} have come")
             time.sleep(_POLL_S)
 
-    @property
-    def dashboard(self) -> str:
-        """Where Dask shows what goes on; empty where it does not."""
-        return str(self._client.dashboard_link or "")
+    def __str__(self) -> str:
+        """Who is there, and where Dask shows what goes on."""
+        workers = self.workers()
+        there = ", ".join(tags.name for tags in workers) or "no machine yet"
+        cores = sum(tags.cores for tags in workers)
+        where = self._client.dashboard_link
+        return f"fleet: {there}; {cores} emulated hosts at a time{where and f'; {where}'}"
 
     def workers(self) -> tuple[Tags, ...]:
         """The machines that are there; a worker that says what it must not is none."""

@@ -1,4 +1,4 @@
-"""What travels between a client and its workers: a job in, its events out, both JSON, and files by their hash.
+"""What travels to a worker: a job, as JSON, and its files by their hash; :mod:`kvmharness.fleet.answers` come back.
 
 Nothing else does: no object of ours is pickled. Both ends read what comes by its schema, and refuse what is not of it.
 """
@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kvmharness.errors import LostMachineError, UsageError
-from kvmharness.lab.job import HangError, Job, KernelPanicError
+from kvmharness.errors import UsageError
+from kvmharness.lab.job import Job
 from kvmharness.lab.jobrun import MAX_JOB_BYTES
 from kvmharness.lab.kernels.build import Kernel
 from kvmharness.lab.kernels.modulefiles import content, load_order
@@ -159,8 +159,8 @@ def read_order(document: str) -> Order:
         WireError: naming the place.
     """
     try:
-        with Fields(_parsed(document)) as top:
-            _check_version(top)
+        with Fields(parsed(document)) as top:
+            check_version(top)
             return Order(
                 steps=top.take("steps", list_of(_step)),
                 timeout_s=top.take("timeout_s", number),
@@ -173,80 +173,15 @@ def read_order(document: str) -> Order:
         raise WireError(f"not a job: {error}") from None
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """How a job ended that did not go to its end by itself.
-
-    Attributes:
-        kind: name of the error's class.
-        message, hint: the error's own.
-        console: the machine's.
-    """
-
-    kind: str
-    message: str
-    hint: str = ""
-    console: tuple[str, ...] = ()
-
-    @property
-    def fields(self) -> dict[str, object]:
-        """As JSON takes them."""
-        return {name: getattr(self, name) for name in Ended.__match_args__}
-
-    def error(self, worker: str) -> LostMachineError:
-        """The error again."""
-        kinds: Mapping[str, type[LostMachineError]] = {each.__name__: each for each in (KernelPanicError, HangError)}
-        where = f"{worker}: {self.message}"
-        return kinds.get(self.kind, LostMachineError)(where, self.hint, self.console)
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What became of a job.
-
-    Attributes:
-        worker: who did it.
-        events: each as the host under test said it.
-        ended: None when the job went to its end.
-    """
-
-    worker: str
-    events: tuple[str, ...] = ()
-    ended: Ended | None = None
-
-
-def write_answer(answer: Answer) -> str:
-    """As JSON."""
-    ended = answer.ended and answer.ended.fields
-    return json.dumps({"schema": SCHEMA, "worker": answer.worker, "events": answer.events, "ended": ended})
-
-
-def read_ended(document: bytes) -> Ended:
-    """How a job ended, as JSON of :attr:`Ended.fields`. Raises: ShapeError, it is not that."""
-    return _ended(parse(document), "ended")
-
-
-def read_answer(document: object) -> Answer:
-    """The inverse of :func:`write_answer`.
-
-    Raises:
-        WireError: naming the place.
-    """
-    try:
-        with Fields(_parsed(document)) as top:
-            _check_version(top)
-            return Answer(top.take("worker", text), top.take("events", texts), top.take("ended", or_none(_ended)))
-    except ShapeError as error:
-        raise WireError(f"not an answer: {error}") from None
-
-
-def _parsed(document: object) -> object:
+def parsed(document: object) -> object:
+    """The JSON value of a document that came. Raises: ShapeError, it is none, or too long."""
     if not isinstance(document, str) or len(document) > MAX_JOB_BYTES:
         raise ShapeError(f"expected a text of at most {MAX_JOB_BYTES >> 20} MiB")
     return parse(document.encode(errors="surrogatepass"))
 
 
-def _check_version(top: Fields) -> None:
+def check_version(top: Fields) -> None:
+    """Raises ShapeError for a document of another version."""
     version = top.take("schema", integer)
     if version != SCHEMA:
         raise ShapeError(f"schema version {version} is not known here (this end has version {SCHEMA})")
@@ -278,16 +213,6 @@ def _boot(value: object, where: str) -> Boot:
             command_line=fields.take("command_line", text),
             of_variant=fields.take("of_variant", boolean),
             snapshot=fields.take("snapshot", boolean),
-        )
-
-
-def _ended(value: object, where: str) -> Ended:
-    with Fields(value, where) as fields:
-        return Ended(
-            kind=fields.take("kind", text),
-            message=fields.take("message", text),
-            hint=fields.take("hint", text),
-            console=fields.take("console", texts),
         )
 
 

@@ -19,9 +19,10 @@ from pathlib import Path
 
 from kvmharness.errors import KvmHarnessError
 from kvmharness.fleet import child
+from kvmharness.fleet.answers import Answer, Ended, read_ended, write_answer
 from kvmharness.fleet.place import Scheduler
 from kvmharness.fleet.tags import Tags, own_tags
-from kvmharness.fleet.wire import Answer, Ended, Order, WireError, hash_of, read_ended, read_order, write_answer
+from kvmharness.fleet.wire import Order, WireError, hash_of, read_order
 from kvmharness.lab.jobrun import MAX_JOB_BYTES
 from kvmharness.lab.steps import Call, Load, Unload
 from kvmharness.system.programs import die_with_parent

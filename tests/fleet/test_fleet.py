@@ -31,6 +31,7 @@ def alone(tmp_path_factory):
 def test_a_local_fleet_gives_the_same_record(tmp_path, alone):
     done = kvmharness(*RUN, "--fleet", "local", "--json", str(tmp_path / "record.json"))
     assert done.returncode == 0, done.stderr
+    assert "fleet: local-1, " in done.stderr
     assert plain(tmp_path / "record.json") == alone
 
 

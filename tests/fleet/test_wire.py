@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvmharness.errors import ExitCode, LostMachineError
-from kvmharness.fleet import wire
+from kvmharness.fleet import answers, wire
+from kvmharness.fleet.answers import Answer, Ended
 from kvmharness.fleet.client import replay
-from kvmharness.fleet.wire import Answer, Boot, Ended, Order, WireError
+from kvmharness.fleet.wire import Boot, Order, WireError
 from kvmharness.lab.job import HangError, Job, KernelPanicError, ProtocolError, StepFailedError
 from kvmharness.lab.jobrun import JobRun
 from kvmharness.lab.steps import Call, Exec, Load, Unload, encode
@@ -95,18 +96,18 @@ def test_what_is_no_document_is_refused_at_both_ends(document):
     with pytest.raises(WireError, match="not a job"):
         wire.read_order(document)
     with pytest.raises(WireError, match="not an answer"):
-        wire.read_answer(document)
+        answers.read_answer(document)
 
 
 @pytest.mark.parametrize("document", [b"bytes", None, object(), 7])
 def test_an_answer_that_is_no_text_is_none(document):
     with pytest.raises(WireError, match="expected a text"):
-        wire.read_answer(document)
+        answers.read_answer(document)
 
 
 def test_an_answer_comes_out_as_it_went_in():
     answer = Answer("w1", ('{"event": "x"}',), Ended("HangError", "silent", "more time", ("a line",)))
-    assert wire.read_answer(wire.write_answer(answer)) == answer
+    assert answers.read_answer(answers.write_answer(answer)) == answer
 
 
 def answered(*events, ended=None):

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from kvmharness.fleet import child, worker
+from kvmharness.fleet.answers import read_answer
 from kvmharness.fleet.tags import Tags, own_tags
-from kvmharness.fleet.wire import Order, hash_of, read_answer, write_order
+from kvmharness.fleet.wire import Order, hash_of, write_order
 from kvmharness.lab.steps import Call, Exec, Load, Unload
 from kvmharness.results.jsonread import ShapeError
 
