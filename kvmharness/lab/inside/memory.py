@@ -43,6 +43,7 @@ def _settle(root: str) -> None:
     for path in caches:
         _write(f"{path}/shrink", b"1")  # else objects that a CPU keeps ready look used
     _write(f"{root}/proc/sys/vm/compact_memory", b"1")
+    _write(f"{root}/proc/sys/vm/stat_refresh", b"1")  # else some hundred pages stand in each CPU's own counts
 
 
 def _slabs(root: str) -> dict[str, int]:
