@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import TypeVar
 
 from kvmharness.cells.cell import Cell
 from kvmharness.cells.passes import Plan
@@ -21,6 +22,8 @@ from kvmharness.validation.pace import Pace
 from kvmharness.validation.prepare import Built
 from kvmharness.validation.sidebyside import side_by_side
 from kvmharness.validation.validate import MachineFor, builds, measure
+
+_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +128,10 @@ def validate_on(
         records[part.host] = _named(record, part.host)
 
     side_by_side([partial(run, part) for part in parts], at_once)
-    records = {part.host: records[part.host] for part in parts if part.host in records}
-    verdict = judge(parts[0].built.subject, records, (*merged(others), *_answered(lost)), command=command)
+    # Side by side they end in any order, and the verdict is to be the same.
+    records = _in_order(records, parts)
+    answers = (*merged(_in_order(others, parts)), *_answered(_in_order(lost, parts)))
+    verdict = judge(parts[0].built.subject, records, answers, command=command)
     took = _by_battery(pace.took)
     if not_done is not None:
         verdict = replace(verdict, checklist=checklist(verdict.claims, records, took, not_done))
@@ -161,6 +166,10 @@ def _with(battery: Battery, record: Record, part: Part, on_test: OnTest) -> Reco
     found = battery.run(record, known, kept)
     dmesg = (*record.dmesg, *(line for log in found.logs for line in log.lines))
     return replace(record, tests=(*record.tests, *found.tests), logs=(*record.logs, *found.logs), dmesg=dmesg)
+
+
+def _in_order(found: Mapping[str, _Found], parts: Sequence[Part]) -> dict[str, _Found]:
+    return {part.host: found[part.host] for part in parts if part.host in found}
 
 
 def _named(record: Record, host: str) -> Record:
