@@ -1,8 +1,8 @@
 """Where a fleet is: its scheduler's address, and the certificates without which nobody talks to another machine."""
 
 import ipaddress
-import re
 import ssl
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,14 +38,9 @@ class Scheduler:
     tls: Path | None = None
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.address)
-        if parts.scheme not in ("tcp", "tls") or not _has_port(self.address) or not parts.hostname:
-            raise UsageError(
-                f"{self.address!r} is not the address of a scheduler",
-                "Such as tls://HOST:8786, or tcp://127.0.0.1:8786.",
-            )
-        if parts.scheme == "tcp":
-            if not is_loopback(parts.hostname):
+        scheme, host = _parts(self.address)
+        if scheme == "tcp":
+            if not is_loopback(host):
                 raise UsageError(
                     f"{self.address}: without TLS anybody on the way may run programs there; it is refused for "
                     "anything but 127.0.0.1",
@@ -61,7 +56,7 @@ class Scheduler:
     @property
     def on_loopback(self) -> bool:
         """Whether nobody else can reach it."""
-        return is_loopback(urlsplit(self.address).hostname or "")
+        return is_loopback(_parts(self.address)[1])
 
     def refused(self, error: BaseException | None) -> UsageError | None:
         """What is wrong where a connection failed for its certificates; None where it failed for something else."""
@@ -99,5 +94,12 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _has_port(address: str) -> bool:
-    return re.search(r":[0-9]{1,5}$", address) is not None
+def _parts(address: str) -> tuple[str, str]:
+    """Scheme and host. Raises: UsageError, it is not an address with a port."""
+    with suppress(ValueError):  # brackets without an end, a port that is no number
+        parts = urlsplit(address)
+        if parts.scheme in ("tcp", "tls") and parts.hostname and parts.port:
+            return parts.scheme, parts.hostname
+    raise UsageError(
+        f"{address!r} is not the address of a scheduler", "Such as tls://HOST:8786, or tcp://127.0.0.1:8786."
+    )

@@ -45,7 +45,18 @@ def test_tls_takes_certificates(certificates):
 
 
 @pytest.mark.parametrize(
-    "address", ["", "host", "host:8786", "http://127.0.0.1:80", "tcp://127.0.0.1", "tcp://:8786", "tls://h:x"]
+    "address",
+    [
+        "",
+        "host",
+        "host:8786",
+        "http://127.0.0.1:80",
+        "tcp://127.0.0.1",
+        "tcp://:8786",
+        "tls://h:x",
+        "tls://h:99999",
+        "tcp://[",
+    ],
 )
 def test_what_is_no_address_is_refused(address, certificates):
     with pytest.raises(UsageError, match="is not the address of a scheduler"):
