@@ -17,7 +17,7 @@ from kvmharness.cells.cell import Cell
 from kvmharness.cells.matrix import validation_matrix
 from kvmharness.fleet.answers import Answer, write_answer
 from kvmharness.fleet.tags import EMULATOR
-from kvmharness.fleet.wire import Order, hash_of, write_order
+from kvmharness.fleet.wire import Boot, Order, hash_of, write_order
 from kvmharness.lab.kernels import build as kernels
 from kvmharness.lab.steps import Call
 from kvmharness.results.record import VariantId
@@ -112,7 +112,7 @@ def _job() -> tuple[str, bytes]:
     """A job's document and its files, as large as those of cells are."""
     call = Call("kvmharness.cells.execute:execute", {"cells": "x" * _EVENT_BYTES * PIECE})
     file = bytes(3 << 20)
-    return write_order(Order((call,), 60.0, files={"modules": hash_of(file)})), file
+    return write_order(Order(Boot("vmx:skylake", hash_of(file), {}), (call,), 60.0)), file
 
 
 def _simulated(seconds: float, document: str, file: bytes) -> str:

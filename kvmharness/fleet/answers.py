@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from kvmharness.errors import LostMachineError
 from kvmharness.fleet.wire import SCHEMA, WireError, check_version, parsed
 from kvmharness.lab.job import HangError, KernelPanicError
+from kvmharness.lab.steps import fields_of
 from kvmharness.results.jsonread import Fields, ShapeError, or_none, parse, text, texts
 
 
@@ -24,11 +25,6 @@ class Ended:
     message: str
     hint: str = ""
     console: tuple[str, ...] = ()
-
-    @property
-    def fields(self) -> dict[str, object]:
-        """As JSON takes them."""
-        return {name: getattr(self, name) for name in Ended.__match_args__}
 
     def error(self, worker: str) -> LostMachineError:
         """The error again."""
@@ -54,12 +50,12 @@ class Answer:
 
 def write_answer(answer: Answer) -> str:
     """As JSON."""
-    ended = answer.ended and answer.ended.fields
-    return json.dumps({"schema": SCHEMA, "worker": answer.worker, "events": answer.events, "ended": ended})
+    ended = answer.ended and fields_of(answer.ended)
+    return json.dumps({"schema": SCHEMA, **fields_of(answer), "ended": ended})
 
 
 def read_ended(document: bytes) -> Ended:
-    """How a job ended, as JSON of :attr:`Ended.fields`. Raises: ShapeError, it is not that."""
+    """How a job ended, as JSON of its fields. Raises: ShapeError, it is not that."""
     return _ended(parse(document), "ended")
 
 

@@ -14,8 +14,10 @@ from kvmharness.fleet.wire import Boot, Order, linked, read_order
 from kvmharness.lab.events import Event, encode
 from kvmharness.lab.job import Machine, OnEvent, StepFailedError
 from kvmharness.lab.kernels.build import Kernel
+from kvmharness.lab.steps import fields_of
 from kvmharness.system import scratch
 from kvmharness.system.cache import remove_leftovers
+from kvmharness.validation.snapshots import emulated_host
 
 ORDER, EVENTS, ENDED = "order.json", "events", "ended.json"
 
@@ -33,7 +35,7 @@ def main(arguments: list[str]) -> int:
 
         ended = _done(folder, order, keep)
     if ended is not None:
-        (folder / ENDED).write_text(json.dumps(ended.fields))
+        (folder / ENDED).write_text(json.dumps(fields_of(ended)))
     return 0
 
 
@@ -48,13 +50,7 @@ def _done(folder: Path, order: Order, on_event: OnEvent) -> Ended | None:
     return None
 
 
-def _machine(folder: Path, boot: Boot | None) -> Machine:
-    if boot is None:
-        from kvmharness.lab.machines.thiskernel import ThisKernel
-
-        return ThisKernel()
-    from kvmharness.validation.snapshots import emulated_host
-
+def _machine(folder: Path, boot: Boot) -> Machine:
     own = linked(boot.modules, folder / "kernel")
     kernel = Kernel(folder / boot.image, own, command_line=boot.command_line, of_variant=boot.of_variant)
     return emulated_host(boot.host, kernel, snapshot=boot.snapshot)

@@ -1,4 +1,4 @@
-"""The client's side: a fleet that is connected to, and the machine here that stands for all of its.
+"""The client's side: a fleet that is connected to, and jobs that are had done by its machines.
 
 A job is the same bytes wherever it is done, so one that is lost with its worker is done again by another; Dask sees to
 that, and when the scheduler itself is gone we do.
@@ -6,21 +6,20 @@ that, and when the scheduler itself is gone we do.
 
 import time
 import uuid
-from dataclasses import dataclass
+from functools import partial
 from threading import Lock
 from typing import Any
 
 from kvmharness.errors import HostRequirementError, LostMachineError
 from kvmharness.fleet.answers import Answer, read_answer
+from kvmharness.fleet.machine import FleetMachine
 from kvmharness.fleet.place import Scheduler
 from kvmharness.fleet.tags import EMULATOR, Tags, own_image
-from kvmharness.fleet.wire import Files, Order, WireError, order_of, write_order
+from kvmharness.fleet.wire import Files, Order, write_order
 from kvmharness.fleet.worker import TAGS, do
 from kvmharness.hosts.catalogue import EmulatedHost
-from kvmharness.lab.job import Job, OnEvent
-from kvmharness.lab.jobrun import JobRun
 from kvmharness.lab.kernels.build import Kernel
-from kvmharness.lab.machines.emulator import EmulatedMachine, marked
+from kvmharness.lab.machines.emulator import EmulatedMachine
 from kvmharness.lab.machines.emulator import emulated_host as emulated_machine
 from kvmharness.lab.machines.supervisor import STOPPED
 from kvmharness.results.jsonread import ShapeError
@@ -32,8 +31,11 @@ _LOOK_S = 5.0
 _ATTEMPTS = 3
 
 
-class _AwayError(Exception):
+class _AwayError(LostMachineError):
     """The scheduler is not there, or does not know the job any more."""
+
+    def __init__(self) -> None:
+        super().__init__("the fleet's scheduler went away")
 
 
 class Fleet:
@@ -87,7 +89,7 @@ class Fleet:
                 continue
         return tuple(sorted(found, key=lambda tags: tags.name))
 
-    def machine(self, host: EmulatedHost, kernel: Kernel, *, snapshot: bool) -> "FleetMachine":
+    def machine(self, host: EmulatedHost, kernel: Kernel, *, snapshot: bool) -> FleetMachine:
         """What does jobs in an emulated host, on whichever machine of the fleet.
 
         Args:
@@ -99,13 +101,11 @@ class Fleet:
             HostRequirementError: no machine of the fleet can do that as it would be done here.
         """
         offers = self._offers(host)
-        there = emulated_machine(host.name, kernel)
-        assert isinstance(there, EmulatedMachine)
-        first = offers[0]
-        cores = sum(tags.cores for tags in offers)
-        return FleetMachine(
-            self, host, kernel, there, snapshot, first.emulated[host.name], first.resource(host.name), cores
-        )
+        here = emulated_machine(host.name, kernel)
+        assert isinstance(here, EmulatedMachine)
+        first, cores = offers[0], sum(tags.cores for tags in offers)
+        do = partial(self.do, resource=first.resource(host.name))
+        return FleetMachine(do, kernel, here, snapshot, first.emulated[host.name], cores)
 
     def _offers(self, host: EmulatedHost) -> tuple[Tags, ...]:
         """The workers on which its jobs give the same as on the first one; of several kinds the most cores."""
@@ -164,7 +164,7 @@ class Fleet:
                 f"lost: each machine that tried this job died of it, {error.last_worker.name} last"
             ) from error
         except away as error:
-            raise _AwayError from error
+            raise _AwayError() from error
         except BaseException:
             if future is not None:
                 future.cancel(force=True)
@@ -200,7 +200,7 @@ class Fleet:
         try:
             return dict(self._client.scheduler_info(n_workers=-1)["workers"])
         except (OSError, ValueError) as error:
-            raise _AwayError from error
+            raise _AwayError() from error
 
     def _wait_for_scheduler(self) -> None:
         deadline = time.monotonic() + _BACK_S
@@ -244,59 +244,3 @@ def _why_not(tags: Tags, host: EmulatedHost) -> str:
     if host.name not in tags.emulated:
         return f"{host.emulator.title} is not installed"
     return f"version {tags.version} of the tool, or Python, is another one"
-
-
-@dataclass(frozen=True, slots=True)
-class FleetMachine:
-    """An emulated host somewhere in a fleet (see :class:`kvmharness.lab.job.Machine`).
-
-    Attributes:
-        fleet: whose machines do the jobs.
-        host, kernel: what is booted.
-        here: the same machine, were it on this one.
-        snapshot: whether it may be restored.
-        description: as the workers say.
-        resource: what a worker must have for the same job to give the same.
-        at_once: how many of them the fleet can have at work.
-    """
-
-    fleet: Fleet
-    host: EmulatedHost
-    kernel: Kernel
-    here: EmulatedMachine
-    snapshot: bool
-    description: str
-    resource: str
-    at_once: int
-
-    @property
-    def identity(self) -> str:
-        """That of the same machine here."""
-        return self.here.identity_as(self.description)
-
-    @property
-    def watch(self) -> None:
-        """Nothing disturbs it."""
-
-    def run(self, job: Job, on_event: OnEvent) -> None:
-        """See :class:`Machine`; events come when the job is done, in the thread that asked for it."""
-        order, files = order_of(job, self.kernel, self.host.name, snapshot=self.snapshot)
-        try:
-            answer = self.fleet.do(order, files, self.resource)
-        except WireError as error:
-            raise LostMachineError(str(error), error.hint) from error
-        replay(answer, JobRun(marked(job), on_event))
-
-
-def replay(answer: Answer, run: JobRun) -> None:
-    """Hands on what a host under test said elsewhere, held against its job as if it were here.
-
-    Raises:
-        As :meth:`kvmharness.lab.job.Machine.run`.
-    """
-    for event in answer.events:
-        run.take(event.encode())
-    if answer.ended is not None:
-        raise answer.ended.error(answer.worker)
-    if not run.complete:
-        raise LostMachineError(f"{answer.worker}: the job was not done to its end; {run.progress}")

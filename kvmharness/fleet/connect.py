@@ -18,11 +18,8 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def local_fleet(workers: int | None = None) -> "Iterator[Fleet]":
-    """A scheduler in this process, and workers beside it.
-
-    Args:
-        workers: how many, each with one emulated host at a time; as many as there are cores when None.
+def local_fleet() -> "Iterator[Fleet]":
+    """A scheduler in this process, and beside it as many workers as there are cores, of one emulated host each.
 
     Raises:
         HostRequirementError: Dask is not installed.
@@ -31,7 +28,7 @@ def local_fleet(workers: int | None = None) -> "Iterator[Fleet]":
 
     from kvmharness.fleet.client import Fleet
 
-    count = workers or len(os.sched_getaffinity(0))
+    count = len(os.sched_getaffinity(0))
     with LocalCluster(
         n_workers=0,
         host="127.0.0.1",

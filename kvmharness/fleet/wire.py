@@ -15,7 +15,7 @@ from kvmharness.lab.job import Job
 from kvmharness.lab.jobrun import MAX_JOB_BYTES
 from kvmharness.lab.kernels.build import Kernel
 from kvmharness.lab.kernels.modulefiles import content, load_order
-from kvmharness.lab.steps import Call, Exec, Load, Step, Unload, encode
+from kvmharness.lab.steps import Call, Exec, Load, Step, Unload, encode, fields_of
 from kvmharness.results.jsonread import (
     Fields,
     ShapeError,
@@ -33,7 +33,6 @@ from kvmharness.results.jsonread import (
 )
 
 SCHEMA = 1
-MAX_FILE_BYTES = 1 << 28
 
 Files = dict[str, bytes]
 """Contents by their hash."""
@@ -73,22 +72,20 @@ class Order:
         steps: see :class:`kvmharness.lab.job.Job`, as are the two limits.
         files: hashes of its files, by path inside.
         modules: hashes of each variant's modules, by file name.
-        boot: where it is done; None for the worker's own machine.
+        boot: where it is done.
     """
 
+    boot: Boot
     steps: tuple[Step, ...]
     timeout_s: float
     silence_s: float | None = None
     files: _Names = field(default_factory=dict)
     modules: Mapping[str, _Names] = field(default_factory=dict)
-    boot: Boot | None = None
 
     @property
     def hashes(self) -> tuple[str, ...]:
         """Of every file that it takes, each once, in a fixed order."""
-        named = [self.files, *self.modules.values()]
-        if self.boot:
-            named += [self.boot.modules, {"image": self.boot.image}]
+        named = [self.files, *self.modules.values(), self.boot.modules, {"image": self.boot.image}]
         return tuple(sorted({each for names in named for each in names.values()}))
 
     def job(self, folder: Path) -> Job:
@@ -114,12 +111,12 @@ def hash_of(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def order_of(job: Job, kernel: Kernel | None, host: str = "", *, snapshot: bool = True) -> tuple[Order, Files]:
+def order_of(job: Job, kernel: Kernel, host: str, *, snapshot: bool) -> tuple[Order, Files]:
     """A job as it travels, and the contents that it takes.
 
     Args:
         job: what is to be done.
-        kernel: what the emulated host *host* boots; None where the worker's own machine does it.
+        kernel: what the emulated host *host* boots.
         snapshot: see :class:`Boot`.
 
     Raises:
@@ -135,21 +132,17 @@ def order_of(job: Job, kernel: Kernel | None, host: str = "", *, snapshot: bool 
     def modules(folder: Path) -> _Names:
         return {f"{path.name.partition('.')[0]}.ko": keep(content(path)) for path in load_order(folder)}
 
-    boot = None
-    if kernel is not None:
-        image, own = keep(kernel.image.read_bytes()), modules(kernel.modules)
-        boot = Boot(host, image, own, kernel.command_line, kernel.of_variant, snapshot)
+    image, own = keep(kernel.image.read_bytes()), modules(kernel.modules)
+    boot = Boot(host, image, own, kernel.command_line, kernel.of_variant, snapshot)
     files = {place: keep(it if isinstance(it, bytes) else it.read_bytes()) for place, it in job.files.items()}
     variants = {name: modules(folder) for name, folder in job.modules.items()}
-    return Order(job.steps, job.timeout_s, job.silence_s, files, variants, boot), contents
+    return Order(boot, job.steps, job.timeout_s, job.silence_s, files, variants), contents
 
 
 def write_order(order: Order) -> str:
     """As JSON."""
-    fields = {name: getattr(order, name) for name in ("timeout_s", "silence_s", "files", "modules")}
-    boot = order.boot and {name: getattr(order.boot, name) for name in Boot.__match_args__}
-    steps = json.loads(encode(order.steps))
-    return json.dumps({"schema": SCHEMA, "steps": steps, "boot": boot, **fields}, sort_keys=True, allow_nan=False)
+    document = {**fields_of(order), "boot": fields_of(order.boot), "steps": json.loads(encode(order.steps))}
+    return json.dumps({"schema": SCHEMA, **document}, sort_keys=True, allow_nan=False)
 
 
 def read_order(document: str) -> Order:
@@ -167,7 +160,7 @@ def read_order(document: str) -> Order:
                 silence_s=top.take("silence_s", or_none(number)),
                 files=top.take("files", map_of(_hash)),
                 modules=top.take("modules", map_of(_modules)),
-                boot=top.take("boot", or_none(_boot)),
+                boot=top.take("boot", _boot),
             )
     except ShapeError as error:
         raise WireError(f"not a job: {error}") from None

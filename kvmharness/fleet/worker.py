@@ -14,17 +14,15 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
-from kvmharness.errors import KvmHarnessError
+from kvmharness.errors import KvmHarnessError, LostMachineError
 from kvmharness.fleet import child
 from kvmharness.fleet.answers import Answer, Ended, read_ended, write_answer
 from kvmharness.fleet.place import Scheduler
 from kvmharness.fleet.tags import Tags, own_tags
 from kvmharness.fleet.wire import Order, WireError, hash_of, read_order
 from kvmharness.lab.jobrun import MAX_JOB_BYTES
-from kvmharness.lab.steps import Call, Load, Unload
 from kvmharness.system.programs import die_with_parent
 from kvmharness.system.scratch import temporary_folder
 
@@ -36,16 +34,6 @@ _MORE_S = 900.0
 _POLL_S = 0.1
 _ANSWER_S = 5.0
 _SAID_BYTES = 4000
-# What a job may call on a machine itself: the parts of this package that execute what was planned.
-_CALLABLE = ("kvmharness.cells.", "kvmharness.litmus.", "kvmharness.suites.")
-
-
-@dataclass(slots=True)
-class _Here:
-    name: str = ""
-
-
-_here = _Here()
 
 
 def do(document: str, *files: bytes) -> str:
@@ -55,12 +43,14 @@ def do(document: str, *files: bytes) -> str:
         document: see :func:`kvmharness.fleet.wire.write_order`.
         files: what it takes, in the order of their hashes.
     """
+    name, cancelled = _task()
     try:
         order = read_order(document)
         _check(order, files)
-        return _done(order, document, files, _cancelled())
+        events, ended = _done(order, document, files, cancelled)
     except KvmHarnessError as error:
-        return write_answer(Answer(_here.name, (), Ended(type(error).__name__, str(error), error.hint)))
+        events, ended = (), Ended(type(error).__name__, str(error), error.hint)
+    return write_answer(Answer(name, events, ended))
 
 
 def _check(order: Order, files: tuple[bytes, ...]) -> None:
@@ -70,32 +60,28 @@ def _check(order: Order, files: tuple[bytes, ...]) -> None:
     for name, data in zip(order.hashes, files, strict=True):
         if not isinstance(data, bytes) or hash_of(data) != name:
             raise WireError(f"a file is not what its hash {name[:16]}... says")
-    if order.boot is not None:
-        return
-    for step in order.steps:
-        if isinstance(step, Load | Unload):
-            raise WireError("this machine's KVM modules are not for a fleet to replace")
-        if not isinstance(step, Call) or not step.function.startswith(_CALLABLE):
-            raise WireError("on this machine itself a job calls what executes cells and tests, and nothing else")
 
 
-def _cancelled() -> Callable[[], bool]:
-    """Whether the task that runs in this thread is not wanted any more."""
+def _task() -> tuple[str, Callable[[], bool]]:
+    """What the worker is called that this thread's task runs in, and what says that it is not wanted any more."""
     from distributed.worker import get_worker, thread_state
 
     try:
         worker, key = get_worker(), thread_state.key
     except (ValueError, AttributeError):  # not in a worker
-        return lambda: False
+        return "", lambda: False
 
-    def asked() -> bool:
+    def cancelled() -> bool:
         task = worker.state.tasks.get(key)
         return task is None or task.state != "executing"
 
-    return asked
+    return str(worker.name), cancelled
 
 
-def _done(order: Order, document: str, files: tuple[bytes, ...], cancelled: Callable[[], bool]) -> str:
+def _done(
+    order: Order, document: str, files: tuple[bytes, ...], cancelled: Callable[[], bool]
+) -> tuple[tuple[str, ...], Ended | None]:
+    """A job's events, and how it ended if not by itself."""
     with temporary_folder("job") as folder:
         (folder / child.ORDER).write_text(document)
         for name, data in zip(order.hashes, files, strict=True):
@@ -105,7 +91,7 @@ def _done(order: Order, document: str, files: tuple[bytes, ...], cancelled: Call
             quiet = {"stdin": subprocess.DEVNULL, "stdout": said, "stderr": said}
             process = subprocess.Popen(argv, start_new_session=True, **quiet)  # type: ignore[call-overload]
             why = _wait(process, order.timeout_s + _MORE_S, cancelled)
-        return write_answer(_answer(folder, why))
+        return _outcome(folder, why)
 
 
 def _wait(process: "subprocess.Popen[bytes]", timeout_s: float, cancelled: Callable[[], bool]) -> str:
@@ -127,15 +113,15 @@ def _wait(process: "subprocess.Popen[bytes]", timeout_s: float, cancelled: Calla
     return ""
 
 
-def _answer(folder: Path, why: str) -> Answer:
+def _outcome(folder: Path, why: str) -> tuple[tuple[str, ...], Ended | None]:
     events, ended = folder / child.EVENTS, folder / child.ENDED
     if events.exists() and events.stat().st_size > MAX_JOB_BYTES:
         why = f"more than {MAX_JOB_BYTES} bytes of events"
     if why:
         said = (folder / "said").read_bytes()[-_SAID_BYTES:].decode(errors="replace").strip()
-        return Answer(_here.name, (), Ended("LostMachineError", why, said))
+        return (), Ended(LostMachineError.__name__, why, said)
     how = read_ended(ended.read_bytes()) if ended.exists() else None
-    return Answer(_here.name, tuple(events.read_text().splitlines()), how)
+    return tuple(events.read_text().splitlines()), how
 
 
 async def _answers(scheduler: Scheduler) -> None:
@@ -167,7 +153,6 @@ def serve(scheduler: Scheduler, name: str, cores: int | None, say: Callable[[str
         KeyboardInterrupt: as it comes.
     """
     tags = own_tags(name, cores)
-    _here.name = name
     told = ""
     while True:
         try:

@@ -102,7 +102,7 @@ def kind_of(step: Step) -> str:
 
 
 def fields_of(value: object) -> dict[str, object]:
-    """The fields of a value of this module or of :mod:`kvmharness.lab.events`, by name."""
+    """The fields of a dataclass's value, by name; one level of them."""
     return {name: getattr(value, name) for name in type(value).__match_args__}  # type: ignore[attr-defined]
 
 

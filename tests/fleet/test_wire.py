@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from kvmharness.errors import ExitCode, LostMachineError
 from kvmharness.fleet import answers, wire
 from kvmharness.fleet.answers import Answer, Ended
-from kvmharness.fleet.client import replay
+from kvmharness.fleet.machine import replay
 from kvmharness.fleet.wire import Boot, Order, WireError
 from kvmharness.lab.job import HangError, Job, KernelPanicError, ProtocolError, StepFailedError
 from kvmharness.lab.jobrun import JobRun
@@ -23,6 +23,7 @@ EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 BOOT = Boot("vmx:skylake", ABC, {"kvm.ko": EMPTY}, "quiet", True, False)
 ORDER = Order(
+    BOOT,
     (
         Load("p1", {"kvm.tdp_mmu": "N"}),
         Call("a:b", {"c": [1, None]}, True),
@@ -33,7 +34,6 @@ ORDER = Order(
     silence_s=4.0,
     files={"x": EMPTY},
     modules={"p1": {"kvm.ko": ABC, "kvm-intel.ko": EMPTY}},
-    boot=BOOT,
 )
 
 
@@ -48,7 +48,7 @@ def test_an_order_comes_out_as_it_went_in():
 
 @given(st.lists(steps, max_size=4).map(tuple).filter(lambda made: b"Infinity" not in encode(made)))  # not JSON
 def test_every_step_does(made):
-    order = Order(made, 1.0)
+    order = Order(BOOT, made, 1.0)
     assert wire.read_order(wire.write_order(order)) == order
 
 
