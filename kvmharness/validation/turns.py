@@ -7,7 +7,7 @@ from kvmharness.cells.cell import Cell
 from kvmharness.cells.params import Params, tdp_off
 
 CELLS_MAX, PIECE = 200, 55
-"""Cells of a turn; one of more is cut into pieces, so that many hosts can help; starting one is a sixth of its time."""
+"""Cells of a run's turn; one of more is cut into pieces, so that many hosts can help. To start one is a sixth of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Turn:
 
 
 def schedule(order: Sequence[str], cells: Sequence[Cell]) -> tuple[Turn, ...]:
-    """The turns of an interleaving; cells that want other module parameters make turns of their own, as do too many.
+    """The turns of an interleaving; cells that want other module parameters make turns of their own.
 
     Those without parameters come first, and those without EPT or NPT last: the record's facts of the host are those of
     the first turn, and cells are labelled by them.
@@ -42,10 +42,17 @@ def schedule(order: Sequence[str], cells: Sequence[Cell]) -> tuple[Turn, ...]:
     groups: dict[Params, list[Cell]] = {}
     for cell in cells:
         groups.setdefault(cell.params, []).append(cell)
+    by_params = sorted(groups.items(), key=lambda each: (tdp_off(dict(each[0])), bool(each[0])))
+    # What one variant leaves behind shows only where it is loaded behind another one, in the same boot.
+    most = CELLS_MAX if len(set(order)) == 1 else len(cells)
     return tuple(
-        Turn(number, name, params, tuple(group[first : first + size]), alone=len(group) > size)
+        Turn(number, name, params, piece, alone=len(group) > most)
         for number, name in enumerate(order)
-        for params, group in sorted(groups.items(), key=lambda each: (tdp_off(dict(each[0])), bool(each[0])))
-        for size in (CELLS_MAX if len(group) <= CELLS_MAX else PIECE,)
-        for first in range(0, len(group), size)
+        for params, group in by_params
+        for piece in _pieces(group, most)
     )
+
+
+def _pieces(cells: Sequence[Cell], most: int) -> list[tuple[Cell, ...]]:
+    size = len(cells) if len(cells) <= most else PIECE
+    return [tuple(cells[first : first + size]) for first in range(0, len(cells), size)]

@@ -127,16 +127,30 @@ def test_two_hosts_at_work_at_the_same_time_make_the_same_record(asked, monkeypa
     assert [number for _, number, _ in heard] == [1, 2, 3, 4, 5, 6]
 
 
-def test_a_turn_that_is_too_long_is_done_by_several_hosts(asked, monkeypatch):
-    cells = select(("a:1x1", "a:2x1", "a:3x1", "a:4x1", "a:5x1"))
-    whole, _ = run(Repeating(), ("none", "both"), cells)
+LONG = select(("a:1x1", "a:2x1", "a:3x1", "a:4x1", "a:5x1"))
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """A turn of five cells is too long already."""
     monkeypatch.setattr("kvmharness.validation.turns.CELLS_MAX", 4)
     monkeypatch.setattr("kvmharness.validation.turns.PIECE", 2)
+
+
+def test_a_turn_that_is_too_long_is_done_by_several_hosts(asked, request):
+    whole, _ = run(Repeating(), ("none", "none"), LONG)
+    request.getfixturevalue("short")
     machine = Repeating()
-    pieces, _ = run(machine, ("none", "both"), cells)
+    pieces, _ = run(machine, ("none", "none"), LONG)
     loads = [[step.variant for step in job.steps if isinstance(step, Load)] for job in machine.jobs]
-    assert loads[-6:] == [["none"], ["none"], ["none"], ["both"], ["both"], ["both"]]
+    assert loads[-6:] == [["none"]] * 6
     assert pieces.results == whole.results
+
+
+def test_variants_are_loaded_one_behind_the_other_however_many_cells_there_are(short):
+    """What one of them leaves behind would not be seen otherwise."""
+    assert [turn.cells for turn in schedule(("none", "both"), LONG)] == [LONG, LONG]
+    assert not any(turn.alone for turn in schedule(("none", "both"), LONG))
 
 
 def test_the_first_turn_has_the_facts_that_cells_are_labelled_by():
