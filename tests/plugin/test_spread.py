@@ -27,6 +27,10 @@ CONFTEST = """
         needs.facts = lambda: facts(str(files.root))
         loop.build.kernel = lambda **options: build.Kernel(folder, folder)
         loop.emulated_host = lambda host, kernel, **more: ProcessMachine(folder, host, boots)
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        def pytest_runtest_logfinish(nodeid):
+            with Path({folder!r}, "finished").open("a") as file:
+                print(nodeid, file=file)
 """
 SUITE = """
     import os
@@ -57,6 +61,8 @@ def test_each_worker_boots_for_its_share(run, pytester):
     result.stdout.fnmatch_lines_random(
         ["*two is wrong*", "*Kernel panic - not syncing*", "SKIPPED*not today", "*PASSED*::test_here*"]
     )
+    finished = (pytester.path / "finished").read_text().splitlines()
+    assert len(finished) == len(set(finished)) == 7
     boots = sorted(path.relative_to(pytester.path) for path in pytester.path.glob("gw*/boot*"))
     # Seven tests are dealt out to two; the one that ends its machine has none after it in its share.
     assert len(boots) == 2

@@ -150,7 +150,7 @@ class Replay:
 
     def _finish(self, item: pytest.Item) -> None:
         self._running = None
-        item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+        self._tell.finish(item)
         if self._session.shouldfail:
             raise self._session.Failed(self._session.shouldfail)
         if self._session.shouldstop:
