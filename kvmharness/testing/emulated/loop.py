@@ -61,12 +61,12 @@ def run(session: pytest.Session, places: Mapping[pytest.Item, Place]) -> bool:
             raise session.Failed(session.shouldfail)
         if session.shouldstop:
             raise session.Interrupted(session.shouldstop)
-    hosts: dict[str, dict[Params, list[pytest.Item]]] = {}
+    hosts: dict[str, dict[pytest.Item, Params]] = {}
     for item in session.items:
         if (place := places.get(item, Place())).host:
-            hosts.setdefault(place.host, {}).setdefault(place.params, []).append(item)
-    for host, groups in hosts.items():
-        HostRun(session, host, groups, own).run()
+            hosts.setdefault(place.host, {})[item] = place.params
+    for host, params in hosts.items():
+        HostRun(session, host, params, own).run()
     return True
 
 
@@ -89,7 +89,7 @@ class HostRun:
     Args:
         session: of this side.
         host: the emulated host's name.
-        groups: the tests, by the module parameters that they want.
+        params: the tests, with the module parameters that each wants.
         own: the user's own emulator.
         tell: is told what happens to each test.
     """
@@ -98,13 +98,13 @@ class HostRun:
         self,
         session: pytest.Session,
         host: str,
-        groups: Mapping[Params, list[pytest.Item]],
+        params: Mapping[pytest.Item, Params],
         own: OwnEmulator | None,
         tell: Teller | None = None,
     ) -> None:
         self._tell = tell
         self._session, self._config, self._host, self._own = session, session.config, host, own
-        self._params = {item: params for params, items in groups.items() for item in items}
+        self._params = params
         self._timeout_s = float(self._config.getoption("kvm_timeout"))
 
     def run(self) -> None:
@@ -122,7 +122,7 @@ class HostRun:
             machine = emulated_host(self._host, kernel, parts=parts, say=self._say, snapshot=snapshot, own=own)
         except KvmHarnessError as error:
             raise pytest.UsageError(shown(f"{error} {error.hint}".strip())) from error
-        left = list(self._params)
+        left = [item for items in self._groups(self._params).values() for item in items]
         self._say(f"booting {self._host}")
         while left:
             replay = Replay(self._session, left, self._host, self._tell)
@@ -139,6 +139,13 @@ class HostRun:
             if left := replay.left:
                 self._say(f"booting {self._host} again, for the {len(left)} tests that are left")
 
+    def _groups(self, items: Iterable[pytest.Item]) -> dict[Params, list[pytest.Item]]:
+        """Those that are run one after the other, by what KVM is loaded with for them."""
+        groups: dict[Params, list[pytest.Item]] = {}
+        for item in items:
+            groups.setdefault(self._params[item], []).append(item)
+        return groups
+
     def _kernel(self) -> build.Kernel:
         image, modules = (str(self._config.getoption(name)) for name in ("kvm_kernel", "kvm_modules"))
         if bool(image) != bool(modules):
@@ -146,11 +153,8 @@ class HostRun:
         return build.given(Path(image), Path(modules)) if image else build.kernel(progress=self._say)
 
     def _job(self, items: list[pytest.Item], carried: Suite, kernel: build.Kernel) -> Job:
-        groups: dict[Params, list[pytest.Item]] = {}
-        for item in items:
-            groups.setdefault(self._params[item], []).append(item)
         steps: list[Step] = []
-        for params, chosen in groups.items():
+        for params, chosen in self._groups(items).items():
             steps.append(Load(VARIANT, dict(params)))
             steps.append(Call("kvmharness.testing.emulated.heartbeat:run", self._arguments(chosen, carried)))
             steps.append(Unload())

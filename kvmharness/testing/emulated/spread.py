@@ -12,7 +12,7 @@ import pytest
 
 from kvmharness.testing.emulated.loop import HostRun, own_emulator
 from kvmharness.testing.emulated.replay import Replay, Teller
-from kvmharness.testing.needs import Params, Place
+from kvmharness.testing.needs import Place
 
 _DISTRIBUTES = ("load", "worksteal")
 
@@ -79,11 +79,9 @@ class Share(Teller):
 
     def _run(self, session: pytest.Session) -> None:
         host = next(place.host for place in self._places.values())
-        groups: dict[Params, list[pytest.Item]] = {}
-        for item, place in self._places.items():
-            groups.setdefault(place.params, []).append(item)
+        params = {item: place.params for item, place in self._places.items()}
         try:
-            HostRun(session, host, groups, own_emulator(session.config, [host]), self).run()
+            HostRun(session, host, params, own_emulator(session.config, [host]), self).run()
         except pytest.UsageError as error:  # here it would end the worker, and say nothing
             Replay(session, self._places, host, self).give_up(str(error))
 
