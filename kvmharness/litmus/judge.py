@@ -12,10 +12,9 @@ from kvmharness.litmus.program import FRAMES, NESTED, PROBES, Program, Row
 from kvmharness.litmus.protocol import MMIO, MOVED, TAG_SHIFT, VECTOR
 from kvmharness.litmus.world import first_frame, first_target, frame_at, gva_of, roots
 from kvmharness.vendors.litmus import LitmusVendor
+from kvmharness.x86.exceptions import WITH_ERROR_CODE, Vector
 from kvmharness.x86.paging import Pte
 
-_PF, _GP = 14, 13
-_WITH_ERROR_CODE = frozenset({8, 10, 11, 12, 13, 14, 17, 21})
 _FAILED = "did not run"
 PREFETCHED = 8  # entries at once: Linux, PTE_PREFETCH_NUM
 
@@ -126,16 +125,16 @@ def _seen(row: Row, words: Sequence[int], mmio: str | None, vendor: LitmusVendor
 
 
 def _exception(row: Row, vector: int, code: int, cr2: int) -> str:
-    names = {_PF: "#PF", _GP: "#GP"}
+    names: dict[int, str] = {Vector.PF: "#PF", Vector.GP: "#GP"}
     text = names.get(vector, f"exception {vector}")
     if vector == VECTOR:
         return "interrupt"
-    if vector in _WITH_ERROR_CODE:
+    if vector in WITH_ERROR_CODE:
         text += f"({code:#x})"
     else:
         text += f" at RIP {code:#x}"
     probe = row.get("probe")
-    if vector == _PF and not (probe and gva_of(probe) <= cr2 < gva_of(probe) + 16):
+    if vector == Vector.PF and not (probe and gva_of(probe) <= cr2 < gva_of(probe) + 16):
         text += f" at {cr2:#x}"
     return text
 
