@@ -2,7 +2,7 @@
 # mode: long64, CPL 0, paging on with L2's gpa = gva below MEMORY_BYTES and PROBE_GVA mapped per root, IF=0
 # in: r9 = flags; rsi = CR3 to move to; r13 = PROBE_GVA
 # out: rax = the tag read; rbp = one more than before, the proof that L2 ran
-# clobber: rax, rbp, rsp
+# clobber: rax, rcx, rdx, rbp, rsp
 # memory: 0x0 MEMORY_BYTES everything, shared with L1; the test's code lies at TEST_CODE, and ends with ret
 # exits: none to the host but those of the test's code; vmcall to L1 at hypercall
 # source: SDM Vol. 3, 26.1.2 Instructions That Cause VM Exits Unconditionally
