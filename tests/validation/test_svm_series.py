@@ -40,3 +40,11 @@ def faults():
 @pytest.mark.parametrize("fault", STALE)
 def test_a_stale_translation_is_seen_under_svm(faults, fault):
     assert failing(faults.verdict(fault)) >= {"no-stale-reads"}
+
+
+def test_the_patch_that_the_readme_debugs_costs_two_loads():
+    boot = SharedBoot({"pae-roots": FAULTS.parent / "story" / "pae-roots"}, ("a:3x3",), "svm", ("none", "p1"))
+    verdict = boot.verdict("pae-roots")
+    assert failing(verdict) == {"no-more-loads"}
+    (row,) = [claim for claim in verdict.claims if claim.name == "no-more-loads"]
+    assert row.figures == ("a:3x3 p1: loads 0 -> 2 per round trip",)
